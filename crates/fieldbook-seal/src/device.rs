@@ -92,8 +92,8 @@ impl DeviceSecret {
     }
 
     /// The public keys.
-    pub const fn keys(&self) -> &DeviceKeys {
-        &self.keys
+    pub fn keys(&self) -> DeviceKeys {
+        self.keys.clone()
     }
 
     /// The device's id.
@@ -161,7 +161,7 @@ mod tests {
         let device = DeviceSecret::generate([1; 32], [2; 32]);
         let certificate = device.issue(CertificateBody {
             team: TeamId::from_bytes([3; 16]),
-            keys: device.keys().clone(),
+            keys: device.keys(),
             role: Role::Coordinator,
             desk: DeskId::from_bytes([4; 16]),
             admitted: 1,

@@ -512,7 +512,7 @@ mod tests {
         let sealed = seal(&header(author.id()), b"body", &author, &recipients).unwrap();
         for identity in [&desk, &reader] {
             let opened =
-                decrypt(&sealed, &[author.identity(), identity]).unwrap().verify(author.keys()).unwrap();
+                decrypt(&sealed, &[author.identity(), identity]).unwrap().verify(&author.keys()).unwrap();
             assert_eq!((opened.body(), opened.header()), (b"body".as_slice(), &header(author.id())));
             assert_eq!(opened.id(), EntryId::of(sealed.as_bytes()));
         }
@@ -525,9 +525,9 @@ mod tests {
     fn a_signed_entry_is_sealed_again_for_others_as_its_author_wrote_it() {
         let (author, desk, newcomer) = (device(), ReadingIdentity::generate(), ReadingIdentity::generate());
         let first = seal(&header(author.id()), b"body", &author, &[desk.recipient()]).unwrap();
-        let signed = decrypt(&first, &[&desk]).unwrap().verify(author.keys()).unwrap().into_signed();
+        let signed = decrypt(&first, &[&desk]).unwrap().verify(&author.keys()).unwrap().into_signed();
         let second = seal_signed(&signed, &[newcomer.recipient()]).unwrap();
-        let opened = decrypt(&second, &[&newcomer]).unwrap().verify(author.keys()).unwrap();
+        let opened = decrypt(&second, &[&newcomer]).unwrap().verify(&author.keys()).unwrap();
         assert_eq!(opened.body(), b"body");
         assert_ne!(first.id(), second.id());
     }
@@ -567,7 +567,7 @@ mod tests {
             bytes
         };
         let good = padded(&signed, 1024);
-        let open = |plaintext: &[u8]| class(decrypt(&encrypt(plaintext, &desk), &[&desk]), author.keys());
+        let open = |plaintext: &[u8]| class(decrypt(&encrypt(plaintext, &desk), &[&desk]), &author.keys());
         let altered = |at: usize| {
             let mut bytes = good.clone();
             bytes[at] ^= 1;
@@ -590,6 +590,6 @@ mod tests {
         let (author, desk) = (device(), ReadingIdentity::generate());
         let other = DeviceSecret::generate([3; 32], [4; 32]);
         let sealed = seal(&header(author.id()), b"body", &author, &[desk.recipient()]).unwrap();
-        assert_eq!(class(decrypt(&sealed, &[&desk]), other.keys()), "device");
+        assert_eq!(class(decrypt(&sealed, &[&desk]), &other.keys()), "device");
     }
 }

@@ -25,7 +25,7 @@
 //! };
 //! let sealed = seal(&header, b"what was seen", &monitor, &[desk.recipient()])?;
 //!
-//! let opened = decrypt(&sealed, &[&desk])?.verify(monitor.keys())?;
+//! let opened = decrypt(&sealed, &[&desk])?.verify(&monitor.keys())?;
 //! assert_eq!(opened.body(), b"what was seen");
 //! assert!(decrypt(&sealed, &[monitor.identity()]).is_err()); // its author cannot read it back
 //! # Ok::<(), Box<dyn std::error::Error>>(())

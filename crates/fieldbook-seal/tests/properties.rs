@@ -44,7 +44,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] ^= flip;
         let opened = SealedEntry::parse(bytes).map(|sealed| {
-            decrypt(&sealed, &[&desk]).and_then(|entry| entry.verify(author.keys()))
+            decrypt(&sealed, &[&desk]).and_then(|entry| entry.verify(&author.keys()))
         });
         prop_assert!(!matches!(opened, Ok(Ok(_))), "byte {at} was altered and the entry still opened");
     }
