@@ -17,6 +17,7 @@ pub mod certificate;
 pub mod codec;
 mod id;
 pub mod limits;
+pub mod pairing;
 
 pub use id::{AttachmentId, DepotId, DeskId, DeviceId, EntryId, ParseIdError, ReportId, TeamId};
 pub use id::{decode_hex, encode_hex};

@@ -1,4 +1,5 @@
 //! What holds for every entry, whatever its body and whichever byte somebody alters.
+#![allow(clippy::expect_used, reason = "a test may stop")]
 
 use fieldbook_proto::DeviceId;
 use fieldbook_seal::padding::padded_len;
