@@ -1,1 +1,80 @@
-//! placeholder
+//! The harness: people, machines and the real `fieldbook` program, for tests that tell a story.
+//!
+//! A [`Machine`] is one device of one person: a home, a runtime directory, a directory for temporary
+//! files and a vault, all its own and all thrown away. Everything the program does there is done by
+//! the binary that users get, found by [`binary::path`]; nothing in this crate links to it.
+//!
+//! ```no_run
+//! use fieldbook_tests::{Machine, pair};
+//!
+//! let (coordination, monitor) = (Machine::with_vault("Coordination"), Machine::with_vault("Monitor"));
+//! coordination.ok(&["team", "create", "Minsk 2017"]);
+//! pair(&coordination, &monitor, "monitor");
+//! let id = monitor.write(&["--template", "detention", "--set", "date=2017-03-25"]);
+//! monitor.ok(&["finish", &id, "--incomplete"]);
+//! let daemon = coordination.daemon();
+//! monitor.ok(&["sync", "--with", daemon.address()]);
+//! assert_eq!(coordination.reports().len(), 1);
+//! ```
+//!
+//! Nothing here sleeps to give the program time: what is waited for is polled, until a deadline far
+//! beyond what any machine needs.
+
+// A harness that cannot set the scene has no better way to say so.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod binary;
+mod daemon;
+mod machine;
+mod pairing;
+pub mod processes;
+mod run;
+mod running;
+pub mod traces;
+
+pub use daemon::Daemon;
+pub use machine::Machine;
+pub use pairing::{pair, team_of_two};
+pub use run::{Run, run};
+pub use running::Running;
+
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for takes this long, on any machine, unless it will never come.
+pub const DEADLINE: Duration = Duration::from_secs(90);
+
+/// Asks again and again until there is an answer.
+///
+/// # Panics
+/// There is none before the deadline.
+pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask() {
+            return answer;
+        }
+        assert!(Instant::now() < until, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A port of loopback that was free a moment ago, for TCP and for UDP.
+///
+/// # Panics
+/// The machine has none left.
+pub fn free_port() -> u16 {
+    for _ in 0..100 {
+        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let port = tcp.local_addr().expect("its number").port();
+        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free for both TCP and UDP");
+}
+
+/// The seed data: 23 reports, a JSON object a line.
+pub const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/minsk-2017.jsonl");
+
+/// A photograph as a telephone takes it, with the place and the maker in its EXIF data.
+pub const PHOTO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/data/photo.jpg");

@@ -1,0 +1,3 @@
+//! Stories of Fieldbook's users and its enemies, told to the real program.
+
+mod stories;
