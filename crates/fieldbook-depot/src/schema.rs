@@ -1,0 +1,70 @@
+//! The tables of a depot and how a file of an earlier version is brought to the present one.
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+use crate::DepotError;
+
+/// The steps from an empty file to the present schema. Step n leads to `user_version` n + 1; a step that
+/// was released is never changed, only followed by another.
+const STEPS: &[&str] = &[
+    // 1: positions are rowids. Rows of `known` are never deleted, so the next rowid is always higher than
+    // any that was given out. Bytes lie apart, so that walking ids does not read them. `origin` 0 and 1
+    // are this device and bundles; the others are peers.
+    "CREATE TABLE origin (number INTEGER PRIMARY KEY, device BLOB UNIQUE);
+     INSERT INTO origin (number, device) VALUES (0, NULL), (1, NULL);
+
+     CREATE TABLE known (
+         position INTEGER PRIMARY KEY,
+         id       BLOB NOT NULL UNIQUE,
+         size     INTEGER NOT NULL,
+         origin   INTEGER NOT NULL REFERENCES origin (number),
+         state    INTEGER NOT NULL
+     );
+     CREATE TABLE sealed (position INTEGER PRIMARY KEY REFERENCES known (position), bytes BLOB NOT NULL);
+
+     CREATE TABLE totals (
+         one         INTEGER PRIMARY KEY CHECK (one = 1),
+         depot       BLOB NOT NULL,
+         known       INTEGER NOT NULL,
+         sum         BLOB NOT NULL,
+         held        INTEGER NOT NULL,
+         held_bytes  INTEGER NOT NULL,
+         gone        INTEGER NOT NULL,
+         quarantined INTEGER NOT NULL
+     );
+
+     CREATE TABLE bad (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, origin INTEGER NOT NULL, reason TEXT NOT NULL);
+     CREATE TABLE setting (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+     CREATE TABLE cursor (depot BLOB PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+     CREATE TABLE peer (
+         device         BLOB PRIMARY KEY,
+         role           TEXT NOT NULL,
+         depot          BLOB NOT NULL,
+         address        TEXT,
+         last_sync_ms   INTEGER NOT NULL,
+         holds_position INTEGER NOT NULL
+     ) WITHOUT ROWID;",
+];
+
+/// Brings the database to the present schema, in one transaction.
+pub(crate) fn migrate(db: &Connection) -> Result<(), DepotError> {
+    let version = |db: &Connection| db.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0));
+    let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
+    let found = version(db)?;
+    if found > known {
+        return Err(DepotError::NewerVersion { found, known });
+    }
+    if found == known {
+        return Ok(());
+    }
+    let transaction = Transaction::new_unchecked(db, TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    let found = version(&transaction)?;
+    let done = usize::try_from(found).map_err(|_| DepotError::damaged("its version is impossible"))?;
+    for step in STEPS.iter().skip(done) {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "user_version", known)?;
+    transaction.commit()?;
+    Ok(())
+}
