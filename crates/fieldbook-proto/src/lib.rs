@@ -18,6 +18,7 @@ pub mod codec;
 mod id;
 pub mod limits;
 pub mod pairing;
+pub mod session;
 
 pub use id::{AttachmentId, DepotId, DeskId, DeviceId, EntryId, ParseIdError, ReportId, TeamId};
 pub use id::{decode_hex, encode_hex};

@@ -1,0 +1,5 @@
+//! The sync session.
+
+mod fingerprint;
+
+pub use fingerprint::Fingerprint;
