@@ -1,1 +1,50 @@
-//! placeholder
+//! The vault: what this device may *read*, encrypted on disk, and the only holder of content keys.
+//!
+//! A vault is opened with a passphrase, belongs to one thread, and offers one method per act of its
+//! user: write a report, finish it, take in what others sent, resolve a clash. Entries go out
+//! through the *depot* beside it ([`fieldbook_depot`]), which carries sealed bytes and nothing else.
+//! This crate never speaks to a network (it cannot name one) and writes no plaintext outside the
+//! encrypted store.
+//!
+//! ```no_run
+//! use fieldbook_vault::{CreateOptions, Passphrase, Vault, VaultError};
+//! use std::path::Path;
+//!
+//! # fn main() -> Result<(), VaultError> {
+//! let passphrase = Passphrase::new("six words that nobody else knows".to_owned());
+//! let dir = Path::new("notebook");
+//! Vault::create(dir, &passphrase, &CreateOptions { name: "Monitor".into(), work_factor: None })?;
+//! let vault = Vault::open(dir, &passphrase)?;
+//! assert!(vault.list(&Default::default())?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where to look: `slots` wraps the keys, `store` is the schema, `outgoing` turns saves into sealed
+//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what.
+
+mod absorb;
+mod attachments;
+mod clashes;
+mod delivery;
+mod error;
+mod layout;
+mod names;
+mod outgoing;
+mod passphrase;
+mod reports;
+mod slots;
+mod status;
+mod store;
+mod team;
+mod vault;
+mod views;
+
+pub use attachments::PART_LEN;
+pub use error::VaultError;
+pub use fieldbook_depot::DepotKey;
+pub use layout::Layout;
+pub use passphrase::Passphrase;
+pub use slots::{WORK_FACTOR_MAX, WORK_FACTOR_MIN};
+pub use vault::{CreateOptions, Vault};
+pub use views::*;

@@ -47,6 +47,8 @@ pub enum ReportError {
         /// Whose it is, in hexadecimal.
         actor: String,
     },
+    /// A change builds on one that has not arrived.
+    MissingChanges,
     /// More bytes than [`DOCUMENT_MAX`], as sent or inflated.
     TooLarge,
     /// What was given is wrong.
@@ -86,6 +88,7 @@ impl fmt::Display for ReportError {
                 )
             }
             Self::ForeignActor { actor } => write!(f, "a change by {actor} was sent by somebody else"),
+            Self::MissingChanges => f.write_str("a change builds on one that has not arrived"),
             Self::TooLarge => write!(f, "the report's changes are larger than {DOCUMENT_MAX} bytes"),
             Self::Input(error) => error.fmt(f),
             Self::NoSuchClash { field, clashing } if clashing.is_empty() => {
@@ -186,6 +189,26 @@ impl ReportDocument {
         Ok(Self { doc, actor })
     }
 
+    /// Begins a document from the changes that another device sent, all of them by `author`.
+    ///
+    /// # Errors
+    /// Those of [`Self::apply`]; [`ReportError::MissingChanges`] when the beginning is not among them.
+    pub fn receive(actor: ActorId, chunks: &[u8], author: ActorId) -> Result<Self, ReportError> {
+        let doc = guarded(|| {
+            use automerge::ReadDoc as _;
+            let incoming = changes::decode(&changes::split(chunks)?)?;
+            refuse_foreign(&incoming, author)?;
+            let mut doc = Automerge::new();
+            doc.apply_changes(incoming)?;
+            if !doc.get_missing_deps(&[]).is_empty() {
+                return Err(ReportError::MissingChanges);
+            }
+            probe(&doc)?;
+            Ok(doc.with_actor(automerge::ActorId::from(actor)))
+        })?;
+        Ok(Self { doc, actor })
+    }
+
     /// The whole document with its history, for the vault.
     pub fn save(&mut self) -> Vec<u8> {
         self.doc.save()
@@ -221,10 +244,7 @@ impl ReportDocument {
             let mut incoming = changes::decode(&changes::split(chunks)?)?;
             incoming.retain(|change| self.doc.get_change_meta_by_hash(&change.hash()).is_none());
             if let Some(allowed) = allowed_actor {
-                let foreign = incoming.iter().find(|change| change.actor_id().to_bytes() != allowed);
-                if let Some(change) = foreign {
-                    return Err(ReportError::ForeignActor { actor: change.actor_id().to_string() });
-                }
+                refuse_foreign(&incoming, allowed)?;
             }
             let heads = self.doc.get_heads();
             // Worked on a copy: whatever happens inside automerge, this document stays whole.
@@ -324,6 +344,13 @@ impl ReportDocument {
     /// The actor whose changes this document makes.
     pub fn actor(&self) -> ActorId {
         self.actor
+    }
+}
+
+fn refuse_foreign(changes: &[automerge::Change], allowed: ActorId) -> Result<(), ReportError> {
+    match changes.iter().find(|change| change.actor_id().to_bytes() != allowed) {
+        Some(change) => Err(ReportError::ForeignActor { actor: change.actor_id().to_string() }),
+        None => Ok(()),
     }
 }
 

@@ -1,0 +1,104 @@
+//! Who holds a report: from the receipts that came back and from what peers acknowledged.
+
+use std::collections::HashMap;
+
+use fieldbook_depot::Depot;
+use fieldbook_proto::{DeviceId, ReportId};
+use fieldbook_seal::Kind;
+use rusqlite::params;
+
+use crate::error::VaultError;
+use crate::names::Names;
+use crate::reports::ReportRow;
+use crate::store;
+use crate::vault::Vault;
+use crate::views::{Delivery, Holder};
+
+/// What one query each knows about all reports of this device, or about one.
+#[derive(Default)]
+pub(crate) struct DeliveryIndex {
+    /// Entries made for a report, and the position of the last one in the depot's arrival order.
+    sent: HashMap<ReportId, (i64, u64)>,
+    /// Receipts per report and device: how many entries, and the latest time.
+    receipts: HashMap<ReportId, Vec<(DeviceId, i64, i64)>>,
+    /// Up to here some other device holds everything.
+    carried_to: u64,
+}
+
+impl DeliveryIndex {
+    /// The state of one report, in words.
+    pub fn of(&self, row: &ReportRow, me: &DeviceId, names: &Names) -> Delivery {
+        let word = |word: &str| Delivery { word: word.to_owned(), holders: Vec::new() };
+        if row.author != *me {
+            return word("theirs");
+        }
+        if !row.finished {
+            return word("draft");
+        }
+        let (entries, last) = self.sent.get(&row.id).copied().unwrap_or_default();
+        let holders: Vec<Holder> = self
+            .receipts
+            .get(&row.id)
+            .into_iter()
+            .flatten()
+            .filter(|(_, received, _)| *received >= entries && entries > 0)
+            .map(|(device, _, time_ms)| Holder {
+                name: names.device(device),
+                device: device.to_string(),
+                time_ms: *time_ms,
+            })
+            .collect();
+        if !holders.is_empty() {
+            return Delivery { word: "received".to_owned(), holders };
+        }
+        word(if last > 0 && last <= self.carried_to { "carried" } else { "only here" })
+    }
+}
+
+impl Vault {
+    /// The state of every report of this device.
+    pub(crate) fn deliveries(&self) -> Result<DeliveryIndex, VaultError> {
+        self.delivery_index(None)
+    }
+
+    /// The state of one.
+    pub(crate) fn delivery(&self, row: &ReportRow) -> Result<DeliveryIndex, VaultError> {
+        self.delivery_index(Some(&row.id))
+    }
+
+    fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
+        let carried_to = self.depot.peers()?.iter().map(|peer| peer.holds_position).max().unwrap_or(0);
+        let mut index = DeliveryIndex { carried_to, ..DeliveryIndex::default() };
+        let only = only.map(|id| id.as_bytes().as_slice());
+        // Two statements rather than one with an optional filter: each uses its own index.
+        let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
+        let kinds = format!("e.kind IN ({}, {})", Kind::Report as u8, Kind::AttachmentPart as u8);
+        let mut sent = self.db.prepare_cached(&format!(
+            "SELECT e.report, count(*), max(e.position), min(e.position) FROM entry e
+             WHERE {filter} AND e.device = ?1 AND {kinds} AND ?2 = ?2 GROUP BY e.report"
+        ))?;
+        let me = self.me.as_bytes().as_slice();
+        let mut rows = sent.query(params![me, 0, only])?;
+        while let Some(row) = rows.next()? {
+            let (last, first): (i64, i64) = (row.get(2)?, row.get(3)?);
+            // Position 0: still in the outbox, so nobody else can hold it.
+            let last = if first == 0 { 0 } else { u64::try_from(last).unwrap_or(0) };
+            index.sent.insert(report_id(&row.get::<_, Vec<u8>>(0)?)?, (row.get(1)?, last));
+        }
+        let mut receipts = self.db.prepare_cached(&format!(
+            "SELECT e.report, r.device, count(*), max(r.time_ms) FROM entry e JOIN receipt r ON r.entry = e.id
+             WHERE {filter} AND e.device = ?1 AND {kinds} AND ?2 = ?2 GROUP BY e.report, r.device"
+        ))?;
+        let mut rows = receipts.query(params![me, 0, only])?;
+        while let Some(row) = rows.next()? {
+            let device = DeviceId::from_bytes(store::array(&row.get::<_, Vec<u8>>(1)?, "a device id")?);
+            let report = report_id(&row.get::<_, Vec<u8>>(0)?)?;
+            index.receipts.entry(report).or_default().push((device, row.get(2)?, row.get(3)?));
+        }
+        Ok(index)
+    }
+}
+
+fn report_id(bytes: &[u8]) -> Result<ReportId, VaultError> {
+    Ok(ReportId::from_bytes(store::array(bytes, "a report id")?))
+}

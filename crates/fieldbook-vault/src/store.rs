@@ -1,0 +1,128 @@
+//! The schema of the vault's database and its small pieces of state.
+//!
+//! Everything lies inside one SQLCipher file, so names, counts and dates are as hidden as the text.
+//! Documents and attachment bytes have tables of their own: a list never reads them.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::error::VaultError;
+
+/// Raised with every change of the schema; a vault of a higher version is not opened.
+const VERSION: i64 = 1;
+
+const SCHEMA: &str = "
+CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE report (
+    number      INTEGER PRIMARY KEY,
+    id          BLOB NOT NULL UNIQUE,
+    author      BLOB NOT NULL,
+    finished    INTEGER NOT NULL,
+    template    TEXT NOT NULL,
+    title       TEXT NOT NULL,
+    language    TEXT NOT NULL,
+    date        TEXT NOT NULL,
+    created_ms  INTEGER NOT NULL,
+    updated_ms  INTEGER NOT NULL,
+    clashes     INTEGER NOT NULL,
+    people      INTEGER NOT NULL,
+    attachments INTEGER NOT NULL,
+    sent_heads  BLOB NOT NULL,
+    return_secret    BLOB,
+    return_recipient TEXT,
+    import_hash BLOB UNIQUE
+);
+CREATE TABLE document (report INTEGER PRIMARY KEY REFERENCES report(number), bytes BLOB NOT NULL);
+CREATE VIRTUAL TABLE report_text USING fts5(title, body, tokenize = 'unicode61 remove_diacritics 2');
+
+CREATE TABLE attachment (
+    id       BLOB PRIMARY KEY,
+    report   BLOB NOT NULL,
+    complete INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE attachment_part (
+    attachment BLOB NOT NULL,
+    number     INTEGER NOT NULL,
+    entry      BLOB,
+    bytes      BLOB,
+    PRIMARY KEY (attachment, number)
+);
+
+CREATE TABLE entry (
+    id       BLOB PRIMARY KEY,
+    device   BLOB NOT NULL,
+    sequence INTEGER NOT NULL,
+    previous BLOB,
+    kind     INTEGER NOT NULL,
+    report   BLOB,
+    time_ms  INTEGER NOT NULL,
+    position INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX entry_chain ON entry (device, sequence);
+CREATE INDEX entry_report ON entry (report);
+
+CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, bytes BLOB NOT NULL);
+CREATE TABLE waiting (entry BLOB PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE expected_part (entry BLOB PRIMARY KEY, attachment BLOB NOT NULL, report BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE receipt_due (entry BLOB PRIMARY KEY, author BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE receipt (
+    entry   BLOB NOT NULL,
+    device  BLOB NOT NULL,
+    time_ms INTEGER NOT NULL,
+    PRIMARY KEY (entry, device)
+) WITHOUT ROWID;
+CREATE TABLE problem (
+    entry   BLOB NOT NULL,
+    device  BLOB,
+    reason  TEXT NOT NULL,
+    time_ms INTEGER NOT NULL,
+    PRIMARY KEY (entry, reason)
+) WITHOUT ROWID;
+
+CREATE TABLE device (
+    id          BLOB PRIMARY KEY,
+    certificate BLOB NOT NULL,
+    label       TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
+";
+
+/// Brings a database to the current schema.
+pub(crate) fn migrate(db: &Connection) -> Result<(), VaultError> {
+    let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    match version {
+        0 => {
+            db.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
+            Ok(())
+        }
+        VERSION => Ok(()),
+        _ => Err(VaultError::NewerVersion),
+    }
+}
+
+/// A piece of state by name.
+pub(crate) fn meta(db: &Connection, name: &str) -> Result<Option<Vec<u8>>, VaultError> {
+    Ok(db
+        .prepare_cached("SELECT value FROM meta WHERE name = ?1")?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}
+
+/// A piece of state that every vault has.
+pub(crate) fn required_meta(db: &Connection, name: &str) -> Result<Vec<u8>, VaultError> {
+    meta(db, name)?.ok_or_else(|| VaultError::Damaged(format!("\"{name}\" is missing")))
+}
+
+/// Sets a piece of state.
+pub(crate) fn set_meta(db: &Connection, name: &str, value: &[u8]) -> Result<(), VaultError> {
+    db.prepare_cached(
+        "INSERT INTO meta (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2",
+    )?
+    .execute(params![name, value])?;
+    Ok(())
+}
+
+/// An array from a blob column, or a word on what is damaged.
+pub(crate) fn array<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N], VaultError> {
+    bytes.try_into().map_err(|_| VaultError::Damaged(format!("{what} has the wrong length")))
+}

@@ -1,0 +1,172 @@
+//! A coordinator and a monitor, their depots exchanged by hand: what the vault promises without any
+//! network.
+
+use std::path::Path;
+
+use fieldbook_depot::{Depot, Incoming, Source, SqlDepot};
+use fieldbook_proto::certificate::Role;
+use fieldbook_proto::{DeviceId, ReportId};
+use fieldbook_report::{Edit, FieldValue, Keep, ReportInput};
+use fieldbook_vault::{CreateOptions, Passphrase, Vault};
+use tempfile::TempDir;
+
+const PASSPHRASE: &str = "not a secret";
+
+struct Device {
+    _dir: TempDir,
+    vault: Vault,
+}
+
+fn open(dir: &Path) -> Vault {
+    Vault::open(dir, &Passphrase::new(PASSPHRASE.into())).unwrap()
+}
+
+fn device(name: &str) -> Device {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CreateOptions { name: name.into(), work_factor: Some(15) };
+    Vault::create(dir.path(), &Passphrase::new(PASSPHRASE.into()), &options).unwrap();
+    Device { vault: open(dir.path()), _dir: dir }
+}
+
+fn team() -> (Device, Device) {
+    let mut coordinator = device("Coordination");
+    coordinator.vault.create_team("Minsk 2017").unwrap();
+    let mut monitor = device("Vitebsk-3");
+    let admission = coordinator.vault.admit(&monitor.vault.join_request(), Role::Monitor).unwrap();
+    monitor.vault.adopt(&admission).unwrap();
+    (coordinator, monitor)
+}
+
+/// Copies what `from` holds and `to` does not know, as a sync would.
+fn carry(from: &Vault, to: &Vault) -> usize {
+    let open = |vault: &Vault| SqlDepot::open(&vault.depot_path(), &vault.depot_key()).unwrap();
+    let (source, target) = (open(from), open(to));
+    let sender: DeviceId = from.device().id.parse().unwrap();
+    let mut added = 0;
+    for (arrival, bytes) in source.arrivals_with_bytes(0, 100_000, u64::MAX).unwrap() {
+        let bytes = bytes.unwrap();
+        let incoming = Incoming { id: arrival.id, bytes: &bytes, from: Source::Peer(sender) };
+        added += target.put(&[incoming]).unwrap().added;
+    }
+    added
+}
+
+fn sync(a: &mut Device, b: &mut Device) {
+    for _ in 0..3 {
+        carry(&a.vault, &b.vault);
+        carry(&b.vault, &a.vault);
+        a.vault.absorb().unwrap();
+        b.vault.absorb().unwrap();
+    }
+}
+
+fn write(device: &mut Device, json: &str) -> ReportId {
+    device.vault.create_report(&ReportInput::from_json(json).unwrap()).unwrap().id.parse().unwrap()
+}
+
+const DETENTION: &str = r#"{"template":"detention","title":"At the office","language":"en",
+    "fields":{"date":"2017-03-25","people_detained":57},"narrative":"Taken to buses."}"#;
+
+#[test]
+fn a_draft_stays_and_a_finished_report_arrives_with_a_receipt() {
+    let (mut coordinator, mut monitor) = team();
+    let id = write(&mut monitor, DETENTION);
+    sync(&mut monitor, &mut coordinator);
+    assert!(coordinator.vault.list(&Default::default()).unwrap().is_empty());
+    assert_eq!(monitor.vault.summary(id).unwrap().delivery.word, "draft");
+
+    let finished = monitor.vault.finish(id, true).unwrap();
+    assert_eq!(finished.delivery.word, "only here");
+    sync(&mut monitor, &mut coordinator);
+    let there = coordinator.vault.show(id).unwrap();
+    assert_eq!(there.content, monitor.vault.show(id).unwrap().content);
+    assert_eq!(there.summary.author_label, "Vitebsk-3");
+    let delivery = monitor.vault.summary(id).unwrap().delivery;
+    assert_eq!(delivery.word, "received");
+    assert_eq!(delivery.holders[0].name, "Coordination");
+}
+
+#[test]
+fn edits_made_apart_merge_and_a_clash_waits_for_a_person() {
+    let (mut coordinator, mut monitor) = team();
+    let id = write(&mut monitor, DETENTION);
+    monitor.vault.finish(id, true).unwrap();
+    sync(&mut monitor, &mut coordinator);
+
+    let date = |text: &str| Edit::Field { name: "date".into(), value: Some(FieldValue::Text(text.into())) };
+    monitor
+        .vault
+        .edit(id, &[date("2017-03-26"), Edit::Narrative("At noon: Taken to buses.".into())])
+        .unwrap();
+    coordinator
+        .vault
+        .edit(id, &[date("2017-03-24"), Edit::Narrative("Taken to buses. Released.".into())])
+        .unwrap();
+    sync(&mut monitor, &mut coordinator);
+
+    let (here, there) = (monitor.vault.show(id).unwrap(), coordinator.vault.show(id).unwrap());
+    assert_eq!(here.content, there.content);
+    assert_eq!(here.content.narrative, "At noon: Taken to buses. Released.");
+    let clashes = coordinator.vault.conflicts().unwrap();
+    assert_eq!(clashes.len(), 1);
+    let mut who: Vec<&str> = clashes[0].clashes[0].values.iter().map(|value| value.who.as_str()).collect();
+    who.sort_unstable();
+    assert_eq!(who, ["Coordination", "Vitebsk-3"]);
+
+    coordinator.vault.resolve(id, "date", &Keep::Value("2017-03-26".into())).unwrap();
+    sync(&mut monitor, &mut coordinator);
+    assert!(monitor.vault.conflicts().unwrap().is_empty());
+    let history = serde_json::to_string(&monitor.vault.history(id).unwrap()).unwrap();
+    assert!(history.contains("2017-03-24"), "{history}");
+}
+
+#[test]
+fn an_attachment_travels_in_parts_and_matches_its_hash() {
+    let (mut coordinator, mut monitor) = team();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let bytes: Vec<u8> = (0..2_500_000_u32).map(|n| (n % 251) as u8).collect();
+    std::fs::write(file.path(), &bytes).unwrap();
+    let id = write(&mut monitor, DETENTION);
+    let attached = monitor.vault.attach(id, file.path(), Some("photo.jpg"), "image/jpeg").unwrap();
+    monitor.vault.finish(id, true).unwrap();
+    sync(&mut monitor, &mut coordinator);
+    for vault in [&monitor.vault, &coordinator.vault] {
+        let mut out = Vec::new();
+        vault.save_attachment(id, &attached.attachment.id, &mut out).unwrap();
+        assert!(out == bytes);
+    }
+    assert_eq!(monitor.vault.summary(id).unwrap().delivery.word, "received");
+}
+
+#[test]
+fn a_second_coordinator_reads_and_edits_and_everybody_converges() {
+    let (mut first, mut monitor) = team();
+    let mut second = device("Second desk");
+    let admission = first.vault.admit(&second.vault.join_request(), Role::Coordinator).unwrap();
+    second.vault.adopt(&admission).unwrap();
+    let id = write(&mut monitor, DETENTION);
+    monitor.vault.finish(id, true).unwrap();
+    sync(&mut monitor, &mut first);
+    sync(&mut first, &mut second);
+    second.vault.edit(id, &[Edit::Title("Seen by the second".into())]).unwrap();
+    sync(&mut first, &mut second);
+    sync(&mut first, &mut monitor);
+    for vault in [&first.vault, &second.vault, &monitor.vault] {
+        assert_eq!(vault.show(id).unwrap().content.title, "Seen by the second");
+    }
+}
+
+#[test]
+fn what_was_saved_is_there_after_reopening() {
+    let dir = tempfile::tempdir().unwrap();
+    let passphrase = Passphrase::new(PASSPHRASE.into());
+    let options = CreateOptions { name: "Monitor".into(), work_factor: Some(15) };
+    Vault::create(dir.path(), &passphrase, &options).unwrap();
+    let mut vault = open(dir.path());
+    let id = vault.create_report(&ReportInput::from_json(DETENTION).unwrap()).unwrap().id;
+    assert!(matches!(Vault::open(dir.path(), &passphrase), Err(fieldbook_vault::VaultError::InUse)));
+    drop(vault);
+    assert_eq!(open(dir.path()).list(&Default::default()).unwrap()[0].id, id);
+    let wrong = Passphrase::new("another".into());
+    assert!(matches!(Vault::open(dir.path(), &wrong), Err(fieldbook_vault::VaultError::WrongPassphrase)));
+}
