@@ -8,7 +8,7 @@ use automerge::{Automerge, Change, ObjId, ObjType, ReadDoc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::document::layout::{NARRATIVE, child, hex, scalar_to_json};
+use crate::document::layout::{ATTACHMENTS, NARRATIVE, child, hex, scalar_to_json};
 use crate::value::FieldValue;
 
 /// A change.
@@ -51,7 +51,7 @@ pub(super) fn history(doc: &Automerge) -> Vec<HistoryItem> {
     let mut changes = doc.get_changes(&[]);
     // A change's first operation is numbered after all that its author had seen.
     changes.sort_by(|a, b| {
-        let key = |c: &Change| (c.start_op(), c.max_op(), c.seq());
+        let key = |c: &Change| (c.start_op(), !c.is_empty(), c.timestamp(), c.seq());
         key(a).cmp(&key(b)).then_with(|| a.actor_id().cmp(b.actor_id()))
     });
     let mut store = Store::default();
@@ -219,9 +219,16 @@ impl Store {
         // The frame of a report is no news; what stands in it is told key by key.
         let frame = matches!(op.action, OpType::Make(ObjType::Map | ObjType::Text)) && op.pred.is_empty();
         let told = writes || op.action == OpType::Delete;
-        if told && !within_new && !frame {
-            let before = op.pred.iter().cloned().collect();
-            pending.push(Pending { field, before, after: writes.then_some(id) });
+        // The secret that opens an attachment is shown nowhere.
+        let secret = field.starts_with(ATTACHMENTS) && field.ends_with(".identity");
+        if told && !within_new && !frame && !secret {
+            let before: Vec<OpId> = op.pred.iter().cloned().collect();
+            let after = writes.then_some(id);
+            // A clash is settled by taking all away and writing what was chosen: one act.
+            match pending.last_mut().filter(|p| p.field == field && p.after.is_none() && before.is_empty()) {
+                Some(cleared) if kind == ObjType::Map => cleared.after = after,
+                _ => pending.push(Pending { field, before, after }),
+            }
         }
     }
 

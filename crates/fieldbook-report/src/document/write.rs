@@ -113,6 +113,12 @@ pub(super) fn put(
     key: &str,
     value: &FieldValue,
 ) -> Result<(), ReportError> {
+    // automerge leaves out a write that repeats a value. But a removal that is confirmed after
+    // somebody's edit has to come after that edit, and history has to tell what was chosen.
+    let existing = tx.get(object, key)?.is_some();
+    if existing {
+        tx.delete(object, key)?;
+    }
     put_json(tx, object, key, &value.to_json())
 }
 
@@ -134,7 +140,7 @@ fn set(tx: &mut impl Transactable, object: &ObjId, key: &str, value: &FieldValue
     if alone && get(tx, object, key).as_ref() == Some(value) {
         return Ok(());
     }
-    put(tx, object, key, value)
+    if alone { put_json(tx, object, key, &value.to_json()) } else { put(tx, object, key, value) }
 }
 
 /// Takes a value away by writing null over it: a deletion would lose silently against a concurrent
