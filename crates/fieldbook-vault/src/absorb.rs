@@ -9,14 +9,15 @@ use fieldbook_depot::{Depot, Lookup, Source};
 use fieldbook_proto::certificate::{Certificate, Role};
 use fieldbook_proto::codec::{Reader, Writer};
 use fieldbook_proto::{EntryId, ReportId};
-use fieldbook_report::{ReportDocument, ReportError};
+use fieldbook_report::ReportDocument;
 use fieldbook_seal::{Audience, Header, Kind, OpenError, OpenedEntry, ReadingIdentity, SealedEntry};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::VaultError;
+use crate::merge::{MergeRefusal, MergeRequest, Merged, Merger};
 use crate::names::actor_of;
 use crate::outgoing::{self, Outgoing};
-use crate::reports::{NewReport, ReportRow, insert_report, load_document, parse_report_body, save_document};
+use crate::reports::{NewReport, ReportRow, document_bytes, insert_report, parse_report_body, save_document};
 use crate::store;
 use crate::team::{parse_certificate_body, save_device};
 use crate::vault::{Vault, now_ms, now_s};
@@ -140,6 +141,7 @@ impl Vault {
                 vault: Reading { me: self.me, team, identities: &identities },
                 summary,
                 new_coordinators: &mut new_coordinators,
+                merger: self.merger.as_mut(),
             };
             let taken = taker.take(id, bytes)?;
             let applied = matches!(taken, Taken::Done | Taken::Nothing);
@@ -284,6 +286,7 @@ struct Taker<'a> {
     vault: Reading<'a>,
     summary: &'a mut AbsorbSummary,
     new_coordinators: &'a mut Vec<NewCoordinator>,
+    merger: &'a mut dyn Merger,
 }
 
 impl Taker<'_> {
@@ -352,28 +355,17 @@ impl Taker<'_> {
         };
         let hand = actor_of(&header.device);
         let existing = ReportRow::find(self.db, &report)?;
-        let merged = match &existing {
-            Some(row) => {
-                let mut document = load_document(self.db, &self.vault.me, row.number)?;
-                document.apply(changes, Some(hand)).and_then(|new| match document.waits_for().is_empty() {
-                    true => Ok((document, new)),
-                    false => Err(ReportError::MissingChanges),
-                })
-            }
-            None => {
-                ReportDocument::receive(actor_of(&self.vault.me), changes, hand).map(|document| (document, 1))
-            }
-        };
-        let (mut document, new) = match merged {
-            Ok(merged) => merged,
-            Err(ReportError::MissingChanges) => {
+        let document = existing.as_ref().map(|row| document_bytes(self.db, row.number)).transpose()?;
+        let me = actor_of(&self.vault.me);
+        let merged = self.merger.merge(&MergeRequest { me, hand, document: document.as_deref(), changes });
+        let mut document = match merged {
+            Ok(Merged { document: Some(bytes) }) => ReportDocument::load(me, &bytes)?,
+            Ok(Merged { document: None }) => return Ok(Taken::Done),
+            Err(MergeRefusal::MissingChanges) => {
                 return Ok(Taken::Waiting("it builds on a change that has not arrived"));
             }
-            Err(error) => return by(header.device, error.to_string()),
+            Err(MergeRefusal::Refused(reason)) => return by(header.device, reason),
         };
-        if new == 0 {
-            return Ok(Taken::Done);
-        }
         let number = match &existing {
             Some(row) => row.number,
             None => {

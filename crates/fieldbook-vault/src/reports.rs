@@ -128,10 +128,14 @@ pub(crate) fn load_document(
     me: &DeviceId,
     number: i64,
 ) -> Result<ReportDocument, VaultError> {
-    let bytes: Vec<u8> = db
+    Ok(ReportDocument::load(actor_of(me), &document_bytes(db, number)?)?)
+}
+
+/// A report's saved document.
+pub(crate) fn document_bytes(db: &Connection, number: i64) -> Result<Vec<u8>, VaultError> {
+    Ok(db
         .prepare_cached("SELECT bytes FROM document WHERE report = ?1")?
-        .query_row([number], |row| row.get(0))?;
-    Ok(ReportDocument::load(actor_of(me), &bytes)?)
+        .query_row([number], |row| row.get(0))?)
 }
 
 /// What is new about a report that has no row yet.

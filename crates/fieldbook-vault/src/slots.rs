@@ -89,7 +89,7 @@ pub(crate) fn write_slots(
 
 /// Tries both slots; which one opened, and its keys.
 pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Keys), VaultError> {
-    if file.is_empty() || file.len() % 2 != 0 || file.len() > 8 * 1024 {
+    if file.is_empty() || !file.len().is_multiple_of(2) || file.len() > 8 * 1024 {
         return Err(VaultError::damaged("the key slots have an impossible size"));
     }
     let (first, second) = file.split_at(file.len() / 2);

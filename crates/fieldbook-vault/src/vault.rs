@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::error::VaultError;
 use crate::layout::Layout;
+use crate::merge::{InProcess, Merger};
 use crate::passphrase::Passphrase;
 use crate::slots::{self, Keys};
 use crate::store;
@@ -39,6 +40,7 @@ pub struct Vault {
     pub(crate) me: DeviceId,
     pub(crate) name: String,
     pub(crate) team: Option<Team>,
+    pub(crate) merger: Box<dyn Merger + Send>,
     depot_key: Zeroizing<[u8; 32]>,
     layout: Layout,
     /// Held for as long as the vault is open; the system releases it when the process ends.
@@ -116,8 +118,18 @@ impl Vault {
             .map_err(|_| VaultError::damaged("the device's name is not text"))?;
         let team = Team::load(&db)?;
         let me = device.id();
-        let mut vault =
-            Self { db, depot, device, me, name, team, depot_key: keys.depot, layout, _lock: lock };
+        let mut vault = Self {
+            db,
+            depot,
+            device,
+            me,
+            name,
+            team,
+            merger: Box::new(InProcess),
+            depot_key: keys.depot,
+            layout,
+            _lock: lock,
+        };
         vault.clear_incomplete_attachments()?;
         vault.flush()?;
         Ok(vault)
@@ -146,6 +158,12 @@ impl Vault {
     /// Where this vault's depot lies, for the process that speaks to the network.
     pub fn depot_path(&self) -> std::path::PathBuf {
         self.depot.path().to_owned()
+    }
+
+    /// From now on, others' changes are merged by `merger`: for example in a process with a cap on its
+    /// memory, so that a crafted change costs its entry and nothing else.
+    pub fn set_merger(&mut self, merger: Box<dyn Merger + Send>) {
+        self.merger = merger;
     }
 
     /// The files of this vault.

@@ -1,5 +1,6 @@
 //! A coordinator and a monitor, their depots exchanged by hand: what the vault promises without any
 //! network.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
 
