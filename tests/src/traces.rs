@@ -93,13 +93,22 @@ fn position(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
 
 /// Every file below `root`, sockets and the like left out.
 pub fn files(root: &Path) -> Vec<PathBuf> {
+    below(root, fs::FileType::is_file)
+}
+
+/// Every Unix socket below `root`.
+pub fn sockets(root: &Path) -> Vec<PathBuf> {
+    below(root, std::os::unix::fs::FileTypeExt::is_socket)
+}
+
+fn below(root: &Path, wanted: impl Fn(&fs::FileType) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![root.to_owned()];
     while let Some(dir) = dirs.pop() {
         for entry in fs::read_dir(&dir).into_iter().flatten().flatten() {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => dirs.push(entry.path()),
-                Ok(kind) if kind.is_file() => found.push(entry.path()),
+                Ok(kind) if wanted(&kind) => found.push(entry.path()),
                 _ => {}
             }
         }
