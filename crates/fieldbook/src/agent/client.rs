@@ -1,0 +1,231 @@
+//! The client's end: finds or starts an agent and asks it.
+
+use std::io::{self, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use fieldbook_vault::Layout;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::place::Place;
+use super::protocol::{Answer, Create, Greeting, Opening, Request, Stay, VERSION};
+use super::wire::{self, Hex};
+use crate::error::{Failure, Kind};
+use crate::global::Global;
+use crate::passphrase::Secret;
+
+/// How long a command waits for another one that has the vault open.
+const WAIT_MS: u64 = 10_000;
+
+/// A connection to the process that has the vault open.
+pub struct Agent {
+    from: Box<dyn Read + Send>,
+    to: Option<Box<dyn Write + Send>>,
+    child: Option<Child>,
+}
+
+impl Agent {
+    /// The agent for the vault named on the command line: the one that runs, else a new one for this
+    /// command, for which the passphrase is asked.
+    ///
+    /// # Errors
+    /// No vault, no passphrase, a wrong one, or the vault is in use.
+    pub fn open(global: &Global) -> Result<Self, Failure> {
+        let vault = existing(global)?;
+        let place = Place::of(&vault)?;
+        if let Some(agent) = Self::running(&place)? {
+            return Ok(agent);
+        }
+        let passphrase = global.passphrase.read(&vault, &global.ui)?;
+        match Self::start(&opening(&vault, &passphrase)) {
+            // An agent that `unlock` was just starting holds the vault: it can be asked by now.
+            Err(failure) if failure.kind == Kind::InUse => Self::running(&place)?.ok_or(failure),
+            started => started,
+        }
+    }
+
+    /// The agent that `unlock` left running, if one does.
+    ///
+    /// # Errors
+    /// The directory of its socket is not safe, or it is of another version.
+    pub fn running(place: &Place) -> Result<Option<Self>, Failure> {
+        if !place.exists()? {
+            return Ok(None);
+        }
+        let Some(mut agent) = Self::connect(&place.agent())? else { return Ok(None) };
+        let _: Greeting = agent.call(&Request::Hello { v: VERSION })?;
+        Ok(Some(agent))
+    }
+
+    /// Connects to a socket; `None` when nobody listens there.
+    ///
+    /// # Errors
+    /// The system refuses for another reason.
+    pub fn connect(socket: &Path) -> Result<Option<Self>, Failure> {
+        let doing = "the agent cannot be reached";
+        match UnixStream::connect(socket) {
+            Ok(stream) => {
+                let from = stream.try_clone().map_err(Failure::io(doing))?;
+                Ok(Some(Self {
+                    from: Box::new(BufReader::new(from)),
+                    to: Some(Box::new(stream)),
+                    child: None,
+                }))
+            }
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Failure::io(doing)(error)),
+        }
+    }
+
+    /// Starts an agent for this command.
+    fn start(opening: &Opening) -> Result<Self, Failure> {
+        let mut agent = Self::spawn()?;
+        agent.send(opening)?;
+        let _: Greeting = agent.receive(|_: Value| Ok(()))?;
+        Ok(agent)
+    }
+
+    /// Makes a vault; the agent ends at once.
+    ///
+    /// # Errors
+    /// The vault cannot be made.
+    pub fn create<T: DeserializeOwned>(
+        vault: &Path,
+        passphrase: &Secret,
+        create: Create,
+    ) -> Result<T, Failure> {
+        let mut agent = Self::spawn()?;
+        agent.send(&Opening { create: Some(create), ..opening(vault, passphrase) })?;
+        agent.receive(|_: Value| Ok(()))
+    }
+
+    /// Starts an agent that stays; it listens when this returns.
+    ///
+    /// # Errors
+    /// As [`Agent::open`].
+    pub fn unlock(vault: &Path, passphrase: &Secret, stay: Stay) -> Result<(), Failure> {
+        let mut agent = Self::spawn()?;
+        agent.send(&Opening { stay: Some(stay), ..opening(vault, passphrase) })?;
+        let _: Greeting = agent.receive(|_: Value| Ok(()))?;
+        // It lives on without us.
+        agent.child = None;
+        Ok(())
+    }
+
+    fn spawn() -> Result<Self, Failure> {
+        let doing = "the agent cannot be started";
+        let program = std::env::current_exe().map_err(Failure::io(doing))?;
+        let mut child = Command::new(program)
+            .args(["internal", "agent"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Ctrl-C is for the client: the agent ends with it, after the request at hand.
+            .process_group(0)
+            .spawn()
+            .map_err(Failure::io(doing))?;
+        match (child.stdout.take(), child.stdin.take()) {
+            (Some(from), Some(to)) => {
+                Ok(Self { from: Box::new(BufReader::new(from)), to: Some(Box::new(to)), child: Some(child) })
+            }
+            _ => Err(Failure::failed("internal", doing)),
+        }
+    }
+
+    /// Asks, and takes the one answer.
+    ///
+    /// # Errors
+    /// What the agent refused, or the agent is gone.
+    pub fn call<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, Failure> {
+        self.stream(request, |_: Value| Ok(()))
+    }
+
+    /// Asks, and takes several results and a last one. When `each` fails, the rest is read and dropped.
+    ///
+    /// # Errors
+    /// As [`Agent::call`], or what `each` reported.
+    pub fn stream<I: DeserializeOwned, T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+        each: impl FnMut(I) -> Result<(), Failure>,
+    ) -> Result<T, Failure> {
+        self.send(request)?;
+        self.receive(each)
+    }
+
+    fn send(&mut self, value: &impl serde::Serialize) -> Result<(), Failure> {
+        let to = self.to.as_mut().ok_or_else(gone)?;
+        wire::write(to, value).map_err(|error| match error.kind() {
+            io::ErrorKind::InvalidData => Failure::usage("too-large", format!("this is too large: {error}")),
+            _ => gone(),
+        })
+    }
+
+    fn receive<I: DeserializeOwned, T: DeserializeOwned>(
+        &mut self,
+        mut each: impl FnMut(I) -> Result<(), Failure>,
+    ) -> Result<T, Failure> {
+        let mut verdict = Ok(());
+        loop {
+            let answer = wire::read::<Answer>(&mut self.from).map_err(|_| gone())?.ok_or_else(gone)?;
+            match answer {
+                Answer::Item(value) if verdict.is_ok() => verdict = understood(value).and_then(&mut each),
+                Answer::Item(_) => {}
+                Answer::Done(value) => return verdict.and_then(|()| understood(value)),
+                Answer::Refused(failure) => return Err(failure),
+            }
+        }
+    }
+}
+
+impl Drop for Agent {
+    /// Closes the connection and waits for the child, so that the vault is free when the command ends.
+    fn drop(&mut self) {
+        self.to = None;
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+}
+
+fn opening(vault: &Path, passphrase: &Secret) -> Opening {
+    Opening {
+        v: VERSION,
+        vault: vault.to_owned(),
+        passphrase: Hex::new(passphrase.as_bytes().to_vec()),
+        wait_ms: WAIT_MS,
+        create: None,
+        stay: None,
+    }
+}
+
+/// The absolute path of the vault, which must be one.
+///
+/// # Errors
+/// [`Kind::NoVault`].
+pub fn existing(global: &Global) -> Result<std::path::PathBuf, Failure> {
+    let vault = std::fs::canonicalize(&global.vault).ok().filter(|dir| Layout::new(dir).slots().exists());
+    vault.ok_or_else(|| {
+        Failure::new(Kind::NoVault, "no-vault", format!("there is no vault in {}", global.vault.display())).hint(
+            "make one with `fieldbook init --name NAME`, or name another directory with --vault or FIELDBOOK_VAULT",
+        )
+    })
+}
+
+fn understood<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
+    serde_json::from_value(value).map_err(|error| {
+        Failure::new(Kind::Version, "agent-version", format!("the agent's answer is not understood: {error}"))
+            .hint("an agent of another version may be running: `fieldbook lock`, then try again")
+    })
+}
+
+fn gone() -> Failure {
+    Failure::failed("agent-gone", "the vault's process ended before it answered")
+        .hint("what was reported as saved is saved; try again")
+}

@@ -1,0 +1,241 @@
+//! Pairings in the agent: the state machines of `fieldbook_proto::pairing` beside the vault. The
+//! messages travel through the client and a process of their own, because an agent has no network.
+
+use std::collections::HashMap;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use fieldbook_proto::certificate::Role;
+use fieldbook_proto::pairing::{
+    self, Code, CodeError, Event, InvitationEnd, Inviter, JoinRequest, Joiner, PairingError, Refusal,
+};
+use fieldbook_vault::{Vault, VaultError};
+
+use super::protocol::{Invitation, Newcomer, Over, Paired, PairingStep};
+use super::server::Connection;
+use super::wire::Hex;
+use crate::error::{Failure, Kind};
+
+/// Longest life of a code: two weeks.
+const EXPIRES_MAX_S: u64 = 14 * 24 * 3600;
+
+/// The pairings that go on, one a connection at most.
+#[derive(Default)]
+pub struct Pairings(HashMap<Connection, Side>);
+
+enum Side {
+    Inviting { invitation: pairing::Invitation, inviter: Option<Inviter>, asks: Option<JoinRequest> },
+    Joining { joiner: Joiner },
+}
+
+impl Pairings {
+    /// Opens an invitation.
+    pub fn invite(
+        &mut self,
+        connection: Connection,
+        vault: &Vault,
+        role: &str,
+        addresses: Vec<String>,
+        expires_s: u64,
+    ) -> Result<Invitation, Failure> {
+        let role = match role {
+            "monitor" => Role::Monitor,
+            "coordinator" => Role::Coordinator,
+            "relay" => Role::Relay,
+            _ => return Err(Failure::usage("role", "a role is monitor, coordinator or relay")),
+        };
+        let device = vault.device();
+        if device.team.is_none() {
+            return Err(VaultError::NoTeam.into());
+        }
+        if device.role.as_deref() != Some(Role::Coordinator.word()) {
+            return Err(VaultError::NotCoordinator.into());
+        }
+        let expires = now_s() + expires_s.min(EXPIRES_MAX_S);
+        let code = Code::new(random()?, addresses).map_err(bad_code)?;
+        let text = code.to_string();
+        let invitation = pairing::Invitation::new(code, role, expires);
+        self.0.insert(connection, Side::Inviting { invitation, inviter: None, asks: None });
+        Ok(Invitation { code: text, expires_ms: i64::try_from(expires * 1000).unwrap_or(i64::MAX) })
+    }
+
+    /// A device connected.
+    pub fn connected(&mut self, connection: Connection) -> Result<(), Failure> {
+        match self.0.get_mut(&connection) {
+            Some(Side::Inviting { invitation, inviter, asks }) => {
+                *asks = None;
+                *inviter = Some(Inviter::start(invitation, &random()?, now_s()).map_err(failed)?);
+                Ok(())
+            }
+            _ => Err(out_of_order()),
+        }
+    }
+
+    /// Begins to join.
+    pub fn join(
+        &mut self,
+        connection: Connection,
+        vault: &Vault,
+        code: &str,
+    ) -> Result<PairingStep, Failure> {
+        if vault.device().team.is_some() {
+            return Err(VaultError::AlreadyInTeam.into());
+        }
+        let code: Code = code.parse().map_err(bad_code)?;
+        let (joiner, hello) = Joiner::start(&code, &random()?);
+        self.0.insert(connection, Side::Joining { joiner });
+        Ok(PairingStep { send: vec![Hex::new(hello)], ..PairingStep::default() })
+    }
+
+    /// A message arrived.
+    pub fn received(
+        &mut self,
+        connection: Connection,
+        vault: &mut Vault,
+        message: &[u8],
+    ) -> Result<PairingStep, Failure> {
+        let side = self.0.get_mut(&connection).ok_or_else(out_of_order)?;
+        let events = match side {
+            Side::Inviting { invitation, inviter: Some(inviter), .. } => {
+                inviter.on_message(message, invitation, now_s())
+            }
+            Side::Inviting { inviter: None, .. } => return Err(out_of_order()),
+            Side::Joining { joiner } => joiner.on_message(message),
+        };
+        side.carry_out(vault, events)
+    }
+
+    /// The person said yes.
+    pub fn approved(
+        &mut self,
+        connection: Connection,
+        vault: &mut Vault,
+        addresses: Vec<String>,
+    ) -> Result<PairingStep, Failure> {
+        let side = self.0.get_mut(&connection).ok_or_else(out_of_order)?;
+        let events = match side {
+            Side::Inviting { invitation, inviter: Some(inviter), asks: Some(request) } => {
+                let mut admission = vault.admit(request, invitation.role())?;
+                admission.addresses = addresses;
+                inviter.approve(&admission)
+            }
+            Side::Inviting { .. } => return Err(out_of_order()),
+            Side::Joining { joiner } => joiner.approve(&vault.join_request()),
+        };
+        side.carry_out(vault, events)
+    }
+
+    /// The person said no.
+    pub fn rejected(&mut self, connection: Connection) -> Result<PairingStep, Failure> {
+        let farewell = match self.0.remove(&connection).ok_or_else(out_of_order)? {
+            Side::Inviting { inviter, .. } => inviter.map(|mut inviter| inviter.reject()),
+            Side::Joining { mut joiner } => Some(joiner.reject()),
+        };
+        Ok(PairingStep { send: farewell.into_iter().map(Hex::new).collect(), ..PairingStep::default() })
+    }
+
+    /// The client went away, and with it its pairing.
+    pub fn gone(&mut self, connection: Connection) {
+        self.0.remove(&connection);
+    }
+}
+
+impl Side {
+    fn carry_out(
+        &mut self,
+        vault: &mut Vault,
+        events: Result<Vec<Event>, PairingError>,
+    ) -> Result<PairingStep, Failure> {
+        let mut step = PairingStep::default();
+        let events = match events {
+            Ok(events) => events,
+            Err(error) => {
+                step.send.extend(error.farewell().map(Hex::new));
+                step.over = Some(Over { still_open: self.still_open(), why: failed(error) });
+                return Ok(step);
+            }
+        };
+        let mut waiting: std::collections::VecDeque<Event> = events.into();
+        while let Some(event) = waiting.pop_front() {
+            match (event, &mut *self) {
+                (Event::Send(message), _) => step.send.push(Hex::new(message)),
+                (Event::CheckWords(words), _) => step.words = Some(words.join(" ")),
+                (Event::Request(request), Self::Inviting { invitation, asks, .. }) => {
+                    step.asks = Some(newcomer(&request, invitation.role()));
+                    *asks = Some(request);
+                }
+                (Event::Admission(admission), Self::Joining { joiner }) => {
+                    // Stored durably before the other side is told so.
+                    vault.adopt(&admission)?;
+                    waiting.extend(joiner.adopted().map_err(failed)?);
+                }
+                (Event::Done, _) => step.done = Some(self.paired(vault)),
+                (Event::Request(_) | Event::Admission(_), _) => return Err(out_of_order()),
+            }
+        }
+        Ok(step)
+    }
+
+    /// Whether another connection may still use the code.
+    fn still_open(&self) -> bool {
+        matches!(self, Self::Inviting { invitation, .. } if invitation.check(now_s()).is_ok())
+    }
+
+    fn paired(&self, vault: &Vault) -> Paired {
+        let me = vault.device();
+        let team = me.team.map(|team| team.name).unwrap_or_default();
+        match self {
+            Self::Inviting { invitation, asks: Some(request), .. } => {
+                let Newcomer { device, name, role } = newcomer(request, invitation.role());
+                Paired { device, name, role, team }
+            }
+            _ => Paired { device: me.id, name: me.name, role: me.role.unwrap_or_default(), team },
+        }
+    }
+}
+
+fn newcomer(request: &JoinRequest, role: Role) -> Newcomer {
+    Newcomer {
+        device: request.keys.device_id().to_string(),
+        name: request.name.clone(),
+        role: role.word().to_owned(),
+    }
+}
+
+fn failed(error: PairingError) -> Failure {
+    let message = error.to_string();
+    match error {
+        PairingError::WrongCode | PairingError::Refused(Refusal::WrongCode) => {
+            Failure::failed("wrong-code", message)
+                .hint("read the code again, letter by letter; three wrong ones end it")
+        }
+        PairingError::Closed(InvitationEnd::Expired) => Failure::failed("invitation-expired", message),
+        PairingError::Closed(_) | PairingError::Refused(Refusal::NotWaiting) => {
+            Failure::failed("invitation-over", message).hint("ask for a new invitation")
+        }
+        PairingError::Refused(Refusal::Declined) => Failure::failed("declined", message),
+        PairingError::Version { .. } | PairingError::Refused(Refusal::Version) => {
+            Failure::new(Kind::Version, "pairing-version", message)
+                .hint("bring both devices to the same version")
+        }
+        PairingError::Altered => Failure::new(Kind::Damaged, "pairing-altered", message),
+        _ => Failure::failed("pairing", message),
+    }
+}
+
+fn bad_code(error: CodeError) -> Failure {
+    Failure::usage("bad-code", error.to_string())
+}
+
+fn out_of_order() -> Failure {
+    Failure::failed("pairing", "a pairing step came out of order")
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Failure> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|_| VaultError::Randomness)?;
+    Ok(bytes)
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,170 @@
+//! The life of an agent process: read the opening, open the vault, serve, end.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fieldbook_vault::{CreateOptions, Passphrase, Vault, VaultError};
+use rustix::process::{DumpableBehavior, Resource, Rlimit};
+use serde_json::Value;
+
+use super::place::Place;
+use super::protocol::{Answer, Create, Greeting, Opening, Stay, VERSION};
+use super::server::{self, Ending, Event, SocketFile};
+use super::service::Desk;
+use super::wire;
+use super::worker::Worker;
+use crate::error::{Failure, Kind};
+
+/// How often a vault that is in use is tried again.
+const RETRY: Duration = Duration::from_millis(50);
+
+/// Runs an agent on standard input and output.
+///
+/// # Errors
+/// The standard streams cannot be used; everything else is told to the client.
+pub fn run() -> Result<(), Failure> {
+    harden();
+    // Unbuffered: no copy of the passphrase stays in a buffer of the standard library.
+    let streams = "the standard streams cannot be used";
+    let mut from = File::from(rustix::stdio::stdin().try_clone_to_owned().map_err(Failure::io(streams))?);
+    let mut to = File::from(rustix::stdio::stdout().try_clone_to_owned().map_err(Failure::io(streams))?);
+    let Some(opening) = wire::read::<Opening>(&mut from).map_err(Failure::io(streams))? else {
+        return Ok(());
+    };
+    let refused = match serve(opening, from, &mut to) {
+        Ok(()) => return Ok(()),
+        Err(failure) => failure,
+    };
+    // The client may be gone: then nobody is left to tell.
+    let _ = wire::write(&mut to, &Answer::Refused(refused));
+    Ok(())
+}
+
+fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
+    if opening.v != VERSION {
+        return Err(Failure::new(
+            Kind::Version,
+            "agent-version",
+            "client and agent are of different versions",
+        ));
+    }
+    let passphrase = std::str::from_utf8(&opening.passphrase.0)
+        .map(|text| Passphrase::new(text.to_owned()))
+        .map_err(|_| Failure::usage("passphrase-not-text", "the passphrase is not UTF-8"))?;
+    if let Some(create) = opening.create {
+        return answer(to, &make(&opening.vault, &passphrase, create)?);
+    }
+    let vault = open(&opening.vault, &passphrase, Duration::from_millis(opening.wait_ms))?;
+    drop(passphrase);
+    let greeting = value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() })?;
+    match opening.stay {
+        None => {
+            let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
+            answer(to, &greeting)?;
+            let (sender, events) = mpsc::channel();
+            thread::spawn(move || server::connection(1, from, client_end, &sender));
+            server::run(Desk::new(vault, &opening.vault, None), &events, Ending::WithClient);
+        }
+        Some(stay) => {
+            let place = Place::of(&opening.vault)?;
+            let (listener, socket) = bind(&place)?;
+            // Nothing of the terminal holds it, and it holds nothing of the terminal or a mount.
+            let _ = rustix::process::setsid();
+            let _ = std::env::set_current_dir("/");
+            let (sender, events) = mpsc::channel();
+            end_on_signals(sender.clone());
+            server::accept(listener, sender);
+            answer(to, &greeting)?;
+            leave_the_client()?;
+            server::run(Desk::new(vault, &opening.vault, Some(socket)), &events, ending(stay));
+        }
+    }
+    Ok(())
+}
+
+fn ending(stay: Stay) -> Ending {
+    Ending::Idle(stay.idle_s.map(Duration::from_secs))
+}
+
+fn make(dir: &Path, passphrase: &Passphrase, create: Create) -> Result<Value, Failure> {
+    let options = CreateOptions { name: create.name, work_factor: create.work_factor };
+    value(&Vault::create(dir, passphrase, &options)?)
+}
+
+fn open(dir: &Path, passphrase: &Passphrase, wait: Duration) -> Result<Vault, Failure> {
+    let until = Instant::now() + wait;
+    loop {
+        match Vault::open(dir, passphrase) {
+            Err(VaultError::InUse) if Instant::now() < until => thread::sleep(RETRY),
+            opened => {
+                let mut vault = opened?;
+                vault.set_merger(Box::new(Worker::default()));
+                return Ok(vault);
+            }
+        }
+    }
+}
+
+/// This process has the vault open, so that a socket file which is there already is a dead agent's.
+fn bind(place: &Place) -> Result<(UnixListener, SocketFile), Failure> {
+    place.make()?;
+    let path = place.agent();
+    match std::fs::remove_file(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(Failure::io("an old socket cannot be removed")(error));
+        }
+        _ => {}
+    }
+    let listener = UnixListener::bind(&path).map_err(Failure::io("the socket cannot be made"))?;
+    Ok((listener, SocketFile(path)))
+}
+
+fn leave_the_client() -> Result<(), Failure> {
+    let doing = "the agent cannot leave the terminal";
+    let null = File::options().read(true).write(true).open("/dev/null").map_err(Failure::io(doing))?;
+    let to_io = |error: rustix::io::Errno| Failure::io(doing)(error.into());
+    rustix::stdio::dup2_stdin(&null).map_err(to_io)?;
+    rustix::stdio::dup2_stdout(&null).map_err(to_io)?;
+    rustix::stdio::dup2_stderr(&null).map_err(to_io)
+}
+
+/// The vault's process leaves no core dump, lets no other process look into it, and makes no file
+/// that others can read. Where the system refuses, it works all the same.
+pub fn harden() {
+    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// SIGTERM, SIGINT and SIGHUP close the vault and end the process.
+fn end_on_signals(events: Sender<Event>) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    thread::spawn(move || {
+        runtime.block_on(async {
+            let streams =
+                [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+            let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = streams else { return };
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            let _ = events.send(Event::Stop);
+        });
+    });
+}
+
+fn value(of: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(of).map_err(|error| Failure::failed("internal", error.to_string()))
+}
+
+fn answer(to: &mut impl Write, value: &Value) -> Result<(), Failure> {
+    wire::write(to, &Answer::Done(value.clone())).map_err(Failure::io("the client cannot be answered"))
+}

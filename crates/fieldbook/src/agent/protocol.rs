@@ -1,0 +1,402 @@
+//! What is said on the local socket. `protocol/local-socket.md` is the specification.
+//!
+//! One request at a time on a connection; an answer is any number of [`Answer::Item`] frames and
+//! then one [`Answer::Done`] or [`Answer::Refused`].
+
+use std::path::PathBuf;
+
+use fieldbook_vault::ListFilter;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::wire::Hex;
+use crate::error::Failure;
+
+/// The version of this protocol. Client and agent must speak the same one.
+pub const VERSION: u32 = 1;
+
+/// The first frame on the standard input of a new agent. Nothing of it stands in argv or environment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Opening {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The vault's directory, absolute.
+    pub vault: PathBuf,
+    /// The passphrase, UTF-8.
+    pub passphrase: Hex,
+    /// How long to wait while another process has the vault open, in milliseconds.
+    pub wait_ms: u64,
+    /// Makes the vault instead of opening it; the agent then ends.
+    #[serde(default)]
+    pub create: Option<Create>,
+    /// Stays, and listens on the runtime socket.
+    #[serde(default)]
+    pub stay: Option<Stay>,
+}
+
+/// How to make a vault.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Create {
+    /// The device's name.
+    pub name: String,
+    /// log2 of the scrypt cost; chosen for this machine if absent.
+    pub work_factor: Option<u8>,
+}
+
+/// How a staying agent ends by itself.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Stay {
+    /// After this many seconds without a request; never if absent.
+    pub idle_s: Option<u64>,
+}
+
+/// What a client may ask. Reports, entries and attachments are named by any unambiguous prefix of their id.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case")]
+pub enum Request {
+    /// First on a socket connection. Done: [`Greeting`].
+    Hello {
+        /// [`VERSION`].
+        v: u32,
+    },
+    /// Ends the agent. Done: null, when the vault is closed.
+    Lock,
+    /// Done: `DeviceInfo`.
+    Device,
+    /// Done: `TeamInfo`.
+    CreateTeam {
+        /// The team's name.
+        name: String,
+    },
+    /// Done: a list of `Member`.
+    People,
+    /// Done: `ReportSummary`.
+    New(NewReport),
+    /// One report in the JSON form. Done: `Created`.
+    Import {
+        /// The JSON text; two imports of the same text make one report.
+        source: String,
+    },
+    /// Done: `ReportSummary`.
+    Edit {
+        /// The report.
+        report: String,
+        /// What changes.
+        changes: Changes,
+    },
+    /// Done: `Attached`.
+    Attach {
+        /// The report.
+        report: String,
+        /// The file, absolute; the agent reads it.
+        path: PathBuf,
+        /// Its media type; guessed if absent.
+        media_type: Option<String>,
+    },
+    /// Item: [`Hex`] chunks of the original bytes, checked against its hash. Done: `AttachmentView`.
+    Attachment {
+        /// The report.
+        report: String,
+        /// The attachment's id or name.
+        attachment: String,
+    },
+    /// Done: `ReportSummary`.
+    Finish {
+        /// The report.
+        report: String,
+        /// Required fields may be empty.
+        incomplete: bool,
+    },
+    /// Finishes every draft. Item: [`Finished`]. Done: null.
+    FinishAll {
+        /// Required fields may be empty.
+        incomplete: bool,
+    },
+    /// Item: `ReportSummary`. Done: null.
+    List {
+        /// What to leave out.
+        filter: ListFilter,
+    },
+    /// Done: `ShownReport`.
+    Show {
+        /// The report.
+        report: String,
+    },
+    /// Item: `HistoryView`. Done: null.
+    History {
+        /// The report.
+        report: String,
+    },
+    /// Item: `ReportClashes`. Done: null.
+    Conflicts,
+    /// Done: `ReportSummary`.
+    Resolve {
+        /// The report.
+        report: String,
+        /// The field's path.
+        field: String,
+        /// The value to keep, or `both`.
+        keep: String,
+    },
+    /// Renders a publication. Item: [`ExportPart`]. Done: [`Exported`].
+    Export(Export),
+    /// Done: `Status`.
+    Status,
+    /// Item: `EntryInfo`. Done: null.
+    Entries {
+        /// The report.
+        report: String,
+    },
+    /// Done: [`EntryBytes`].
+    Entry {
+        /// The entry.
+        entry: String,
+    },
+    /// Coordinators only. Done: the desk's age identity as text, in [`Hex`].
+    DeskIdentity,
+    /// Hands finished work to the depot. Done: how many entries.
+    Flush,
+    /// Opens what arrived in the depot. Done: `AbsorbSummary`.
+    Absorb,
+    /// What a network process needs. Done: [`Network`].
+    Network,
+    /// Coordinators only: begins an invitation, which lives as long as this connection. Done: [`Invitation`].
+    Invite {
+        /// `monitor`, `coordinator` or `relay`.
+        role: String,
+        /// Where the other device can connect, host:port.
+        addresses: Vec<String>,
+        /// How long the code is good for, in seconds.
+        expires_s: u64,
+    },
+    /// A device connected to answer the invitation; an exchange that was going on is over. Done: null.
+    PairingConnected,
+    /// Begins to join on this connection. Done: [`PairingStep`], with the first message to send.
+    Join {
+        /// The code as typed.
+        code: String,
+    },
+    /// A pairing message arrived from the other device. Done: [`PairingStep`].
+    PairingReceived {
+        /// Its bytes.
+        message: Hex,
+    },
+    /// The person compared the check words and said yes. Done: [`PairingStep`].
+    PairingApproved {
+        /// The inviter's: where the new device will find somebody to sync with, host:port.
+        #[serde(default)]
+        addresses: Vec<String>,
+    },
+    /// The person said no. Done: [`PairingStep`].
+    PairingRejected,
+}
+
+/// Answer to [`Request::Hello`], and the first frame of a new agent.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Greeting {
+    /// [`VERSION`].
+    pub v: u32,
+    /// The program's version.
+    pub program: String,
+}
+
+/// A report as `new` describes it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct NewReport {
+    /// The template's name.
+    pub template: String,
+    /// Its content.
+    pub changes: Changes,
+}
+
+/// Changes to a report, in the words of the command line.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Changes {
+    /// `key=value`, read by the report's template. `key=` empties the field.
+    #[serde(default)]
+    pub set: Vec<String>,
+    /// Keys to empty.
+    #[serde(default)]
+    pub unset: Vec<String>,
+    /// A new title.
+    #[serde(default)]
+    pub title: Option<String>,
+    /// A new language.
+    #[serde(default)]
+    pub language: Option<String>,
+    /// The whole narrative; merged by character.
+    #[serde(default)]
+    pub narrative: Option<String>,
+    /// People to add: `name=…,role=…,consent=…`.
+    #[serde(default)]
+    pub people: Vec<String>,
+    /// `ID:key=value` for people who are there.
+    #[serde(default)]
+    pub set_person: Vec<String>,
+    /// Ids of people to take out.
+    #[serde(default)]
+    pub remove_person: Vec<String>,
+    /// Sources to add.
+    #[serde(default)]
+    pub sources: Vec<String>,
+    /// Sources to take out.
+    #[serde(default)]
+    pub remove_source: Vec<String>,
+}
+
+impl Changes {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        self.set.is_empty()
+            && self.unset.is_empty()
+            && self.title.is_none()
+            && self.language.is_none()
+            && self.narrative.is_none()
+            && self.people.is_empty()
+            && self.set_person.is_empty()
+            && self.remove_person.is_empty()
+            && self.sources.is_empty()
+            && self.remove_source.is_empty()
+    }
+}
+
+/// What became of one draft in [`Request::FinishAll`].
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Finished {
+    /// The report.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// Why it is still a draft, if it is.
+    pub refused: Option<Failure>,
+}
+
+/// What to publish.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Export {
+    /// The reports; all finished ones if empty.
+    pub reports: Vec<String>,
+    /// `html`, `md`, `json` or `csv`.
+    pub format: String,
+    /// The publication's title.
+    pub title: Option<String>,
+    /// Not redacted: for the team only.
+    pub internal: bool,
+    /// Publish although clashes wait; the values shown in lists are taken.
+    pub with_clashes: bool,
+}
+
+/// A piece of a file of the publication, in order.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ExportPart {
+    /// The file's name, without a directory.
+    pub file: String,
+    /// The next bytes of it, at most 1 MiB.
+    pub bytes: Hex,
+}
+
+/// What a publication contains.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Exported {
+    /// How many reports.
+    pub reports: usize,
+    /// Drafts that were left out of "all".
+    pub drafts_left_out: usize,
+    /// What was replaced or left out, as data.
+    pub log: Value,
+    /// The same in words.
+    pub words: Vec<String>,
+}
+
+/// A sealed entry, as it travels.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct EntryBytes {
+    /// Its id.
+    pub id: String,
+    /// Its bytes: a standard age file.
+    pub bytes: Hex,
+}
+
+/// What a network process needs, and all it is ever given.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Network {
+    /// The depot's file.
+    pub depot: PathBuf,
+    /// The depot's key.
+    pub key: Hex,
+    /// The file that a daemon locks.
+    pub lock: PathBuf,
+}
+
+/// A code that waits for a device.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Invitation {
+    /// What the other device types.
+    pub code: String,
+    /// Until when it is good, milliseconds since 1970.
+    pub expires_ms: i64,
+}
+
+/// What to do next in a pairing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct PairingStep {
+    /// Messages to send to the other device, in order, whatever else this step says.
+    pub send: Vec<Hex>,
+    /// The check words, in the step in which this side learns them.
+    #[serde(default)]
+    pub words: Option<String>,
+    /// Inviter: who asks to be admitted. Approve or reject.
+    #[serde(default)]
+    pub asks: Option<Newcomer>,
+    /// It is done; close the connection.
+    #[serde(default)]
+    pub done: Option<Paired>,
+    /// It failed; close the connection.
+    #[serde(default)]
+    pub over: Option<Over>,
+}
+
+/// Who asks to be admitted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Newcomer {
+    /// The device's id.
+    pub device: String,
+    /// What its person calls it.
+    pub name: String,
+    /// The role it will get.
+    pub role: String,
+}
+
+/// Who was paired with whom.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Paired {
+    /// The admitted device's id.
+    pub device: String,
+    /// Its name.
+    pub name: String,
+    /// Its role.
+    pub role: String,
+    /// The team's name.
+    pub team: String,
+}
+
+/// How an exchange failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Over {
+    /// Why.
+    pub why: Failure,
+    /// Inviter: whether the code may still be used, by another connection.
+    pub still_open: bool,
+}
+
+/// A frame from the agent.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// One of several results; more frames follow.
+    Item(Value),
+    /// It was done; the last frame of the answer.
+    Done(Value),
+    /// It was not done; the last frame of the answer.
+    Refused(Failure),
+}

@@ -1,0 +1,227 @@
+//! The agent's answers: each request as calls on the vault.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use fieldbook_proto::ReportId;
+use fieldbook_report::Keep;
+use fieldbook_vault::{Layout, ListFilter, Vault, VaultError};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::pairing::Pairings;
+use super::protocol::{EntryBytes, Finished, Network, Request};
+use super::server::{Connection, Service, SocketFile};
+use super::typed;
+use super::wire::Hex;
+use crate::error::Failure;
+
+/// Bytes of an attachment in one frame.
+const CHUNK: usize = 1 << 20;
+
+type Items<'a> = &'a mut dyn FnMut(Value) -> Result<(), Failure>;
+
+/// An open vault and what goes on around it. Its socket is gone before the vault is closed.
+pub struct Desk {
+    _socket: Option<SocketFile>,
+    pairings: Pairings,
+    vault: Vault,
+    layout: Layout,
+}
+
+impl Desk {
+    /// Serves this vault, which lies in `dir`.
+    pub fn new(vault: Vault, dir: &Path, socket: Option<SocketFile>) -> Self {
+        Self { _socket: socket, pairings: Pairings::default(), vault, layout: Layout::new(dir) }
+    }
+
+    /// The report that an id begins with.
+    fn report(&self, prefix: &str) -> Result<ReportId, Failure> {
+        Ok(self.vault.find(prefix)?)
+    }
+
+    fn serve(&mut self, connection: Connection, request: Request, item: Items<'_>) -> Result<Value, Failure> {
+        if looks_at_reports(&request) {
+            // What the daemon brought is taken in before it is looked at.
+            self.vault.absorb()?;
+        }
+        match request {
+            // Both are answered before they come here.
+            Request::Hello { .. } | Request::Lock => Ok(Value::Null),
+            Request::Device => json(&self.vault.device()),
+            Request::CreateTeam { name } => json(&self.vault.create_team(&name)?),
+            Request::People => json(&self.vault.people()?),
+            Request::New(new) => {
+                let input = typed::new_report(&new)?;
+                json(&self.vault.create_report(&input)?)
+            }
+            Request::Import { source } => json(&self.vault.import_report(&source)?),
+            Request::Edit { report, changes } => {
+                let id = self.report(&report)?;
+                let template = typed::find(&self.vault.template_of(id)?)?;
+                let edits = typed::edits(template, &changes)?;
+                json(&self.vault.edit(id, &edits)?)
+            }
+            Request::Attach { report, path, media_type } => {
+                let id = self.report(&report)?;
+                let media_type = media_type.as_deref().unwrap_or("application/octet-stream");
+                json(&self.vault.attach(id, &path, None, media_type)?)
+            }
+            Request::Attachment { report, attachment } => self.attachment(&report, &attachment, item),
+            Request::Finish { report, incomplete } => {
+                let id = self.report(&report)?;
+                json(&self.vault.finish(id, incomplete)?)
+            }
+            Request::FinishAll { incomplete } => self.finish_all(incomplete, item),
+            Request::List { filter } => each(self.vault.list(&filter)?, item),
+            Request::Show { report } => json(&self.vault.show(self.report(&report)?)?),
+            Request::History { report } => each(self.vault.history(self.report(&report)?)?, item),
+            Request::Conflicts => each(self.vault.conflicts()?, item),
+            Request::Resolve { report, field, keep } => {
+                let id = self.report(&report)?;
+                let field = self.clash_named(id, &field)?;
+                let keep = if keep == "both" { Keep::Both } else { Keep::Value(keep) };
+                json(&self.vault.resolve(id, &field, &keep)?)
+            }
+            Request::Export(_) => Err(Failure::failed("x", "x")),
+            Request::Status => json(&self.vault.status()?),
+            Request::Entries { report } => each(self.vault.entries(self.report(&report)?)?, item),
+            Request::Entry { entry } => {
+                let (id, bytes) = self.vault.entry_bytes(&entry)?;
+                json(&EntryBytes { id, bytes: Hex::new(bytes) })
+            }
+            Request::DeskIdentity => json(&Hex::new(self.vault.desk_identity_text()?.as_bytes().to_vec())),
+            Request::Flush => json(&self.vault.flush()?),
+            Request::Absorb => json(&self.vault.absorb()?),
+            Request::Network => json(&Network {
+                depot: self.vault.depot_path(),
+                key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
+                lock: self.layout.network_lock(),
+            }),
+            Request::Invite { role, addresses, expires_s } => {
+                json(&self.pairings.invite(connection, &self.vault, &role, addresses, expires_s)?)
+            }
+            Request::PairingConnected => json(&self.pairings.connected(connection)?),
+            Request::Join { code } => json(&self.pairings.join(connection, &self.vault, &code)?),
+            Request::PairingReceived { message } => {
+                json(&self.pairings.received(connection, &mut self.vault, &message.0)?)
+            }
+            Request::PairingApproved { addresses } => {
+                json(&self.pairings.approved(connection, &mut self.vault, addresses)?)
+            }
+            Request::PairingRejected => json(&self.pairings.rejected(connection)?),
+        }
+    }
+
+    fn finish_all(&mut self, incomplete: bool, item: Items<'_>) -> Result<Value, Failure> {
+        let drafts = ListFilter { state: Some("draft".to_owned()), ..ListFilter::default() };
+        for draft in self.vault.list(&drafts)? {
+            let id = self.report(&draft.id)?;
+            let refused = match self.vault.finish(id, incomplete) {
+                Ok(_) => None,
+                // What is wrong with one report does not concern the next.
+                Err(
+                    error @ (VaultError::Incomplete { .. }
+                    | VaultError::Report(_)
+                    | VaultError::Input(_)
+                    | VaultError::TooLarge { .. }),
+                ) => Some(error.into()),
+                Err(error) => return Err(error.into()),
+            };
+            item(json(&Finished { id: draft.id, title: draft.title, refused })?)?;
+        }
+        Ok(Value::Null)
+    }
+
+    fn attachment(&mut self, report: &str, wanted: &str, item: Items<'_>) -> Result<Value, Failure> {
+        let id = self.report(report)?;
+        let mut out = Chunks { item, failure: None };
+        let saved = self.vault.save_attachment(id, wanted, &mut out);
+        if let Some(failure) = out.failure {
+            return Err(failure);
+        }
+        // A view: the manifest holds the key of its parts.
+        json(&fieldbook_report::AttachmentView::from(&saved?))
+    }
+
+    /// `authority` is `fields.authority`, if that is what clashes.
+    fn clash_named(&self, id: ReportId, field: &str) -> Result<String, Failure> {
+        let clashes = self.vault.show(id)?.clashes;
+        let names = |wanted: &str| clashes.iter().any(|clash| clash.field == wanted);
+        let long = format!("fields.{field}");
+        Ok(if !names(field) && names(&long) { long } else { field.to_owned() })
+    }
+}
+
+/// Whether an answer depends on what other devices sent.
+const fn looks_at_reports(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::People
+            | Request::Edit { .. }
+            | Request::Attachment { .. }
+            | Request::List { .. }
+            | Request::Show { .. }
+            | Request::History { .. }
+            | Request::Conflicts
+            | Request::Resolve { .. }
+            | Request::Export(_)
+            | Request::Status
+            | Request::Entries { .. }
+    )
+}
+
+impl Service for Desk {
+    fn answer(
+        &mut self,
+        connection: Connection,
+        request: Request,
+        item: Items<'_>,
+    ) -> Result<Value, Failure> {
+        self.serve(connection, request, item)
+    }
+
+    fn gone(&mut self, connection: Connection) {
+        self.pairings.gone(connection);
+    }
+
+    /// Takes in what the daemon brought, so that receipts go out while nobody asks anything.
+    fn tick(&mut self) {
+        // What is wrong is told when somebody asks: the next request meets it again.
+        let _ = self.vault.absorb().and_then(|_| self.vault.flush());
+    }
+}
+
+/// Cuts a stream of bytes into items.
+struct Chunks<'a, 'b> {
+    item: &'a mut (dyn FnMut(Value) -> Result<(), Failure> + 'b),
+    failure: Option<Failure>,
+}
+
+impl Write for Chunks<'_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let bytes = &bytes[..bytes.len().min(CHUNK)];
+        match json(&Hex::new(bytes.to_vec())).and_then(&mut self.item) {
+            Ok(()) => Ok(bytes.len()),
+            Err(failure) => {
+                self.failure = Some(failure);
+                Err(io::ErrorKind::Other.into())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn each<T: Serialize>(items: Vec<T>, item: Items<'_>) -> Result<Value, Failure> {
+    for one in items {
+        item(json(&one)?)?;
+    }
+    Ok(Value::Null)
+}
+
+fn json(of: &impl Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(of).map_err(|error| Failure::failed("internal", error.to_string()))
+}

@@ -1,0 +1,44 @@
+//! `fieldbook init`
+
+use clap::Args;
+use fieldbook_vault::{DeviceInfo, Layout};
+
+use super::{json, render};
+use crate::agent::client::Agent;
+use crate::agent::protocol::Create;
+use crate::error::Failure;
+use crate::global::Global;
+
+/// Make a vault on this device.
+///
+/// The passphrase is the only key: nobody can open the vault without it, and nobody can restore it.
+/// Five or six words that you picked by chance are good; a sentence that somebody could guess is not.
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// What others in your team will see as this device's name
+    #[arg(long)]
+    name: String,
+    /// log2 of the cost of one guess, 15 to 19 [default: about one second on this machine]
+    #[arg(long, value_name = "N")]
+    work_factor: Option<u8>,
+}
+
+pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
+    if Layout::new(&global.vault).slots().exists() {
+        return Err(fieldbook_vault::VaultError::AlreadyExists.into());
+    }
+    let vault =
+        std::path::absolute(&global.vault).map_err(Failure::io("the vault's directory cannot be named"))?;
+    let passphrase = global.passphrase.read_new(&vault, &global.ui)?;
+    let create = Create { name: args.name, work_factor: args.work_factor };
+    let device: DeviceInfo = Agent::create(&vault, &passphrase, create)?;
+    global.ui.emit(json(&device)?)?;
+    global.ui.say(format_args!(
+        "Made a vault in {} for the device \"{}\" ({}).",
+        crate::sanitise::line(&global.vault.to_string_lossy()),
+        crate::sanitise::line(&device.name),
+        render::short(&device.id)
+    ))?;
+    global.ui.note("Next: `fieldbook team create NAME`, or `fieldbook join CODE` with a coordinator's code.");
+    Ok(())
+}

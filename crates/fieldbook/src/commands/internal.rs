@@ -1,0 +1,44 @@
+//! Processes that the program starts for itself. What they need comes on standard input, never in
+//! the arguments: keys because others could read them, and the rest so that a list of processes
+//! tells little.
+
+use std::time::Duration;
+
+use clap::Subcommand;
+
+use crate::agent;
+use crate::error::Failure;
+use crate::network;
+
+#[derive(Debug, Subcommand)]
+pub enum InternalCommand {
+    /// The vault's process
+    Agent,
+    /// The agent's worker, which merges what others wrote
+    Merge,
+    /// Waits for a device that answers an invitation
+    PairListen {
+        /// Where
+        #[arg(long)]
+        listen: String,
+        /// For how many seconds
+        #[arg(long = "for")]
+        patience_s: u64,
+    },
+    /// Connects to an inviting device
+    PairDial {
+        /// The addresses to try, in order
+        addresses: Vec<String>,
+    },
+}
+
+pub fn run(command: InternalCommand) -> Result<(), Failure> {
+    match command {
+        InternalCommand::Agent => agent::process::run(),
+        InternalCommand::Merge => agent::worker::run(),
+        InternalCommand::PairListen { listen, patience_s } => {
+            network::pair::listen(&listen, Duration::from_secs(patience_s))
+        }
+        InternalCommand::PairDial { addresses } => network::pair::dial(&addresses),
+    }
+}

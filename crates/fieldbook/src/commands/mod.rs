@@ -1,0 +1,120 @@
+//! One file per command: its arguments, its help, what it asks the agent and what it prints.
+//! Nothing of how anything works is here.
+
+mod attach;
+mod attachment;
+mod conflicts;
+mod edit;
+mod entry;
+mod finish;
+mod history;
+mod import;
+mod init;
+mod internal;
+mod join;
+mod list;
+mod lock;
+mod new;
+mod recover;
+mod render;
+mod resolve;
+mod show;
+mod status;
+mod team;
+mod templates;
+mod unlock;
+
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::error::Failure;
+use crate::global::Global;
+use crate::interrupt;
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a vault on this device
+    Init(init::InitArgs),
+    /// Found a team, invite devices, see who is in it
+    #[command(subcommand)]
+    Team(team::TeamCommand),
+    /// Join a team with the one-time code of an invitation
+    Join(join::JoinArgs),
+    /// Write a report; it stays a draft on this device until `finish`
+    New(new::NewArgs),
+    /// Read reports from JSON Lines files
+    Import(import::ImportArgs),
+    /// Add a file to a report
+    Attach(attach::AttachArgs),
+    /// Save a report's attachment as a file, checked against its hash
+    Attachment(attachment::AttachmentArgs),
+    /// Change a report
+    Edit(edit::EditArgs),
+    /// List reports
+    List(list::ListArgs),
+    /// Show a report
+    Show(show::ShowArgs),
+    /// Show who changed what in a report, and when
+    History(history::HistoryArgs),
+    /// Finish drafts: seal them for the coordinators, ready to travel
+    Finish(finish::FinishArgs),
+    /// List clashes that wait for a person (exit 13 if there are any)
+    Conflicts(conflicts::ConflictsArgs),
+    /// Decide a clash
+    Resolve(resolve::ResolveArgs),
+    /// How this device stands
+    Status(status::StatusArgs),
+    /// Open everything without Fieldbook
+    Recover(recover::RecoverArgs),
+    /// Sealed entries as they travel
+    #[command(subcommand)]
+    Entry(entry::EntryCommand),
+    /// Keep the vault open for commands, until `lock`
+    Unlock(unlock::UnlockArgs),
+    /// Close a vault that `unlock` keeps open
+    Lock(lock::LockArgs),
+    /// List templates, or the fields of one
+    Templates(templates::TemplatesArgs),
+    /// Processes that the program starts for itself
+    #[command(subcommand, hide = true)]
+    Internal(internal::InternalCommand),
+}
+
+/// Runs a command.
+///
+/// # Errors
+/// Whatever ends it with another exit code than 0.
+pub fn run(command: Command, global: &Global) -> Result<(), Failure> {
+    if !matches!(command, Command::Internal(_)) {
+        interrupt::listen();
+    }
+    match command {
+        Command::Init(args) => init::run(args, global),
+        Command::Team(command) => team::run(command, global),
+        Command::Join(args) => join::run(args, global),
+        Command::New(args) => new::run(args, global),
+        Command::Import(args) => import::run(args, global),
+        Command::Attach(args) => attach::run(args, global),
+        Command::Attachment(args) => attachment::run(args, global),
+        Command::Edit(args) => edit::run(args, global),
+        Command::List(args) => list::run(args, global),
+        Command::Show(args) => show::run(args, global),
+        Command::History(args) => history::run(args, global),
+        Command::Finish(args) => finish::run(args, global),
+        Command::Conflicts(args) => conflicts::run(args, global),
+        Command::Resolve(args) => resolve::run(args, global),
+        Command::Status(args) => status::run(args, global),
+        Command::Recover(args) => recover::run(args, global),
+        Command::Entry(command) => entry::run(command, global),
+        Command::Unlock(args) => unlock::run(args, global),
+        Command::Lock(args) => lock::run(args, global),
+        Command::Templates(args) => templates::run(args, global),
+        Command::Internal(command) => internal::run(command),
+    }
+}
+
+/// A value of ours as JSON.
+fn json(of: &impl serde::Serialize) -> Result<Value, Failure> {
+    serde_json::to_value(of).map_err(|error| Failure::failed("internal", error.to_string()))
+}

@@ -1,0 +1,152 @@
+//! How reports look to a person. Everything that another device wrote is sanitised here.
+
+use fieldbook_report::{FieldValue, ReportView};
+use fieldbook_vault::{ClashView, Delivery, ReportSummary};
+
+use crate::sanitise::{line, text};
+use crate::ui::{count, time};
+
+/// The first eight digits of an id.
+pub fn short(id: &str) -> String {
+    line(id).chars().take(8).collect()
+}
+
+/// The title, or words for its absence.
+pub fn title(summary_title: &str) -> String {
+    let title = line(summary_title);
+    if title.trim().is_empty() { "(no title)".to_owned() } else { title }
+}
+
+/// Who holds a report, in words.
+pub fn delivery(delivery: &Delivery) -> String {
+    match delivery.word.as_str() {
+        "draft" => "draft, only here".to_owned(),
+        "only here" => "finished, only here".to_owned(),
+        "carried" => "on its way, not opened yet".to_owned(),
+        "received" => {
+            let holders: Vec<String> = delivery
+                .holders
+                .iter()
+                .map(|holder| format!("{} at {}", line(&holder.name), time(holder.time_ms)))
+                .collect();
+            format!("received by {}", holders.join(", "))
+        }
+        "needs attention" => "needs attention: see `fieldbook status`".to_owned(),
+        other => line(other),
+    }
+}
+
+/// The line of a report in a list.
+pub fn list_line(report: &ReportSummary) -> String {
+    let mut state =
+        if report.mine { delivery(&report.delivery) } else { format!("from {}", line(&report.author_label)) };
+    if report.clashes > 0 {
+        state.push_str(&format!("; {} to resolve", count(report.clashes as u64, "clash", "clashes")));
+    }
+    if report.attachments > 0 {
+        state.push_str(&format!("; {}", count(report.attachments as u64, "file", "files")));
+    }
+    format!(
+        "{}  {}  {}  {}  [{}]",
+        short(&report.id),
+        pad(&line(&report.date), 21),
+        pad(&line(&report.template), 15),
+        title(&report.title),
+        state
+    )
+}
+
+/// Fills with spaces to `width` characters.
+fn pad(text: &str, width: usize) -> String {
+    let missing = width.saturating_sub(text.chars().count());
+    format!("{text}{}", " ".repeat(missing))
+}
+
+/// The report as text, in the template's order.
+pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
+    let mut out = format!("{}\n", title(&view.title));
+    let state = if summary.state == "draft" { "draft" } else { "finished" };
+    out.push_str(&format!(
+        "{} · {} · {} · {} · by {} · last changed {}\n",
+        line(&summary.id),
+        line(&view.template),
+        line(&view.language),
+        state,
+        line(&summary.author_label),
+        time(summary.updated_ms)
+    ));
+    out.push_str(&format!(
+        "{}\n\n",
+        if summary.mine { delivery(&summary.delivery) } else { "written by others".into() }
+    ));
+    let width = view.fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(28);
+    for (name, value) in &view.fields {
+        out.push_str(&format!("  {}  {}\n", pad(&line(name), width), field(value)));
+    }
+    if !view.narrative.trim().is_empty() {
+        out.push_str(&format!("\n{}\n", text(view.narrative.trim_end())));
+    }
+    if !view.people.is_empty() {
+        out.push_str("\nPeople\n");
+        for person in &view.people {
+            let also: String = person.also_spelled.iter().map(|name| format!(" / {}", line(name))).collect();
+            let role =
+                if person.role.is_empty() { String::new() } else { format!(", {}", line(&person.role)) };
+            out.push_str(&format!(
+                "  {}  {}{also}{role}; consent: {}\n",
+                line(&person.id),
+                line(&person.name),
+                person.consent.phrase()
+            ));
+            for (key, value) in &person.extra {
+                out.push_str(&format!("            {}: {}\n", line(key), field(value)));
+            }
+        }
+    }
+    if !view.attachments.is_empty() {
+        out.push_str("\nFiles\n");
+        for file in &view.attachments {
+            out.push_str(&format!(
+                "  {}  {} ({}, {})\n            sha256 {}\n",
+                short(&file.id),
+                line(&file.name),
+                line(&file.media_type),
+                crate::ui::size(file.size),
+                line(&file.sha256)
+            ));
+        }
+    }
+    if !view.sources.is_empty() {
+        out.push_str("\nSources\n");
+        for source in &view.sources {
+            out.push_str(&format!("  {}\n", line(source)));
+        }
+    }
+    if !view.extra.is_empty() {
+        out.push_str("\nAlso imported, never published\n");
+        for (name, value) in &view.extra {
+            out.push_str(&format!("  {}: {}\n", line(name), field(value)));
+        }
+    }
+    out
+}
+
+/// A field's value on one line.
+pub fn field(value: &FieldValue) -> String {
+    line(&value.to_string())
+}
+
+/// The values of a clash, one a line.
+pub fn clash(clash: &ClashView) -> String {
+    let mut out = format!("  {}\n", line(&clash.field));
+    for value in &clash.values {
+        out.push_str(&format!(
+            "    {}  — {}, {}{}\n",
+            field(&value.value),
+            line(&value.who),
+            time(value.time_ms),
+            if value.shown { " (shown until you decide)" } else { "" }
+        ));
+    }
+    out
+}

@@ -1,0 +1,32 @@
+//! `fieldbook show`
+
+use clap::Args;
+use fieldbook_vault::ShownReport;
+
+use super::{json, render};
+use crate::agent::client::Agent;
+use crate::agent::protocol::Request;
+use crate::error::Failure;
+use crate::global::Global;
+
+/// Show a report.
+#[derive(Debug, Args)]
+pub struct ShowArgs {
+    /// The report: the beginning of its id
+    id: String,
+}
+
+pub fn run(args: ShowArgs, global: &Global) -> Result<(), Failure> {
+    let shown: ShownReport = Agent::open(global)?.call(&Request::Show { report: args.id })?;
+    global.ui.emit(json(&shown)?)?;
+    global.ui.say(render::report(&shown.summary, &shown.content).trim_end())?;
+    if !shown.clashes.is_empty() {
+        global.ui.say("\nClashes that wait for a person")?;
+        for clash in &shown.clashes {
+            global.ui.say(render::clash(clash).trim_end())?;
+        }
+        let id = render::short(&shown.summary.id);
+        global.ui.note(format_args!("Decide with `fieldbook resolve {id} --field FIELD --keep VALUE`."));
+    }
+    Ok(())
+}

@@ -1,0 +1,85 @@
+//! `fieldbook status`
+
+use clap::Args;
+use fieldbook_vault::Status;
+
+use super::{json, render};
+use crate::agent::client::Agent;
+use crate::agent::protocol::Request;
+use crate::error::Failure;
+use crate::global::Global;
+use crate::sanitise::line;
+use crate::ui::{count, size, time};
+
+/// How this device stands: what exists only here, who was reached and when, what is wrong.
+#[derive(Debug, Args)]
+pub struct StatusArgs {}
+
+pub fn run(_: StatusArgs, global: &Global) -> Result<(), Failure> {
+    let status: Status = Agent::open(global)?.call(&Request::Status)?;
+    global.ui.emit(json(&status)?)?;
+    global.ui.say(text(&status).trim_end())
+}
+
+fn text(status: &Status) -> String {
+    let device = &status.device;
+    let mut out = format!("Device  {} ({})\n", line(&device.name), render::short(&device.id));
+    out.push_str(&match &device.team {
+        Some(team) => {
+            format!("Team    {}, as {}\n", line(&team.name), line(device.role.as_deref().unwrap_or("member")))
+        }
+        None => "Team    none yet\n".to_owned(),
+    });
+    for (number, words) in [
+        (status.drafts, "in drafts, which never leave this device"),
+        (status.only_here, "finished, only here: sync when you can"),
+        (status.carried, "finished and on the way, not opened yet as far as is known"),
+        (status.received, "received by a coordinator"),
+        (status.theirs, "written by others"),
+    ] {
+        if number > 0 {
+            out.push_str(&format!("{:>5}   {words}\n", number));
+        }
+    }
+    if status.drafts + status.only_here + status.carried + status.received + status.theirs == 0 {
+        out.push_str("No reports yet.\n");
+    }
+    if status.clashes > 0 {
+        out.push_str(&format!(
+            "{} to decide: `fieldbook conflicts`\n",
+            count(status.clashes as u64, "clash", "clashes")
+        ));
+    }
+    if status.waiting > 0 {
+        out.push_str(&format!(
+            "{} for another to arrive\n",
+            count(status.waiting as u64, "entry waits", "entries wait")
+        ));
+    }
+    out.push_str(&format!(
+        "Carries {} ({})\n",
+        count(status.depot_entries, "sealed entry", "sealed entries"),
+        size(status.depot_bytes)
+    ));
+    for peer in &status.peers {
+        let at = peer.address.as_deref().map(|address| format!(" at {}", line(address))).unwrap_or_default();
+        let name = if peer.name.is_empty() { render::short(&peer.device) } else { line(&peer.name) };
+        out.push_str(&format!("Synced with {name}{at}, last {}\n", time(peer.last_sync_ms)));
+    }
+    if !status.problems.is_empty() {
+        out.push_str(&format!(
+            "\nNeeds attention: {}\n",
+            count(status.problems.len() as u64, "entry", "entries")
+        ));
+        for problem in &status.problems {
+            out.push_str(&format!(
+                "  {}  {}{}: {}\n",
+                time(problem.time_ms),
+                render::short(&problem.entry),
+                problem.who.as_deref().map(|who| format!(" by {}", line(who))).unwrap_or_default(),
+                line(&problem.reason)
+            ));
+        }
+    }
+    out
+}

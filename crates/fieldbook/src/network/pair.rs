@@ -1,0 +1,316 @@
+//! The network process of a pairing: it carries messages between a TCP connection and its parent,
+//! and understands none of them. It has no key and no vault, and ends when its parent does.
+
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fieldbook_proto::pairing::MESSAGE_MAX;
+use serde::{Deserialize, Serialize};
+
+use crate::agent::wire::{self, Hex};
+use crate::error::Failure;
+
+/// How long a connection may stay silent before it has shown that it speaks the protocol.
+const PATIENCE_FIRST: Duration = Duration::from_secs(20);
+/// And afterwards, while people compare words.
+const PATIENCE_PEOPLE: Duration = Duration::from_secs(600);
+/// Messages after which the other side has sent its proof.
+const MESSAGES_UNTIL_PROOF: u32 = 2;
+/// Connections that may wait for the one being served.
+const WAITING_MAX: usize = 8;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// What the process tells its parent, one frame each (see `agent/wire.rs`).
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Report {
+    /// It listens; another device can reach it at these addresses.
+    Listening(Vec<String>),
+    /// It cannot listen, or nobody answered.
+    Unreachable(String),
+    /// A connection began.
+    Connected,
+    /// A message arrived on it.
+    Message(Hex),
+    /// The connection ended.
+    Closed,
+    /// The time for waiting is over.
+    Expired,
+}
+
+/// What the parent tells the process.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Order {
+    /// Send a message on the connection.
+    Send(Hex),
+    /// End the connection.
+    Close,
+}
+
+enum Event {
+    Order(Order),
+    ParentGone,
+    Accepted(TcpStream),
+    Message { connection: u64, bytes: Vec<u8> },
+    Ended { connection: u64 },
+}
+
+/// Waits on `listen` for the device that answers an invitation, one connection at a time, for `patience`.
+///
+/// # Errors
+/// The parent cannot be told.
+pub fn listen(listen: &str, patience: Duration) -> Result<(), Failure> {
+    let (sender, events) = mpsc::channel();
+    let bound = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let (address, listener) = match bound {
+        Ok(bound) => bound,
+        Err(error) => return tell(&Report::Unreachable(format!("{listen}: {error}"))),
+    };
+    let port = address.port();
+    let hosts = if address.ip().is_unspecified() { own_addresses() } else { Vec::new() };
+    let reachable = match hosts.as_slice() {
+        [] => vec![address.to_string()],
+        hosts => hosts.iter().map(|host| format!("{host}:{port}")).collect(),
+    };
+    tell(&Report::Listening(reachable))?;
+    hear_parent(sender.clone());
+    let accepted = sender.clone();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            match stream {
+                Ok(stream) => {
+                    if accepted.send(Event::Accepted(stream)).is_err() {
+                        return;
+                    }
+                }
+                Err(_) => thread::sleep(Duration::from_millis(50)),
+            }
+        }
+    });
+    Carrier::new(sender).run(&events, Instant::now().checked_add(patience))
+}
+
+/// Connects to the first of `addresses` that answers.
+///
+/// # Errors
+/// The parent cannot be told.
+pub fn dial(addresses: &[String]) -> Result<(), Failure> {
+    let mut why = "no address is known".to_owned();
+    for address in addresses {
+        match connect(address) {
+            Ok(stream) => {
+                let (sender, events) = mpsc::channel();
+                hear_parent(sender.clone());
+                let mut carrier = Carrier::new(sender);
+                carrier.serve(stream)?;
+                carrier.only_one = true;
+                return carrier.run(&events, None);
+            }
+            Err(error) => why = format!("{address}: {error}"),
+        }
+    }
+    tell(&Report::Unreachable(why))
+}
+
+fn connect(address: &str) -> io::Result<TcpStream> {
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "no such host");
+    for address in address.to_socket_addrs()? {
+        match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Addresses of this machine, without sending anything: which one would be used to reach elsewhere
+/// (192.0.2.0/24 and 2001:db8::/32 are for documentation, RFC 5737 and 3849), and loopback.
+fn own_addresses() -> Vec<String> {
+    let towards = |own: &str, far: &str| {
+        let socket = UdpSocket::bind(own).ok()?;
+        socket.connect(far).ok()?;
+        socket.local_addr().ok().map(|address| address.ip())
+    };
+    let outside = [towards("0.0.0.0:0", "192.0.2.1:9")];
+    let mut hosts: Vec<String> = outside.into_iter().flatten().map(|ip| ip.to_string()).collect();
+    hosts.push("127.0.0.1".to_owned());
+    hosts.dedup();
+    hosts
+}
+
+struct Carrier {
+    events: Sender<Event>,
+    serving: Option<Serving>,
+    waiting: VecDeque<TcpStream>,
+    count: u64,
+    only_one: bool,
+}
+
+struct Serving {
+    number: u64,
+    stream: TcpStream,
+    messages: u32,
+    heard: Instant,
+}
+
+impl Carrier {
+    const fn new(events: Sender<Event>) -> Self {
+        Self { events, serving: None, waiting: VecDeque::new(), count: 0, only_one: false }
+    }
+
+    fn run(mut self, events: &Receiver<Event>, until: Option<Instant>) -> Result<(), Failure> {
+        loop {
+            match events.recv_timeout(Duration::from_millis(500)) {
+                Ok(Event::ParentGone) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Ok(Event::Order(Order::Send(message))) => self.send(&message.0)?,
+                Ok(Event::Order(Order::Close)) => self.end()?,
+                Ok(Event::Accepted(stream)) if self.serving.is_none() => self.serve(stream)?,
+                Ok(Event::Accepted(stream)) if self.waiting.len() < WAITING_MAX => {
+                    self.waiting.push_back(stream)
+                }
+                Ok(Event::Accepted(_)) => {}
+                Ok(Event::Message { connection, bytes }) => self.heard(connection, bytes)?,
+                Ok(Event::Ended { connection }) => {
+                    if self.serving.as_ref().is_some_and(|serving| serving.number == connection) {
+                        self.end()?;
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if self.serving.as_ref().is_some_and(Serving::is_too_silent) {
+                self.end()?;
+            }
+            if self.serving.is_none() {
+                if self.only_one {
+                    return Ok(());
+                }
+                if until.is_some_and(|until| Instant::now() >= until) {
+                    return tell(&Report::Expired);
+                }
+            }
+        }
+    }
+
+    fn serve(&mut self, stream: TcpStream) -> Result<(), Failure> {
+        self.count += 1;
+        let number = self.count;
+        let events = self.events.clone();
+        let prepared = stream
+            .set_nodelay(true)
+            .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
+            .and_then(|()| stream.try_clone());
+        let Ok(mut reading) = prepared else { return Ok(()) };
+        thread::spawn(move || {
+            while let Ok(bytes) = read_message(&mut reading) {
+                if events.send(Event::Message { connection: number, bytes }).is_err() {
+                    return;
+                }
+            }
+            let _ = events.send(Event::Ended { connection: number });
+        });
+        self.serving = Some(Serving { number, stream, messages: 0, heard: Instant::now() });
+        tell(&Report::Connected)
+    }
+
+    fn heard(&mut self, connection: u64, bytes: Vec<u8>) -> Result<(), Failure> {
+        let Some(serving) = self.serving.as_mut().filter(|serving| serving.number == connection) else {
+            return Ok(());
+        };
+        serving.messages += 1;
+        serving.heard = Instant::now();
+        tell(&Report::Message(Hex::new(bytes)))
+    }
+
+    fn send(&mut self, message: &[u8]) -> Result<(), Failure> {
+        let Some(serving) = self.serving.as_mut() else { return Ok(()) };
+        serving.heard = Instant::now();
+        match write_message(&mut serving.stream, message) {
+            Ok(()) => Ok(()),
+            Err(_) => self.end(),
+        }
+    }
+
+    fn end(&mut self) -> Result<(), Failure> {
+        if let Some(serving) = self.serving.take() {
+            let _ = serving.stream.shutdown(Shutdown::Both);
+            tell(&Report::Closed)?;
+        }
+        match self.waiting.pop_front() {
+            Some(next) => self.serve(next),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serving {
+    fn is_too_silent(&self) -> bool {
+        let patience = if self.messages < MESSAGES_UNTIL_PROOF { PATIENCE_FIRST } else { PATIENCE_PEOPLE };
+        self.heard.elapsed() > patience
+    }
+}
+
+fn hear_parent(events: Sender<Event>) {
+    thread::spawn(move || {
+        let mut stdin = io::stdin().lock();
+        while let Ok(Some(order)) = wire::read::<Order>(&mut stdin) {
+            if events.send(Event::Order(order)).is_err() {
+                return;
+            }
+        }
+        let _ = events.send(Event::ParentGone);
+    });
+}
+
+fn tell(report: &Report) -> Result<(), Failure> {
+    wire::write(&mut io::stdout().lock(), report).map_err(Failure::io("the parent cannot be told"))
+}
+
+/// A message on the connection: its length in four bytes, big-endian, then its bytes.
+fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length) as usize;
+    if length > MESSAGE_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = vec![0; length];
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write_message(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).map_err(|_| io::ErrorKind::InvalidData)?;
+    let mut frame = length.to_be_bytes().to_vec();
+    frame.extend_from_slice(bytes);
+    to.write_all(&frame)?;
+    to.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_back_and_a_long_one_is_refused_before_it_is_read() {
+        let mut stream = Vec::new();
+        write_message(&mut stream, b"hello").unwrap();
+        write_message(&mut stream, b"").unwrap();
+        let mut reader = stream.as_slice();
+        assert_eq!(read_message(&mut reader).unwrap(), b"hello");
+        assert_eq!(read_message(&mut reader).unwrap(), b"");
+        assert!(read_message(&mut reader).is_err());
+        let announced = u32::try_from(MESSAGE_MAX + 1).unwrap().to_be_bytes();
+        assert_eq!(read_message(&mut announced.as_slice()).unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_machine_can_always_be_reached_from_itself() {
+        assert!(own_addresses().contains(&"127.0.0.1".to_owned()));
+    }
+}

@@ -1,0 +1,259 @@
+//! Where the passphrase comes from: a file, an open descriptor, a command, or a person.
+//!
+//! Never the command line and never the value of an environment variable: both can be read by
+//! other processes and stay in histories. Precedence: flag, then `FIELDBOOK_PASSPHRASE_FILE`, then
+//! the terminal. A vault that is unlocked needs none of them.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use zeroize::Zeroizing;
+
+use crate::error::{Failure, Kind};
+use crate::interrupt;
+use crate::ui::Ui;
+
+/// Longest first line that is taken for a passphrase, in bytes.
+const LINE_MAX: usize = 4 * 1024;
+
+/// A passphrase on its way to the agent; wiped when dropped.
+pub type Secret = Zeroizing<String>;
+
+/// Where the passphrase comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `--passphrase-file`: its first line.
+    File(PathBuf),
+    /// `--passphrase-fd`: the first line of an open descriptor.
+    Descriptor(u32),
+    /// `--passphrase-command`: the first line it prints.
+    Command(String),
+    /// A person at the terminal.
+    Terminal,
+}
+
+impl Source {
+    /// The passphrase of the vault in `vault`.
+    ///
+    /// # Errors
+    /// The source cannot be read or holds no passphrase; or a person would have to be asked and
+    /// may not be.
+    pub fn read(&self, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
+        match self {
+            Self::Terminal => ask(&format!("Passphrase for the vault {}: ", quoted(vault)), ui),
+            other => other.read_silently(ui),
+        }
+    }
+
+    /// A passphrase for a vault that is being made: a person types it twice.
+    ///
+    /// # Errors
+    /// As [`Source::read`]; the two lines differ; nothing was typed.
+    pub fn read_new(&self, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
+        if *self != Self::Terminal {
+            return self.read_silently(ui);
+        }
+        let first = ask(&format!("New passphrase for the vault {}: ", quoted(vault)), ui)?;
+        let second = ask("The same once more: ", ui)?;
+        if *first != *second {
+            return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same")
+                .hint("run the command again; nothing was made"));
+        }
+        if first.is_empty() {
+            return Err(empty("the answer"));
+        }
+        Ok(first)
+    }
+
+    fn read_silently(&self, ui: &Ui) -> Result<Secret, Failure> {
+        match self {
+            Self::Terminal => Err(Failure::failed("internal", "the terminal is not a silent source")),
+            Self::File(path) => {
+                let name = format!("the passphrase file {}", quoted(path));
+                let file = File::open(path).map_err(unreadable(&name))?;
+                warn_if_others_can_read(&file, &name, ui);
+                first_line(file, &name)
+            }
+            Self::Descriptor(number) => {
+                let name = format!("descriptor {number}");
+                // Opening /dev/fd/N gives a descriptor of our own without unsafe code.
+                let file = File::open(format!("/dev/fd/{number}")).map_err(unreadable(&name))?;
+                first_line(file, &name)
+            }
+            Self::Command(command) => from_command(command),
+        }
+    }
+}
+
+fn from_command(command: &str) -> Result<Secret, Failure> {
+    let mut child = Command::new("sh")
+        .args(["-c", command])
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(unreadable("the passphrase command"))?;
+    let _guard = interrupt::Child::watch(&child);
+    let line = match child.stdout.take() {
+        Some(stdout) => first_line(stdout, "the passphrase command"),
+        None => Err(empty("the passphrase command")),
+    };
+    let status = child.wait().map_err(unreadable("the passphrase command"))?;
+    match line {
+        // A command that fails may have printed half a line.
+        Ok(_) if !status.success() => Err(Failure::failed(
+            "passphrase-command",
+            format!("the passphrase command failed ({status}); its output was not used"),
+        )),
+        line => line,
+    }
+}
+
+/// The first line without its line end; other spaces belong to the passphrase.
+fn first_line(mut from: impl Read, name: &str) -> Result<Secret, Failure> {
+    let mut bytes = Zeroizing::new(Vec::with_capacity(LINE_MAX + 1));
+    let mut one = Zeroizing::new([0u8; 1]);
+    // Bounded, without reallocation that would leave copies behind, and reading no further than
+    // the line: what follows on a pipe may be the report (`--passphrase-fd 0 --from -`).
+    while bytes.len() <= LINE_MAX && bytes.last() != Some(&b'\n') {
+        match from.read(&mut *one) {
+            Ok(0) => break,
+            Ok(_) => bytes.push(one[0]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(name)(error)),
+        }
+    }
+    let line = bytes.strip_suffix(b"\n").unwrap_or(&bytes);
+    if line.len() > LINE_MAX {
+        return Err(Failure::usage(
+            "passphrase-too-long",
+            format!("the first line of {name} is longer than {LINE_MAX} bytes"),
+        ));
+    }
+    let line = line.strip_suffix(b"\r").unwrap_or(line);
+    let text = std::str::from_utf8(line).map_err(|_| {
+        Failure::usage("passphrase-not-text", format!("the first line of {name} is not UTF-8"))
+    })?;
+    if text.is_empty() {
+        return Err(empty(name));
+    }
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+fn ask(prompt: &str, ui: &Ui) -> Result<Secret, Failure> {
+    let flag = "--passphrase-file FILE, --passphrase-fd N or --passphrase-command CMD";
+    if ui.no_input() {
+        return Err(Failure::cannot_ask("the vault is locked and --no-input forbids asking", flag));
+    }
+    let _echo = interrupt::Echo::remember();
+    rpassword::prompt_password(prompt)
+        .map(Zeroizing::new)
+        .map_err(|_| Failure::cannot_ask("the vault is locked and there is no terminal to ask on", flag))
+}
+
+fn warn_if_others_can_read(file: &File, name: &str, ui: &Ui) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Ok(metadata) = file.metadata() else { return };
+    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+        ui.warn(
+            "passphrase-file-readable",
+            format!("other users of this machine can read {name} (chmod 600 it)"),
+        );
+    }
+}
+
+fn unreadable(name: &str) -> impl FnOnce(io::Error) -> Failure {
+    let name = name.to_owned();
+    move |error| Failure::usage("passphrase-unreadable", format!("{name} cannot be read: {error}"))
+}
+
+fn empty(name: &str) -> Failure {
+    Failure::usage("passphrase-empty", format!("{name} holds no passphrase"))
+}
+
+fn quoted(path: &Path) -> String {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    format!("\"{}\"", crate::sanitise::line(&path.to_string_lossy()))
+}
+
+/// What the flags and the environment say; `None` in `environment` when the variable is unset.
+///
+/// # Errors
+/// More than one flag was given.
+pub fn choose(
+    file: Option<PathBuf>,
+    descriptor: Option<u32>,
+    command: Option<String>,
+    environment: Option<PathBuf>,
+) -> Result<Source, Failure> {
+    let mut given =
+        [file.map(Source::File), descriptor.map(Source::Descriptor), command.map(Source::Command)]
+            .into_iter()
+            .flatten();
+    let source = match (given.next(), environment) {
+        (Some(source), _) => source,
+        (None, Some(path)) => Source::File(path),
+        (None, None) => Source::Terminal,
+    };
+    match given.next() {
+        None => Ok(source),
+        Some(_) => Err(Failure::new(
+            Kind::Usage,
+            "two-passphrase-sources",
+            "give one of --passphrase-file, --passphrase-fd and --passphrase-command",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(bytes: &[u8]) -> Result<String, String> {
+        first_line(bytes, "it").map(|line| line.to_string()).map_err(|failure| failure.code)
+    }
+
+    #[test]
+    fn the_first_line_counts_and_its_spaces_with_it() {
+        assert_eq!(line(b"correct horse"), Ok("correct horse".into()));
+        assert_eq!(line(b"  two spaces \t\nsecond line\n"), Ok("  two spaces \t".into()));
+        assert_eq!(line(b"from windows\r\n"), Ok("from windows".into()));
+        assert_eq!(line("пароль\n".as_bytes()), Ok("пароль".into()));
+    }
+
+    #[test]
+    fn what_is_no_passphrase_is_refused() {
+        assert_eq!(line(b""), Err("passphrase-empty".into()));
+        assert_eq!(line(b"\nsecond"), Err("passphrase-empty".into()));
+        assert_eq!(line(b"\xff\xfe\n"), Err("passphrase-not-text".into()));
+        assert_eq!(line(&[b'a'; LINE_MAX + 1]), Err("passphrase-too-long".into()));
+        assert_eq!(line(&[b'a'; LINE_MAX]).map(|l| l.len()), Ok(LINE_MAX));
+        let endless = first_line(io::repeat(b'a'), "it").map_err(|failure| failure.code);
+        assert_eq!(endless.map(|l| l.len()), Err("passphrase-too-long".into()));
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_environment_and_two_flags_are_a_mistake() {
+        let path = || Some(PathBuf::from("p"));
+        assert_eq!(choose(None, Some(3), None, path()), Ok(Source::Descriptor(3)));
+        assert_eq!(choose(None, None, None, path()), Ok(Source::File("p".into())));
+        assert_eq!(choose(None, None, None, None), Ok(Source::Terminal));
+        assert_eq!(choose(path(), Some(3), None, None).unwrap_err().kind, Kind::Usage);
+    }
+
+    #[test]
+    fn a_command_that_fails_gives_no_passphrase() {
+        let ui = Ui::new(true, true);
+        let read =
+            |command: &str| Source::Command(command.into()).read(Path::new("v"), &ui).map(|s| s.to_string());
+        assert_eq!(read("printf 'six words\\nmore\\n'").unwrap(), "six words");
+        assert_eq!(read("echo half; exit 3").unwrap_err().code, "passphrase-command");
+    }
+
+    #[test]
+    fn no_input_is_an_error_that_names_the_flag() {
+        let failure = Source::Terminal.read(Path::new("v"), &Ui::new(false, true)).unwrap_err();
+        assert_eq!(failure.kind.exit(), 4);
+        assert!(failure.hint.unwrap().contains("--passphrase-file"));
+    }
+}

@@ -1,0 +1,50 @@
+//! Spans of time as people type them: 90s, 30m, 48h, 7d.
+
+use std::str::FromStr;
+
+/// A span of whole seconds, at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span(u64);
+
+impl Span {
+    /// Its seconds.
+    pub const fn seconds(self) -> u64 {
+        self.0
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let expected = || "a time such as 90s, 30m, 48h or 7d is expected".to_owned();
+        let unit = match text.chars().last() {
+            Some('s') => 1,
+            Some('m') => 60,
+            Some('h') => 3600,
+            Some('d') => 86_400,
+            _ => return Err(expected()),
+        };
+        let number: u64 = text[..text.len() - 1].parse().map_err(|_| expected())?;
+        match number.checked_mul(unit) {
+            Some(seconds) if seconds > 0 => Ok(Self(seconds)),
+            _ => Err(expected()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_a_number_and_a_unit() {
+        assert_eq!("30m".parse(), Ok(Span(1800)));
+        assert_eq!("7d".parse(), Ok(Span(604_800)));
+        for bad in
+            ["", "m", "30", "0s", "-1s", "1.5h", "30 m", "99999999999999999999d", "18446744073709551615d"]
+        {
+            assert!(bad.parse::<Span>().is_err(), "{bad}");
+        }
+    }
+}
