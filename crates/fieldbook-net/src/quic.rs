@@ -1,0 +1,177 @@
+//! QUIC endpoints for devices: dial and listen, with the TLS of [`crate::tls`].
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{Endpoint, IdleTimeout, TransportConfig, VarInt};
+use rustls::pki_types::CertificateDer;
+
+use crate::tls::{TlsError, TransportKey, raw_key};
+
+/// A peer that says nothing for so long is gone.
+const IDLE: Duration = Duration::from_secs(30);
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+/// Bytes in flight towards us per stream: bounds what a peer can make us hold.
+const STREAM_WINDOW: u32 = 4 << 20;
+/// TLS wants a name to dial; it is not sent (SNI is off) and not checked (raw keys).
+const NO_NAME: &str = "peer.invalid";
+const BINDING_LABEL: &[u8] = b"EXPORTER-fieldbook session v1";
+
+/// Why a connection could not be made or lasted no longer.
+#[derive(Debug)]
+pub enum QuicError {
+    /// The key cannot be used.
+    Tls(TlsError),
+    /// The socket cannot be used.
+    Socket(io::Error),
+    /// The address cannot be dialled.
+    Dial(String),
+    /// Nobody answered, or the handshake failed.
+    Handshake(String),
+    /// The peer showed no Ed25519 key.
+    NoKey,
+}
+
+impl fmt::Display for QuicError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tls(error) => error.fmt(f),
+            Self::Socket(error) => write!(f, "the network socket cannot be used: {error}"),
+            Self::Dial(why) => write!(f, "the address cannot be dialled: {why}"),
+            Self::Handshake(why) => write!(f, "no connection: {why}"),
+            Self::NoKey => f.write_str("the other side showed no device key"),
+        }
+    }
+}
+
+impl std::error::Error for QuicError {}
+
+impl From<TlsError> for QuicError {
+    fn from(error: TlsError) -> Self {
+        Self::Tls(error)
+    }
+}
+
+/// What a session needs to know of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Channel {
+    /// The Ed25519 key that the peer proved to hold.
+    pub peer_key: [u8; 32],
+    /// The same 32 bytes on both sides, and on no other connection (RFC 8446 section 7.5).
+    pub binding: [u8; 32],
+}
+
+/// An endpoint that only dials.
+///
+/// # Errors
+/// The socket cannot be bound.
+pub fn dialler(key: &TransportKey, target: SocketAddr) -> Result<Endpoint, QuicError> {
+    let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
+    let mut endpoint = Endpoint::client(any).map_err(QuicError::Socket)?;
+    let crypto =
+        QuicClientConfig::try_from(key.client()?).map_err(|e| QuicError::Handshake(e.to_string()))?;
+    let mut config = quinn::ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(0)));
+    endpoint.set_default_client_config(config);
+    Ok(endpoint)
+}
+
+/// Dials; the handshake must be done within `patience`.
+///
+/// # Errors
+/// Nobody answers in time, or the handshake fails.
+pub async fn dial(
+    endpoint: &Endpoint,
+    target: SocketAddr,
+    patience: Duration,
+) -> Result<(quinn::Connection, Channel), QuicError> {
+    let connecting = endpoint.connect(target, NO_NAME).map_err(|error| QuicError::Dial(error.to_string()))?;
+    let connection = tokio::time::timeout(patience, connecting)
+        .await
+        .map_err(|_| QuicError::Handshake("nobody answered in time".to_owned()))?
+        .map_err(|error| QuicError::Handshake(error.to_string()))?;
+    let channel = channel(&connection)?;
+    Ok((connection, channel))
+}
+
+/// An endpoint that listens. Each connection may open one stream, which carries its session.
+///
+/// # Errors
+/// The address cannot be bound.
+pub fn listener(key: &TransportKey, address: SocketAddr) -> Result<Endpoint, QuicError> {
+    let crypto =
+        QuicServerConfig::try_from(key.server()?).map_err(|e| QuicError::Handshake(e.to_string()))?;
+    let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(1)));
+    Endpoint::server(config, address).map_err(QuicError::Socket)
+}
+
+/// The peer's key and the binding of an established connection.
+///
+/// # Errors
+/// The peer showed no key: cannot happen with the configurations made here.
+pub fn channel(connection: &quinn::Connection) -> Result<Channel, QuicError> {
+    let certificates = connection
+        .peer_identity()
+        .and_then(|identity| identity.downcast::<Vec<CertificateDer<'static>>>().ok())
+        .ok_or(QuicError::NoKey)?;
+    let peer_key = raw_key(&certificates).ok_or(QuicError::NoKey)?;
+    let mut binding = [0; 32];
+    connection.export_keying_material(&mut binding, BINDING_LABEL, b"").map_err(|_| QuicError::NoKey)?;
+    Ok(Channel { peer_key, binding })
+}
+
+fn transport(streams: u8) -> TransportConfig {
+    let mut config = TransportConfig::default();
+    config
+        .max_concurrent_bidi_streams(VarInt::from(streams))
+        .max_concurrent_uni_streams(VarInt::from(0_u8))
+        .datagram_receive_buffer_size(None)
+        .stream_receive_window(VarInt::from(STREAM_WINDOW))
+        .receive_window(VarInt::from(STREAM_WINDOW))
+        .send_window(u64::from(STREAM_WINDOW))
+        .keep_alive_interval(Some(KEEP_ALIVE))
+        .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
+    config
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(seed: u8) -> (TransportKey, [u8; 32]) {
+        let public = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes();
+        (TransportKey::new(&[seed; 32], &public).unwrap(), public)
+    }
+
+    #[tokio::test]
+    async fn two_devices_prove_their_keys_to_each_other_and_share_a_binding() {
+        let ((server, server_key), (client, client_key)) = (key(1), key(2));
+        let listening = listener(&server, ([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listening.local_addr().unwrap();
+        let dialling = dialler(&client, address).unwrap();
+        let accepted = tokio::spawn(async move {
+            let connection = listening.accept().await.unwrap().await.unwrap();
+            (channel(&connection).unwrap(), connection, listening)
+        });
+        let (connection, ours) = dial(&dialling, address, Duration::from_secs(10)).await.unwrap();
+        let (theirs, _connection, _listening) = accepted.await.unwrap();
+        assert_eq!(ours.peer_key, server_key);
+        assert_eq!(theirs.peer_key, client_key);
+        assert_eq!(ours.binding, theirs.binding);
+        drop(connection);
+    }
+
+    #[tokio::test]
+    async fn nobody_there_is_an_error_in_time() {
+        let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = silent.local_addr().unwrap();
+        let dialling = dialler(&key(3).0, address).unwrap();
+        let error = dial(&dialling, address, Duration::from_millis(300)).await.unwrap_err();
+        assert!(matches!(error, QuicError::Handshake(_)), "{error}");
+    }
+}

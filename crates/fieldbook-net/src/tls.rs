@@ -1,0 +1,234 @@
+//! TLS 1.3 with raw public keys on both sides (RFC 7250): a device is its key, and nobody else's
+//! authority is asked.
+//!
+//! Whoever holds a key may shake hands; whether the key belongs to the team is the session's
+//! question, which it asks before it says anything (`protocol/session.md`). The handshake uses
+//! X25519MLKEM768 and nothing else, offers no early data, keeps no tickets that would link two
+//! visits, sends no server name, and names the protocol that most of the network speaks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{AlwaysResolvesClientRawPublicKeys, Resumption};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature_with_raw_key,
+};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, SubjectPublicKeyInfoDer, UnixTime,
+};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+use zeroize::Zeroizing;
+
+/// SubjectPublicKeyInfo of an Ed25519 key up to the key itself (RFC 8410 section 4).
+const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+/// PKCS #8 of an Ed25519 seed up to the seed itself (RFC 8410 section 7).
+const PKCS8_PREFIX: [u8; 16] =
+    [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+/// The commonest protocol over QUIC: the name says nothing about us.
+const ALPN: &[u8] = b"h3";
+
+/// The configurations of an endpoint could not be made.
+#[derive(Debug)]
+pub struct TlsError(String);
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the transport key cannot be used: {}", self.0)
+    }
+}
+
+impl std::error::Error for TlsError {}
+
+impl From<Error> for TlsError {
+    fn from(error: Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// A device's transport key, ready for TLS.
+#[derive(Clone)]
+pub struct TransportKey {
+    certified: Arc<CertifiedKey>,
+}
+
+impl fmt::Debug for TransportKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("TransportKey(secret)")
+    }
+}
+
+impl TransportKey {
+    /// Takes the 32-byte Ed25519 seed and its public key.
+    ///
+    /// # Errors
+    /// The cryptographic provider refuses the key.
+    pub fn new(seed: &[u8; 32], public: &[u8; 32]) -> Result<Self, TlsError> {
+        let pkcs8 = Zeroizing::new([&PKCS8_PREFIX[..], seed].concat());
+        let private = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(pkcs8.as_slice()));
+        let key = aws_lc_rs::default_provider().key_provider.load_private_key(private.clone_key())?;
+        let spki = CertificateDer::from([&SPKI_PREFIX[..], public].concat());
+        Ok(Self { certified: Arc::new(CertifiedKey::new(vec![spki], key)) })
+    }
+
+    /// The TLS configuration of the side that dials.
+    ///
+    /// # Errors
+    /// The provider lacks TLS 1.3.
+    pub fn client(&self) -> Result<rustls::ClientConfig, TlsError> {
+        let provider = provider();
+        let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
+                self.certified.clone(),
+            )));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.enable_sni = false;
+        config.enable_early_data = false;
+        config.resumption = Resumption::disabled();
+        Ok(config)
+    }
+
+    /// The TLS configuration of the side that listens.
+    ///
+    /// # Errors
+    /// The provider lacks TLS 1.3.
+    pub fn server(&self) -> Result<rustls::ServerConfig, TlsError> {
+        let provider = provider();
+        let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
+        let mut config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.certified.clone())));
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.max_early_data_size = 0;
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(config)
+    }
+}
+
+/// The Ed25519 key in what TLS calls the peer's certificate, if it is one.
+pub fn raw_key(certificates: &[CertificateDer<'_>]) -> Option<[u8; 32]> {
+    let [only] = certificates else { return None };
+    only.as_ref().strip_prefix(&SPKI_PREFIX)?.try_into().ok()
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(CryptoProvider {
+        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768],
+        ..aws_lc_rs::default_provider()
+    })
+}
+
+/// Accepts any Ed25519 key that its bearer proves to hold; the session judges whose it is.
+#[derive(Debug)]
+struct AnyEd25519(WebPkiSupportedAlgorithms);
+
+impl AnyEd25519 {
+    fn check(end_entity: &CertificateDer<'_>) -> Result<(), Error> {
+        raw_key(std::slice::from_ref(end_entity))
+            .map(drop)
+            .ok_or_else(|| Error::from(PeerIncompatible::IncorrectCertificateTypeExtension))
+    }
+
+    fn verify(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let key = SubjectPublicKeyInfoDer::from(key.as_ref());
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.0)
+    }
+}
+
+fn only_tls13() -> Error {
+    Error::from(PeerIncompatible::Tls12NotOffered)
+}
+
+impl ServerCertVerifier for AnyEd25519 {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Self::check(end_entity).map(|()| ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _key: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify(message, key, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
+
+impl ClientCertVerifier for AnyEd25519 {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        Self::check(end_entity).map(|()| ClientCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _key: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        Err(only_tls13())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        key: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verify(message, key, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::ED25519]
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        true
+    }
+}
