@@ -64,7 +64,7 @@ macro_rules! identifier {
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
                 let mut bytes = [0; $len];
-                decode_hex(text, &mut bytes).map_err(|()| ParseIdError { expected: $expected })?;
+                decode_hex(text, &mut bytes).map_err(|_| ParseIdError { expected: $expected })?;
                 Ok(Self(bytes))
             }
         }
@@ -122,15 +122,16 @@ pub fn encode_hex(bytes: &[u8]) -> String {
 ///
 /// # Errors
 /// The text has another length or a character that is not a hexadecimal digit.
-pub fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), ()> {
+pub fn decode_hex(text: &str, out: &mut [u8]) -> Result<(), ParseIdError> {
+    let bad = || ParseIdError { expected: "hexadecimal digits, two a byte" };
     let digits = text.as_bytes();
     if digits.len() != out.len() * 2 {
-        return Err(());
+        return Err(bad());
     }
     for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-        let high = (pair[0] as char).to_digit(16).ok_or(())?;
-        let low = (pair[1] as char).to_digit(16).ok_or(())?;
-        *byte = u8::try_from(high * 16 + low).map_err(|_| ())?;
+        let high = (pair[0] as char).to_digit(16).ok_or_else(bad)?;
+        let low = (pair[1] as char).to_digit(16).ok_or_else(bad)?;
+        *byte = u8::try_from(high * 16 + low).map_err(|_| bad())?;
     }
     Ok(())
 }

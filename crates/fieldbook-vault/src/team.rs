@@ -214,6 +214,18 @@ impl Vault {
         });
         let newcomer = certificate.device_id();
         let others = self.members()?;
+        fieldbook_seal::check_recipient(&request.keys.recipient)
+            .map_err(|error| VaultError::Untrusted(error.to_string()))?;
+        // A device may come again (its first pairing broke off), but not as something else.
+        let known = others.iter().find(|(id, _, _)| *id == newcomer);
+        if newcomer == self.me || known.is_some_and(|(_, member, _)| member.body().role != role) {
+            return Err(VaultError::Untrusted(
+                "the device is in the team already, in another role".to_owned(),
+            ));
+        }
+        if team.authority.revoked().contains(&newcomer) {
+            return Err(VaultError::Untrusted("the device was removed from the team".to_owned()));
+        }
         let transport_secrets = parse_transport_secrets(&self.depot)?;
         let (audience, recipients) = team.desk_audience();
         let body = certificate_body(&certificate, &label);
