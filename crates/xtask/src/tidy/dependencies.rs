@@ -27,6 +27,15 @@ pub fn check(tree: &Tree) -> Vec<Problem> {
         problems.push(Problem::new(PAGE, None, format!("`{name}` is justified and not used")));
     }
     for (path, manifest) in tree.iter().filter(|(path, _)| path.ends_with("/Cargo.toml")) {
+        let folder = path.trim_end_matches("Cargo.toml");
+        for (line, name, _) in section(manifest, |header| header.ends_with("dependencies")) {
+            let name = name.trim_end_matches(".workspace").replace('-', "_");
+            let mut sources =
+                tree.range(folder.to_owned()..).take_while(|(path, _)| path.starts_with(folder));
+            if !sources.any(|(path, text)| path.ends_with(".rs") && text.contains(&name)) {
+                problems.push(Problem::new(path, line, format!("`{name}` is named and not used")));
+            }
+        }
         for (line, name, value) in section(manifest, |header| header.ends_with("dependencies")) {
             if !name.ends_with(".workspace") && !value.contains("workspace = true") {
                 problems.push(Problem::new(
@@ -58,7 +67,12 @@ mod tests {
     use super::*;
 
     fn found(root: &str, page: &str, member: &str) -> Vec<String> {
-        let files = [(ROOT, root), (PAGE, page), ("crates/a/Cargo.toml", member)];
+        let files = [
+            (ROOT, root),
+            (PAGE, page),
+            ("crates/a/Cargo.toml", member),
+            ("crates/a/src/lib.rs", "use age::x;"),
+        ];
         let tree = files.into_iter().map(|(path, text)| (path.to_owned(), text.to_owned())).collect();
         check(&tree).into_iter().map(|problem| problem.what).collect()
     }
@@ -73,5 +87,7 @@ mod tests {
         assert_eq!(found("", page, member), ["`age` is justified and not used"]);
         let member = "[dev-dependencies]\nage = \"2\"\n";
         assert_eq!(found(root, page, member), ["`age` has its version in the root manifest only"]);
+        let member = "[dependencies]\nbytes = { workspace = true }\n";
+        assert_eq!(found(root, page, member), ["`bytes` is named and not used"]);
     }
 }
