@@ -364,6 +364,9 @@ impl Taker<'_> {
             Err(MergeRefusal::MissingChanges) => {
                 return Ok(Taken::Waiting("it builds on a change that has not arrived"));
             }
+            Err(MergeRefusal::Unavailable) => {
+                return Ok(Taken::Waiting("the process that merges could not be started"));
+            }
             Err(MergeRefusal::Refused(reason)) => return by(header.device, reason),
         };
         let number = match &existing {

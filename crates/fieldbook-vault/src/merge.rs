@@ -37,6 +37,8 @@ pub struct Merged {
 pub enum MergeRefusal {
     /// The changes build on one that has not arrived.
     MissingChanges,
+    /// The merger could not be started; the changes are none the worse for it.
+    Unavailable,
     /// They are damaged, too large, by another hand, or their merging failed; in words.
     Refused(String),
 }
@@ -104,6 +106,7 @@ pub fn encode_answer(answer: &Result<Merged, MergeRefusal>) -> Vec<u8> {
         Ok(Merged { document: None }) => writer.u8(0),
         Ok(Merged { document: Some(document) }) => writer.u8(1).bytes(document),
         Err(MergeRefusal::MissingChanges) => writer.u8(2),
+        Err(MergeRefusal::Unavailable) => writer.u8(4),
         Err(MergeRefusal::Refused(reason)) => {
             let end = (0..=reason.len().min(REASON_MAX)).rev().find(|end| reason.is_char_boundary(*end));
             writer.u8(3).bytes(&reason.as_bytes()[..end.unwrap_or(0)])
@@ -122,6 +125,7 @@ pub fn decode_answer(bytes: &[u8]) -> Result<Result<Merged, MergeRefusal>, Decod
         0 => Ok(Merged { document: None }),
         1 => Ok(Merged { document: Some(reader.bytes("document", 4 * DOCUMENT_MAX)?.to_vec()) }),
         2 => Err(MergeRefusal::MissingChanges),
+        4 => Err(MergeRefusal::Unavailable),
         3 => Err(MergeRefusal::Refused(reader.text("reason", REASON_MAX)?.to_owned())),
         _ => return Err(DecodeError::Invalid { field: "answer" }),
     };

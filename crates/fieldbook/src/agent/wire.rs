@@ -105,7 +105,7 @@ impl<'de> serde::Deserialize<'de> for Hex {
         let text = Zeroizing::new(<String as serde::Deserialize>::deserialize(deserializer)?);
         let mut bytes = Zeroizing::new(vec![0; text.len() / 2]);
         fieldbook_proto::decode_hex(&text, &mut bytes)
-            .map_err(|()| serde::de::Error::custom("hexadecimal digits are expected"))?;
+            .map_err(|_| serde::de::Error::custom("hexadecimal digits are expected"))?;
         Ok(Self(bytes))
     }
 }

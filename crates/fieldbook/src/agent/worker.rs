@@ -36,33 +36,35 @@ struct Running {
     from: ChildStdout,
 }
 
-impl Worker {
-    fn ask(&mut self, request: &[u8]) -> io::Result<Vec<u8>> {
-        if self.running.is_none() {
-            self.running = Some(Running::start()?);
-        }
-        let running = self.running.as_mut().ok_or(io::ErrorKind::NotFound)?;
-        write_frame(&mut running.to, request)?;
-        read_frame(&mut running.from)?.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-    }
-}
-
 impl Merger for Worker {
     fn merge(&mut self, request: &MergeRequest<'_>) -> Result<Merged, MergeRefusal> {
-        let answer = self.ask(&request.encode()).ok().and_then(|bytes| decode_answer(&bytes).ok());
-        answer.unwrap_or_else(|| {
+        let request = request.encode();
+        // Twice: the first worker may have been ended by something other than these changes, and an
+        // honest entry must not be refused for that.
+        for _ in 0..2 {
+            let running = match &mut self.running {
+                Some(running) => running,
+                none => none.insert(Running::start().map_err(|_| MergeRefusal::Unavailable)?),
+            };
+            if let Some(answer) = running.ask(&request) {
+                return answer;
+            }
             if let Some(mut running) = self.running.take() {
                 let _ = running.child.kill();
                 let _ = running.child.wait();
             }
-            Err(MergeRefusal::Refused(
-                "merging these changes took more memory or time than they may".to_owned(),
-            ))
-        })
+        }
+        Err(MergeRefusal::Refused("merging these changes took more memory or time than they may".to_owned()))
     }
 }
 
 impl Running {
+    /// The answer; nothing if the worker died.
+    fn ask(&mut self, request: &[u8]) -> Option<Result<Merged, MergeRefusal>> {
+        write_frame(&mut self.to, request).ok()?;
+        decode_answer(&read_frame(&mut self.from).ok()??).ok()
+    }
+
     fn start() -> io::Result<Self> {
         let mut child = Command::new(std::env::current_exe()?)
             .args(["internal", "merge"])
