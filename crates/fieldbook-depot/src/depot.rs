@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::fingerprint::Fingerprint;
 use fieldbook_proto::certificate::Role;
+use fieldbook_proto::session::Fingerprint;
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use zeroize::Zeroizing;
 

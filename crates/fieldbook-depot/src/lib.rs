@@ -29,7 +29,6 @@
 pub mod cipher;
 mod depot;
 mod error;
-mod fingerprint;
 mod schema;
 mod sql;
 
@@ -38,5 +37,5 @@ pub use depot::{
     Refusal, Source, State, Stats,
 };
 pub use error::DepotError;
-pub use fingerprint::Fingerprint;
+pub use fieldbook_proto::session::Fingerprint;
 pub use sql::SqlDepot;

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
+use fieldbook_proto::session::Fingerprint;
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
@@ -18,7 +19,6 @@ use crate::depot::{
     Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
     Refusal, Source, State, Stats,
 };
-use crate::fingerprint::Fingerprint;
 use crate::{DepotError, cipher, schema};
 
 /// How many refused entries are listed at most, so that a hostile peer cannot fill the disk with them.
