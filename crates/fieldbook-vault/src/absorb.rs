@@ -197,7 +197,7 @@ impl Vault {
             }
             let identities: Vec<&ReadingIdentity> =
                 open.iter().flat_map(|(_, identities)| identities).collect();
-            let verdict = self.check_part(bytes, &identities)?;
+            let verdict = self.check_part(bytes, &report, &identities)?;
             let tx = self.db.transaction()?;
             match verdict {
                 Ok(opened) => {
@@ -217,6 +217,7 @@ impl Vault {
     fn check_part(
         &self,
         bytes: Vec<u8>,
+        report: &[u8],
         identities: &[&ReadingIdentity],
     ) -> Result<Result<OpenedEntry, String>, VaultError> {
         let opened = SealedEntry::parse(bytes).map_err(|error| error.to_string()).and_then(|sealed| {
@@ -226,7 +227,12 @@ impl Vault {
             Ok(unverified) => unverified,
             Err(reason) => return Ok(Err(format!("a part of an attachment does not open: {reason}"))),
         };
-        let Some(certificate) = self.certificate_of(&unverified.header().device)? else {
+        let header = unverified.header();
+        let named = header.report.is_some_and(|id| id.as_bytes().as_slice() == report);
+        if header.kind != Kind::AttachmentPart || !named {
+            return Ok(Err("what a report names as a part of its attachment is something else".to_owned()));
+        }
+        let Some(certificate) = self.certificate_of(&header.device)? else {
             return Ok(Err("a part of an attachment is by a device that this one does not know".to_owned()));
         };
         Ok(unverified.verify(&certificate.body().keys).map_err(|error| error.to_string()))
@@ -321,15 +327,17 @@ impl Taker<'_> {
         };
         let header = opened.header().clone();
         let taken = match header.kind {
-            Kind::Report => self.take_changes(&header, opened.body())?,
-            Kind::Return => self.take_return(&header, &certificate, opened.body())?,
+            Kind::Report => self.take_changes(&header, author.body().role, opened.body())?,
+            Kind::Return if author.body().role == Role::Coordinator => {
+                self.take_return(&header, &certificate, opened.body())?
+            }
             Kind::Receipt if author.body().role == Role::Coordinator => {
                 self.take_receipt(&header, opened.body())?
             }
             Kind::Certificate if author.body().role == Role::Coordinator => {
                 self.take_certificate(opened.body())?
             }
-            Kind::Receipt | Kind::Certificate => {
+            Kind::Return | Kind::Receipt | Kind::Certificate => {
                 return by(device, "only a coordinator may send this".to_owned());
             }
             _ => Taken::Nothing,
@@ -345,7 +353,7 @@ impl Taker<'_> {
     }
 
     /// Changes of a report, by the hand of the entry's author.
-    fn take_changes(&mut self, header: &Header, body: &[u8]) -> Result<Taken, VaultError> {
+    fn take_changes(&mut self, header: &Header, role: Role, body: &[u8]) -> Result<Taken, VaultError> {
         let Some(report) = header.report else {
             return by(header.device, "it names no report".to_owned());
         };
@@ -355,6 +363,9 @@ impl Taker<'_> {
         };
         let hand = actor_of(&header.device);
         let existing = ReportRow::find(self.db, &report)?;
+        if existing.as_ref().is_some_and(|row| row.author != header.device && role != Role::Coordinator) {
+            return by(header.device, "it changes a report that another device wrote".to_owned());
+        }
         let document = existing.as_ref().map(|row| document_bytes(self.db, row.number)).transpose()?;
         let me = actor_of(&self.vault.me);
         let merged = self.merger.merge(&MergeRequest { me, hand, document: document.as_deref(), changes });
@@ -426,7 +437,7 @@ impl Taker<'_> {
         match inner {
             Ok(opened) if opened.header().kind == Kind::Report && opened.header().report == header.report => {
                 let inner_header = opened.header().clone();
-                self.take_changes(&inner_header, opened.body())
+                self.take_changes(&inner_header, Role::Coordinator, opened.body())
             }
             Ok(_) => by(header.device, "its inner entry is about something else".to_owned()),
             Err(reason) => by(header.device, reason),
