@@ -1,6 +1,5 @@
 //! One device of one person.
 
-use std::cell::RefCell;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
@@ -18,8 +17,6 @@ pub struct Machine {
     root: TempDir,
     name: String,
     passphrase: String,
-    /// Options that come before every command.
-    options: RefCell<Vec<String>>,
 }
 
 impl Machine {
@@ -38,7 +35,6 @@ impl Machine {
             root,
             name: name.to_owned(),
             passphrase: format!("zebra canoe lantern of {name}"),
-            options: RefCell::default(),
         };
         machine.secret_file("passphrase", &format!("{}\n", machine.passphrase));
         machine
@@ -117,7 +113,7 @@ impl Machine {
         let mut command = self.bare();
         command.arg("--vault").arg(self.vault());
         command.arg("--passphrase-file").arg(self.path("passphrase"));
-        command.arg("--no-input").args(self.options.borrow().iter()).args(args);
+        command.arg("--no-input").args(args);
         command
     }
 

@@ -31,7 +31,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => any().prop_map(Act::Write),
         8 => (any(), any(), any(), any()).prop_map(|(device, report, what, at)| Act::Edit { device, report, what, at }),
         3 => (any(), any()).prop_map(|(device, report)| Act::Finish { device, report }),
-        1 => (any(), any::<bool>()).prop_map(|(device, both)| Act::Resolve { device, both }),
+        1 => (any(), proptest::bool::ANY).prop_map(|(device, both)| Act::Resolve { device, both }),
         5 => (any(), any()).prop_map(|(from, to)| Act::Carry { from, to }),
         4 => any().prop_map(Act::Absorb),
     ]
