@@ -3,6 +3,7 @@
 mod agent;
 mod args;
 mod commands;
+mod demo;
 mod error;
 mod global;
 mod interrupt;
@@ -12,6 +13,7 @@ mod pairing;
 mod passphrase;
 mod sanitise;
 mod span;
+mod sync;
 mod ui;
 
 use std::io::Write as _;

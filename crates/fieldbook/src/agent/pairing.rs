@@ -23,8 +23,14 @@ const EXPIRES_MAX_S: u64 = 14 * 24 * 3600;
 pub struct Pairings(HashMap<Connection, Side>);
 
 enum Side {
-    Inviting { invitation: pairing::Invitation, inviter: Option<Inviter>, asks: Option<JoinRequest> },
-    Joining { joiner: Joiner },
+    Inviting {
+        invitation: Box<pairing::Invitation>,
+        inviter: Option<Inviter>,
+        asks: Option<Box<JoinRequest>>,
+    },
+    Joining {
+        joiner: Joiner,
+    },
 }
 
 impl Pairings {
@@ -53,7 +59,7 @@ impl Pairings {
         let expires = now_s() + expires_s.min(EXPIRES_MAX_S);
         let code = Code::new(random()?, addresses).map_err(bad_code)?;
         let text = code.to_string();
-        let invitation = pairing::Invitation::new(code, role, expires);
+        let invitation = Box::new(pairing::Invitation::new(code, role, expires));
         self.0.insert(connection, Side::Inviting { invitation, inviter: None, asks: None });
         Ok(Invitation { code: text, expires_ms: i64::try_from(expires * 1000).unwrap_or(i64::MAX) })
     }
@@ -161,7 +167,7 @@ impl Side {
                 (Event::CheckWords(words), _) => step.words = Some(words.join(" ")),
                 (Event::Request(request), Self::Inviting { invitation, asks, .. }) => {
                     step.asks = Some(newcomer(&request, invitation.role()));
-                    *asks = Some(request);
+                    *asks = Some(Box::new(request));
                 }
                 (Event::Admission(admission), Self::Joining { joiner }) => {
                     // Stored durably before the other side is told so.

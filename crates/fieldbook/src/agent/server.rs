@@ -55,7 +55,7 @@ pub enum Event {
         /// Who asked.
         connection: Connection,
         /// What.
-        request: Request,
+        request: Box<Request>,
         /// Frames of the answer.
         answers: SyncSender<Answer>,
     },
@@ -85,7 +85,7 @@ pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
             _ => TICK,
         };
         match events.recv_timeout(left) {
-            Ok(Event::Asked { request: Request::Lock, answers, connection }) => {
+            Ok(Event::Asked { request, answers, connection }) if matches!(*request, Request::Lock) => {
                 service = None;
                 let _ = answers.send(Answer::Done(Value::Null));
                 drop(answers);
@@ -93,7 +93,7 @@ pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
             }
             Ok(Event::Asked { connection, request, answers }) => {
                 let mut item = |value| answers.send(Answer::Item(value)).map_err(|_| client_gone());
-                let last = match serving.answer(connection, request, &mut item) {
+                let last = match serving.answer(connection, *request, &mut item) {
                     Ok(value) => Answer::Done(value),
                     Err(failure) => Answer::Refused(failure),
                 };
@@ -156,7 +156,7 @@ fn serve_connection(
             continue;
         }
         let (answers, waiting) = mpsc::sync_channel(ANSWERS_WAITING);
-        if events.send(Event::Asked { connection: id, request, answers }).is_err() {
+        if events.send(Event::Asked { connection: id, request: Box::new(request), answers }).is_err() {
             return Ok(());
         }
         for answer in waiting {

@@ -1,7 +1,7 @@
 //! `fieldbook history`
 
 use clap::Args;
-use fieldbook_report::HistoryEdit;
+use fieldbook_report::{FieldValue, HistoryEdit};
 use fieldbook_vault::HistoryView;
 
 use super::{json, render};
@@ -24,11 +24,17 @@ pub fn run(args: HistoryArgs, global: &Global) -> Result<(), Failure> {
     Agent::open(global)?.stream::<HistoryView, ()>(&Request::History { report: args.id }, |item| {
         global.ui.emit(json(&item)?)?;
         global.ui.say(format_args!("{}  {}", time(item.change.time_ms), line(&item.who)))?;
-        for edit in &item.change.edits {
+        for edit in item.change.edits.iter().filter(|edit| is_for_people(edit)) {
             global.ui.say(format_args!("    {}", edit_line(edit)))?;
         }
         Ok(())
     })
+}
+
+/// Book-keeping, and fields that were made empty, are for programs (`--json`).
+fn is_for_people(edit: &HistoryEdit) -> bool {
+    let began_empty = edit.before.is_none() && edit.after.as_ref().is_some_and(FieldValue::is_blank);
+    !began_empty && edit.field != "fieldbook" && !edit.field.ends_with(".order")
 }
 
 /// `fields.date: 2017-03-25 → 2017-03-26`

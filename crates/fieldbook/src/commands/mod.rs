@@ -4,6 +4,7 @@
 mod attach;
 mod attachment;
 mod conflicts;
+mod demo;
 mod edit;
 mod entry;
 mod finish;
@@ -20,6 +21,7 @@ mod render;
 mod resolve;
 mod show;
 mod status;
+mod sync;
 mod team;
 mod templates;
 mod unlock;
@@ -59,6 +61,8 @@ pub enum Command {
     History(history::HistoryArgs),
     /// Finish drafts: seal them for the coordinators, ready to travel
     Finish(finish::FinishArgs),
+    /// Exchange sealed reports with another device now
+    Sync(sync::SyncArgs),
     /// List clashes that wait for a person (exit 13 if there are any)
     Conflicts(conflicts::ConflictsArgs),
     /// Decide a clash
@@ -76,6 +80,8 @@ pub enum Command {
     Lock(lock::LockArgs),
     /// List templates, or the fields of one
     Templates(templates::TemplatesArgs),
+    /// Play the whole story in a temporary place, between two real devices
+    Demo(demo::DemoArgs),
     /// Processes that the program starts for itself
     #[command(subcommand, hide = true)]
     Internal(internal::InternalCommand),
@@ -102,6 +108,7 @@ pub fn run(command: Command, global: &Global) -> Result<(), Failure> {
         Command::Show(args) => show::run(args, global),
         Command::History(args) => history::run(args, global),
         Command::Finish(args) => finish::run(args, global),
+        Command::Sync(args) => sync::run(args, global),
         Command::Conflicts(args) => conflicts::run(args, global),
         Command::Resolve(args) => resolve::run(args, global),
         Command::Status(args) => status::run(args, global),
@@ -110,6 +117,7 @@ pub fn run(command: Command, global: &Global) -> Result<(), Failure> {
         Command::Unlock(args) => unlock::run(args, global),
         Command::Lock(args) => lock::run(args, global),
         Command::Templates(args) => templates::run(args, global),
+        Command::Demo(args) => demo::run(args, global),
         Command::Internal(command) => internal::run(command),
     }
 }

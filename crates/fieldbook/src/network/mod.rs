@@ -1,5 +1,6 @@
 //! What runs beside the network: processes that hold a depot key or nothing, and never a content key.
 
+pub mod job;
 pub mod pair;
 
 use std::path::Path;

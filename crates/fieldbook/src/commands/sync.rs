@@ -1,0 +1,89 @@
+//! `fieldbook sync`
+
+use clap::Args;
+use fieldbook_vault::ReportSummary;
+
+use super::{json, render};
+use crate::agent::client::Agent;
+use crate::error::Failure;
+use crate::global::Global;
+use crate::sanitise::line;
+use crate::sync::{self, Synced};
+use crate::ui::{count, size};
+
+/// Exchange sealed reports with another device now.
+///
+/// Without --with it tries the devices that were reached before, the latest first.
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    /// Where the other device listens
+    #[arg(long, value_name = "HOST:PORT")]
+    with: Option<String>,
+}
+
+pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
+    let mut agent = Agent::open(global)?;
+    let synced = sync::sync(&mut agent, args.with, &global.ui)?;
+    let mut object = json(&synced)?;
+    object["held"] = synced
+        .held
+        .iter()
+        .map(|report| Ok(serde_json::json!({"id": report.id, "delivery": json(&report.delivery)?})))
+        .collect::<Result<_, Failure>>()?;
+    object["event"] = "synced".into();
+    global.ui.emit(object)?;
+    global.ui.say(text(&synced).trim_end())
+}
+
+fn text(synced: &Synced) -> String {
+    let Synced { name, address, traffic, absorbed, held, .. } = synced;
+    let entries = |number: u64, bytes: u64| match number {
+        0 => "nothing".to_owned(),
+        _ => format!("{} ({})", count(number, "entry", "entries"), size(bytes)),
+    };
+    let mut out = format!(
+        "Synced with {} at {}: sent {}, received {}.\n",
+        line(name),
+        line(address),
+        entries(traffic.sent, traffic.sent_bytes),
+        entries(traffic.received, traffic.received_bytes)
+    );
+    for (number, words) in [(absorbed.reports_new, "new here"), (absorbed.reports_changed, "changed here")] {
+        if number > 0 {
+            out.push_str(&format!("{} {words}.\n", count(number as u64, "report", "reports")));
+        }
+    }
+    for (words, number) in by_delivery(held) {
+        out.push_str(&format!("{}: {words}.\n", count(number, "report", "reports")));
+    }
+    if absorbed.clashes > 0 {
+        let clashes = count(absorbed.clashes as u64, "clash", "clashes");
+        out.push_str(&format!("{clashes} to decide: `fieldbook conflicts`.\n"));
+    }
+    for problem in &absorbed.problems {
+        let who = problem.who.as_deref().unwrap_or("unknown");
+        out.push_str(&format!(
+            "Not accepted: entry {} by {}: {}\n",
+            render::short(&problem.entry),
+            line(who),
+            line(&problem.reason)
+        ));
+    }
+    out
+}
+
+/// Reports of this device by where they are, in the order in which each is first met.
+fn by_delivery(held: &[ReportSummary]) -> Vec<(String, u64)> {
+    let mut groups: Vec<(String, u64)> = Vec::new();
+    for report in held {
+        let words = match report.delivery.word.as_str() {
+            "carried" => "carried by others, not opened yet as far as is known".to_owned(),
+            _ => render::delivery(&report.delivery),
+        };
+        match groups.iter_mut().find(|(known, _)| *known == words) {
+            Some((_, number)) => *number += 1,
+            None => groups.push((words, 1)),
+        }
+    }
+    groups
+}

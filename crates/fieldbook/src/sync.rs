@@ -1,0 +1,166 @@
+//! One sync, seen from the client: the agent hands over what is finished, a network process carries,
+//! the agent takes in what came.
+
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+
+use fieldbook_vault::{AbsorbSummary, ListFilter, ReportSummary, Status};
+use serde::{Deserialize, Serialize};
+
+use crate::agent::client::Agent;
+use crate::agent::protocol::{Network, Request};
+use crate::agent::wire;
+use crate::error::{Failure, Kind};
+use crate::interrupt;
+use crate::network::job::{Job, Said, Task, Traffic};
+use crate::sanitise::line;
+use crate::ui::Ui;
+
+/// What a sync did.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Synced {
+    /// Where the other device was reached.
+    pub address: String,
+    /// Its id.
+    pub device: String,
+    /// Its name, as this device calls it.
+    pub name: String,
+    /// What went over the line.
+    pub traffic: Traffic,
+    /// What was taken in.
+    pub absorbed: AbsorbSummary,
+    /// Reports of this device by who holds them, in the order of the list.
+    pub held: Vec<ReportSummary>,
+}
+
+/// Syncs with the first of `with` that answers, or of the addresses that this device remembers.
+///
+/// # Errors
+/// [`Kind::Unreachable`] when nobody answers; whatever went wrong on the way.
+pub fn sync(agent: &mut Agent, with: Option<String>, ui: &Ui) -> Result<Synced, Failure> {
+    agent.call::<u64>(&Request::Flush)?;
+    let status: Status = agent.call(&Request::Status)?;
+    if status.device.team.is_none() {
+        return Err(fieldbook_vault::VaultError::NoTeam.into());
+    }
+    let addresses = match with {
+        Some(address) => vec![address],
+        None => remembered(&status),
+    };
+    if addresses.is_empty() {
+        return Err(Failure::usage("no-address", "this device does not know yet whom to sync with")
+            .hint("give --with HOST:PORT, as the other device's `fieldbook daemon --listen` printed it"));
+    }
+    let network: Network = agent.call(&Request::Network)?;
+    let (address, device, traffic) = carry(network, addresses, ui)?;
+    let absorbed: AbsorbSummary = agent.call(&Request::Absorb)?;
+    let mut held = Vec::new();
+    let filter = ListFilter { state: Some("finished".to_owned()), ..ListFilter::default() };
+    agent.stream::<ReportSummary, ()>(&Request::List { filter }, |report| {
+        if report.mine {
+            held.push(report);
+        }
+        Ok(())
+    })?;
+    let status: Status = agent.call(&Request::Status)?;
+    let known = status.peers.iter().find(|peer| peer.device == device).map(|peer| peer.name.clone());
+    let name = known.filter(|name| !name.is_empty()).unwrap_or_else(|| device.chars().take(8).collect());
+    Ok(Synced { address, device, name, traffic, absorbed, held })
+}
+
+/// Addresses at which devices were reached, the latest first.
+fn remembered(status: &Status) -> Vec<String> {
+    let mut peers: Vec<_> = status.peers.iter().filter(|peer| peer.address.is_some()).collect();
+    peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_sync_ms));
+    let mut addresses: Vec<String> = peers.into_iter().filter_map(|peer| peer.address.clone()).collect();
+    addresses.dedup();
+    addresses
+}
+
+/// Runs a courier.
+fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, String, Traffic), Failure> {
+    let doing = "the process for the network cannot be started";
+    let program = std::env::current_exe().map_err(Failure::io(doing))?;
+    let mut child = Command::new(program)
+        .args(["internal", "courier"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .map_err(Failure::io(doing))?;
+    let _guard = interrupt::Child::watch(&child);
+    // Its input stays open while it works: it ends when this command does.
+    let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
+    wire::write(&mut to, &Job { network, task: Task::Sync { addresses } }).map_err(Failure::io(doing))?;
+    let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
+    let mut partner = None;
+    let mut traffic = None;
+    let mut failures = Vec::new();
+    for said in BufReader::new(from).lines() {
+        let said = said.map_err(Failure::io("the process for the network is gone"))?;
+        match serde_json::from_str(&said) {
+            Ok(Said::Connected { address, device }) => {
+                ui.note(format_args!("Connected to {}.", line(&address)));
+                partner = Some((address, device));
+            }
+            Ok(Said::Failed { address, why, answered }) => {
+                ui.note(format_args!("{}: {}", line(&address), line(&why)));
+                failures.push((address, why, answered));
+            }
+            Ok(Said::Synced(counted)) => traffic = Some(counted),
+            Err(error) => {
+                return Err(Failure::failed("internal", format!("the courier is not understood: {error}")));
+            }
+        }
+    }
+    drop(to);
+    let status = child.wait().map_err(Failure::io("the process for the network is gone"))?;
+    match (partner, traffic) {
+        (Some((address, device)), Some(traffic)) if status.success() => Ok((address, device, traffic)),
+        (Some(_), _) => {
+            let why = failures.pop().map_or_else(|| "it ended".to_owned(), |(_, why, _)| why);
+            Err(Failure::new(
+                Kind::Unreachable,
+                "connection-lost",
+                format!("the connection was lost: {}", line(&why)),
+            )
+            .hint("what arrived is kept on both sides; the next sync goes on from there"))
+        }
+        (None, _) => Err(unreachable(&failures)),
+    }
+}
+
+fn unreachable(failures: &[(String, String, bool)]) -> Failure {
+    let tried: Vec<String> =
+        failures.iter().map(|(address, why, _)| format!("{}: {}", line(address), line(why))).collect();
+    let message =
+        format!("nobody of your team could be reached ({}); your work is safe here", tried.join("; "));
+    Failure::new(Kind::Unreachable, "unreachable", message)
+        .hint("try again when the other device's daemon runs, or give its address with --with HOST:PORT")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_courier_is_understood_line_by_line() {
+        let traffic = Traffic { sent: 2, sent_bytes: 4096, received: 0, received_bytes: 0 };
+        for said in [
+            Said::Connected { address: "a:1".into(), device: "00".into() },
+            Said::Failed { address: "a:1".into(), why: "no answer".into(), answered: false },
+            Said::Synced(traffic),
+        ] {
+            let line = serde_json::to_string(&said).unwrap();
+            assert_eq!(serde_json::from_str::<Said>(&line).unwrap(), said);
+        }
+    }
+
+    #[test]
+    fn nobody_reached_is_no_loss() {
+        let failure = unreachable(&[("a:1".into(), "no answer".into(), false)]);
+        assert_eq!(failure.kind.exit(), 14);
+        assert!(failure.message.contains("safe here"));
+    }
+}
