@@ -5,11 +5,11 @@ use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
-use fieldbook_vault::{AbsorbSummary, ListFilter, ReportSummary, Status};
+use fieldbook_vault::{AbsorbSummary, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::client::Agent;
-use crate::agent::protocol::{Network, Request};
+use crate::agent::protocol::{Held, Network, Request};
 use crate::agent::wire;
 use crate::error::{Failure, Kind};
 use crate::interrupt;
@@ -30,8 +30,8 @@ pub struct Synced {
     pub traffic: Traffic,
     /// What was taken in.
     pub absorbed: AbsorbSummary,
-    /// Reports of this device by who holds them, in the order of the list.
-    pub held: Vec<ReportSummary>,
+    /// Finished reports of this device by who holds them.
+    pub held: Vec<Held>,
 }
 
 /// Syncs with the first of `with` that answers, or of the addresses that this device remembers.
@@ -56,11 +56,8 @@ pub fn sync(agent: &mut Agent, with: Option<String>, ui: &Ui) -> Result<Synced, 
     let (address, device, traffic) = carry(network, addresses, ui)?;
     let absorbed: AbsorbSummary = agent.call(&Request::Absorb)?;
     let mut held = Vec::new();
-    let filter = ListFilter { state: Some("finished".to_owned()), ..ListFilter::default() };
-    agent.stream::<ReportSummary, ()>(&Request::List { filter }, |report| {
-        if report.mine {
-            held.push(report);
-        }
+    agent.stream::<Held, ()>(&Request::Held, |group| {
+        held.push(group);
         Ok(())
     })?;
     let status: Status = agent.call(&Request::Status)?;

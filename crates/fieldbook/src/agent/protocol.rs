@@ -142,6 +142,8 @@ pub enum Request {
     Export(Export),
     /// Done: `Status`.
     Status,
+    /// Finished reports of this device by who holds them. Item: [`Held`]. Done: null.
+    Held,
     /// Item: `EntryInfo`. Done: null.
     Entries {
         /// The report.
@@ -306,6 +308,19 @@ pub struct Exported {
     pub log: Value,
     /// The same in words.
     pub words: Vec<String>,
+}
+
+/// Finished reports of this device that are in the same hands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Held {
+    /// As in `Delivery`: `only here`, `carried`, `received` …
+    pub word: String,
+    /// The names of those who confirmed them.
+    pub holders: Vec<String>,
+    /// When the last of them was confirmed, as the holder's clock said; 0 if none was.
+    pub latest_ms: i64,
+    /// How many reports.
+    pub reports: u64,
 }
 
 /// A sealed entry, as it travels.

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::pairing::Pairings;
-use super::protocol::{EntryBytes, Finished, Network, Request};
+use super::protocol::{EntryBytes, Finished, Held, Network, Request};
 use super::server::{Connection, Service, SocketFile};
 use super::typed;
 use super::wire::Hex;
@@ -85,6 +85,7 @@ impl Desk {
             }
             Request::Export(_) => Err(Failure::failed("x", "x")),
             Request::Status => json(&self.vault.status()?),
+            Request::Held => each(self.held()?, item),
             Request::Entries { report } => each(self.vault.entries(self.report(&report)?)?, item),
             Request::Entry { entry } => {
                 let (id, bytes) = self.vault.entry_bytes(&entry)?;
@@ -133,6 +134,26 @@ impl Desk {
         Ok(Value::Null)
     }
 
+    /// In the order in which each group is first met.
+    fn held(&self) -> Result<Vec<Held>, Failure> {
+        let mut groups: Vec<Held> = Vec::new();
+        let finished = ListFilter { state: Some("finished".to_owned()), ..ListFilter::default() };
+        for report in self.vault.list(&finished)?.into_iter().filter(|report| report.mine) {
+            let word = report.delivery.word;
+            let latest_ms = report.delivery.holders.iter().map(|holder| holder.time_ms).max().unwrap_or(0);
+            let holders: Vec<String> =
+                report.delivery.holders.into_iter().map(|holder| holder.name).collect();
+            match groups.iter_mut().find(|group| group.word == word && group.holders == holders) {
+                Some(group) => {
+                    group.reports += 1;
+                    group.latest_ms = group.latest_ms.max(latest_ms);
+                }
+                None => groups.push(Held { word, holders, latest_ms, reports: 1 }),
+            }
+        }
+        Ok(groups)
+    }
+
     fn attachment(&mut self, report: &str, wanted: &str, item: Items<'_>) -> Result<Value, Failure> {
         let id = self.report(report)?;
         let mut out = Chunks { item, failure: None };
@@ -167,6 +188,7 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::Resolve { .. }
             | Request::Export(_)
             | Request::Status
+            | Request::Held
             | Request::Entries { .. }
     )
 }

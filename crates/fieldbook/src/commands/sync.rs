@@ -1,15 +1,15 @@
 //! `fieldbook sync`
 
 use clap::Args;
-use fieldbook_vault::ReportSummary;
 
 use super::{json, render};
 use crate::agent::client::Agent;
+use crate::agent::protocol::Held;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::sanitise::line;
 use crate::sync::{self, Synced};
-use crate::ui::{count, size};
+use crate::ui::{count, size, time};
 
 /// Exchange sealed reports with another device now.
 ///
@@ -25,11 +25,6 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     let synced = sync::sync(&mut agent, args.with, &global.ui)?;
     let mut object = json(&synced)?;
-    object["held"] = synced
-        .held
-        .iter()
-        .map(|report| Ok(serde_json::json!({"id": report.id, "delivery": json(&report.delivery)?})))
-        .collect::<Result<_, Failure>>()?;
     object["event"] = "synced".into();
     global.ui.emit(object)?;
     global.ui.say(text(&synced).trim_end())
@@ -53,8 +48,8 @@ fn text(synced: &Synced) -> String {
             out.push_str(&format!("{} {words}.\n", count(number as u64, "report", "reports")));
         }
     }
-    for (words, number) in by_delivery(held) {
-        out.push_str(&format!("{}: {words}.\n", count(number, "report", "reports")));
+    for group in held {
+        out.push_str(&format!("{}: {}.\n", count(group.reports, "report", "reports"), held_words(group)));
     }
     if absorbed.clashes > 0 {
         let clashes = count(absorbed.clashes as u64, "clash", "clashes");
@@ -72,18 +67,15 @@ fn text(synced: &Synced) -> String {
     out
 }
 
-/// Reports of this device by where they are, in the order in which each is first met.
-fn by_delivery(held: &[ReportSummary]) -> Vec<(String, u64)> {
-    let mut groups: Vec<(String, u64)> = Vec::new();
-    for report in held {
-        let words = match report.delivery.word.as_str() {
-            "carried" => "carried by others, not opened yet as far as is known".to_owned(),
-            _ => render::delivery(&report.delivery),
-        };
-        match groups.iter_mut().find(|(known, _)| *known == words) {
-            Some((_, number)) => *number += 1,
-            None => groups.push((words, 1)),
+/// Where a group of reports is, in words.
+fn held_words(group: &Held) -> String {
+    match group.word.as_str() {
+        "only here" => "only here".to_owned(),
+        "carried" => "carried by others, not opened yet as far as is known".to_owned(),
+        "received" => {
+            let names: Vec<String> = group.holders.iter().map(|name| line(name)).collect();
+            format!("received by {}, the last at {}", names.join(", "), time(group.latest_ms))
         }
+        other => line(other),
     }
-    groups
 }
