@@ -12,7 +12,7 @@ const COUNT: usize = 10_000;
 const LEN: usize = 2_048;
 
 pub fn run() -> Result<(), Box<dyn Error>> {
-    let dir = tempfile::tempdir_in(".")?;
+    let dir = tempfile::tempdir()?;
     let entries = sample::entries(COUNT, LEN);
     println!("depot: {COUNT} entries of {LEN} bytes");
     for batch_len in [1, 100, 1_000, COUNT] {

@@ -1,22 +1,32 @@
 //! Measures Fieldbook against the floor of the same machine, in one run, and prints ratios.
 //!
-//! `cargo run --release -p fieldbook-bench -- all` reproduces the tables of `docs/performance.md`.
+//! `scripts/bench` builds the program and this bench and reproduces the tables of `docs/performance.md`.
 
 mod depot;
+mod floor;
+mod proxy;
 mod sample;
+mod save;
+mod sync;
 
 use std::error::Error;
 use std::process::ExitCode;
 
+const USAGE: &str = "usage: fieldbook-bench [all | depot | save | sync [NUMBER]]";
+
 fn main() -> ExitCode {
-    let what = std::env::args().nth(1).unwrap_or_else(|| "all".to_owned());
-    let outcome = match what.as_str() {
-        "depot" => depot::run(),
-        "all" => all(),
-        _ => {
-            eprintln!("usage: fieldbook-bench [all | depot]");
-            return ExitCode::from(2);
-        }
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        [] | ["all"] => all(),
+        ["depot"] => depot::run(),
+        ["save"] => save::run(),
+        ["sync"] => sync::run(sync::REPORTS),
+        ["sync", number] => match number.parse() {
+            Ok(number) => sync::run(number),
+            Err(_) => return usage(),
+        },
+        _ => return usage(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -27,6 +37,15 @@ fn main() -> ExitCode {
     }
 }
 
+fn usage() -> ExitCode {
+    eprintln!("{USAGE}");
+    ExitCode::from(2)
+}
+
 fn all() -> Result<(), Box<dyn Error>> {
+    save::run()?;
+    println!();
+    sync::run(sync::REPORTS)?;
+    println!();
     depot::run()
 }

@@ -1,0 +1,136 @@
+//! Syncing whole teams with the real program, against the floor and against rsync.
+//!
+//! Two vaults, a daemon, an unlocked agent, as a user has them. What is timed is the command `sync`
+//! from its start to its end, when everything is durable on the other side. Baselines move the very
+//! same sealed entries.
+
+use std::error::Error;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fieldbook_depot::{Depot, SqlDepot};
+use fieldbook_tests::{Machine, team_of_two};
+use fieldbook_vault::{Passphrase, Vault};
+
+use crate::proxy::Proxy;
+use crate::{floor, sample};
+
+/// How many reports the first sync carries.
+pub const REPORTS: usize = 10_000;
+
+/// How many more come later.
+const NEW: usize = 10;
+
+/// How long a datagram takes through the slow network, one way.
+const ONE_WAY: Duration = Duration::from_millis(50);
+
+pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
+    let (coordination, monitor) = team_of_two();
+    monitor.ok(&["unlock"]);
+    write_reports(&monitor, 0..reports);
+    // Writing was not the question; what the command itself costs is.
+    let mut daemon = coordination.daemon();
+
+    let first = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
+    let idle = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
+
+    write_reports(&monitor, reports..reports + NEW);
+    let proxy = Proxy::start(daemon.address().parse()?, Duration::ZERO)?;
+    monitor.ok(&["sync", "--with", &proxy.address()]);
+    let ten_bytes = proxy.bytes();
+    write_reports(&monitor, reports + NEW..reports + 2 * NEW);
+    let ten = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
+    let slow = Proxy::start(daemon.address().parse()?, ONE_WAY)?;
+    let slow_idle = time(|| monitor.ok(&["sync", "--with", &slow.address()]));
+    write_reports(&monitor, reports + 2 * NEW..reports + 3 * NEW);
+    let slow_ten = time(|| monitor.ok(&["sync", "--with", &slow.address()]));
+    let round_trips = |slow: Duration, fast: Duration| {
+        slow.saturating_sub(fast).as_secs_f64() / (2.0 * ONE_WAY.as_secs_f64())
+    };
+
+    monitor.ok(&["lock"]);
+    daemon.process.kill();
+    let all = entries_of(&monitor)?;
+    let sum = |entries: &[Vec<u8>]| entries.iter().map(Vec::len).sum::<usize>();
+    let carried = all.len() - 3 * NEW;
+    let (before, later) = all.split_at(carried);
+    let mut floors = Vec::new();
+    for _ in 0..5 {
+        floors.push(floor::quinn_and_insert(monitor.root(), before)?);
+    }
+    let floor = sample::median(&mut floors);
+
+    let (plain, plain_ten) = rsync(monitor.root(), "plain", before, &later[..NEW], &[])?;
+    let (durable, durable_ten) = rsync(monitor.root(), "durable", before, &later[..NEW], &["--fsync"])?;
+
+    println!(
+        "First sync: {reports} reports to an empty device, {carried} entries, {:.1} MB ({} bytes on average)",
+        sum(before) as f64 / 1e6,
+        sum(before) / carried,
+    );
+    println!("| what | time | against the floor |");
+    println!("|---|---|---|");
+    for (what, time) in [
+        ("floor: raw quinn on one stream, BLAKE3, one batched insert into a depot", floor),
+        ("`fieldbook sync`, durable on arrival, from start to end of the command", first),
+        ("of that: the same command when there is nothing to do", idle),
+        ("rsync -a (not encrypted, not durable)", plain.time),
+        ("rsync -a --fsync (not encrypted)", durable.time),
+    ] {
+        println!("| {what} | {} | {:.2} |", millis(time), time.as_secs_f64() / floor.as_secs_f64());
+    }
+    println!();
+    println!("{NEW} new among {reports}: entries of {} bytes in all", sum(&later[..NEW]));
+    println!("| what | time | bytes on the network | round trips |");
+    println!("|---|---|---|---|");
+    println!(
+        "| `fieldbook sync` | {} | {ten_bytes} ({} beyond the entries) | {:.1} with the handshake ({:.1} when there is nothing to do) |",
+        millis(ten),
+        ten_bytes as i64 - sum(&later[..NEW]) as i64,
+        round_trips(slow_ten, ten),
+        round_trips(slow_idle, idle),
+    );
+    println!("| rsync -a | {} | {} | |", millis(plain_ten.time), plain_ten.bytes);
+    println!("| rsync -a --fsync | {} | {} | |", millis(durable_ten.time), durable_ten.bytes);
+    Ok(())
+}
+
+fn write_reports(machine: &Machine, numbers: std::ops::Range<usize>) {
+    let lines: Vec<String> = numbers.map(|number| sample::report(number) + "\n").collect();
+    let file = machine.file("reports.jsonl", lines.concat());
+    machine.ok(&["import", &file]);
+    machine.ok(&["finish", "--all", "--incomplete"]);
+}
+
+fn rsync(
+    dir: &Path,
+    name: &str,
+    before: &[Vec<u8>],
+    later: &[Vec<u8>],
+    options: &[&str],
+) -> Result<(floor::Rsync, floor::Rsync), Box<dyn Error>> {
+    let (from, to) = (dir.join(format!("{name}-from")), dir.join(format!("{name}-to")));
+    floor::write_files(&from, 0, before)?;
+    let first = floor::rsync(&from, &to, options)?;
+    floor::write_files(&from, before.len(), later)?;
+    let second = floor::rsync(&from, &to, options)?;
+    Ok((first, second))
+}
+
+/// The sealed entries that this machine's reports became, in their order.
+fn entries_of(machine: &Machine) -> Result<Vec<Vec<u8>>, Box<dyn Error>> {
+    let vault = Vault::open(&machine.vault(), &Passphrase::new(machine.passphrase().to_owned()))?;
+    let depot = SqlDepot::open(&vault.depot_path(), &vault.depot_key())?;
+    let arrivals = depot.arrivals_with_bytes(0, usize::MAX, u64::MAX)?;
+    Ok(arrivals.into_iter().filter_map(|(_, bytes)| bytes).collect())
+}
+
+fn time<T>(act: impl FnOnce() -> T) -> Duration {
+    let start = Instant::now();
+    act();
+    start.elapsed()
+}
+
+fn millis(time: Duration) -> String {
+    format!("{:.0} ms", time.as_secs_f64() * 1e3)
+}
