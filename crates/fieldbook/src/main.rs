@@ -32,7 +32,7 @@ fn main() -> ExitCode {
         Err(error) => return not_understood(&error),
     };
     let ui = cli.global.ui();
-    match cli.global.ready().and_then(|global| commands::run(cli.command, &global)) {
+    match commands::run(cli.command, cli.global) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             ui.fail(&failure);

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use crate::agent;
 use crate::error::Failure;
 use crate::network;
+use crate::ui::Ui;
 
 #[derive(Debug, Subcommand)]
 pub enum InternalCommand {
@@ -32,7 +33,7 @@ pub enum InternalCommand {
     },
 }
 
-pub fn run(command: InternalCommand) -> Result<(), Failure> {
+pub fn run(command: InternalCommand, _ui: &Ui) -> Result<(), Failure> {
     match command {
         InternalCommand::Agent => agent::process::run(),
         InternalCommand::Merge => agent::worker::run(),

@@ -30,7 +30,7 @@ use clap::Subcommand;
 use serde_json::Value;
 
 use crate::error::Failure;
-use crate::global::Global;
+use crate::global::GlobalArgs;
 use crate::interrupt;
 
 /// The commands.
@@ -91,10 +91,13 @@ pub enum Command {
 ///
 /// # Errors
 /// Whatever ends it with another exit code than 0.
-pub fn run(command: Command, global: &Global) -> Result<(), Failure> {
-    if !matches!(command, Command::Internal(_)) {
-        interrupt::listen();
+pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
+    if let Command::Internal(command) = command {
+        // Needs no vault, no home, nothing of the environment.
+        return internal::run(command, &global.ui());
     }
+    interrupt::listen();
+    let global = &global.ready()?;
     match command {
         Command::Init(args) => init::run(args, global),
         Command::Team(command) => team::run(command, global),
@@ -118,7 +121,7 @@ pub fn run(command: Command, global: &Global) -> Result<(), Failure> {
         Command::Lock(args) => lock::run(args, global),
         Command::Templates(args) => templates::run(args, global),
         Command::Demo(args) => demo::run(args, global),
-        Command::Internal(command) => internal::run(command),
+        Command::Internal(_) => Ok(()),
     }
 }
 
