@@ -1,0 +1,194 @@
+//! The daemon's control socket: status, stop, nudge. Specified in `protocol/control-socket.md`.
+//!
+//! A Unix socket in a directory that only its owner can enter; one line of JSON each way. It carries
+//! no entry and no key: entries go through the depot's file.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The version of the control protocol.
+pub const VERSION: u32 = 1;
+/// Longest line, in bytes.
+const LINE_MAX: u64 = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What can be asked of a running daemon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// How it stands.
+    Status,
+    /// End, after the sessions have come to a safe point.
+    Stop,
+    /// Something new lies in the depot.
+    Nudge,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Request {
+    v: u32,
+    ask: Ask,
+}
+
+/// How a daemon stands. Counts since it started; it keeps no names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DaemonStatus {
+    /// Version of the control protocol.
+    pub v: u32,
+    /// Its process.
+    pub pid: u32,
+    /// Where it listens, as `host:port`.
+    pub listening: Vec<String>,
+    /// When it started, milliseconds since 1970.
+    pub since_ms: i64,
+    /// Sessions that run.
+    pub sessions_now: u64,
+    /// Sessions that ended well.
+    pub sessions_done: u64,
+    /// Connections that were refused or broke off.
+    pub sessions_failed: u64,
+    /// Entries received.
+    pub received: u64,
+    /// Entries sent and acknowledged.
+    pub sent: u64,
+}
+
+/// What a daemon does when it is asked.
+pub trait Controlled: Send + Sync {
+    /// How it stands.
+    fn status(&self) -> DaemonStatus;
+    /// Begin to stop.
+    fn stop(&self);
+    /// Look for new entries.
+    fn nudge(&self);
+}
+
+/// A bound control socket; its file is removed when this is dropped.
+#[derive(Debug)]
+pub struct ControlSocket(PathBuf);
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Answers on `path` from threads of its own. The caller holds the daemon's lock, so a file that is
+/// there already was left by a daemon that died.
+///
+/// # Errors
+/// The socket cannot be bound.
+pub fn serve(path: &Path, controlled: Arc<dyn Controlled>) -> io::Result<ControlSocket> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = UnixListener::bind(path)?;
+    thread::Builder::new().name("control".to_owned()).spawn(move || {
+        for stream in listener.incoming().flatten() {
+            // One at a time: each is bounded by the timeouts.
+            let _ = answer(&stream, controlled.as_ref());
+        }
+    })?;
+    Ok(ControlSocket(path.to_owned()))
+}
+
+fn answer(stream: &UnixStream, controlled: &dyn Controlled) -> io::Result<()> {
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let request: Request = read_line(stream)?;
+    if request.v != VERSION {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    match request.ask {
+        Ask::Status => {}
+        Ask::Stop => controlled.stop(),
+        Ask::Nudge => controlled.nudge(),
+    }
+    write_line(stream, &controlled.status())
+}
+
+/// Asks the daemon behind `path`; nothing if none is there.
+///
+/// # Errors
+/// A daemon is there and does not answer as it should.
+pub fn ask(path: &Path, ask: Ask) -> io::Result<Option<DaemonStatus>> {
+    let stream = match UnixStream::connect(path) {
+        Ok(stream) => stream,
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write_line(&stream, &Request { v: VERSION, ask })?;
+    read_line(&stream).map(Some)
+}
+
+fn read_line<T: serde::de::DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
+    let mut line = Vec::new();
+    BufReader::new(stream.take(LINE_MAX)).read_until(b'\n', &mut line)?;
+    serde_json::from_slice(&line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+fn write_line(mut stream: &UnixStream, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
+    line.push(b'\n');
+    stream.write_all(&line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Default)]
+    struct Counting {
+        stops: AtomicU64,
+        nudges: AtomicU64,
+    }
+
+    impl Controlled for Counting {
+        fn status(&self) -> DaemonStatus {
+            DaemonStatus {
+                v: VERSION,
+                pid: 1,
+                listening: vec!["127.0.0.1:1".into()],
+                since_ms: 0,
+                sessions_now: 0,
+                sessions_done: self.stops.load(Ordering::SeqCst),
+                sessions_failed: 0,
+                received: self.nudges.load(Ordering::SeqCst),
+                sent: 0,
+            }
+        }
+
+        fn stop(&self) {
+            self.stops.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn nudge(&self) {
+            self.nudges.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_daemon_is_asked_and_garbage_does_not_end_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon");
+        assert!(ask(&path, Ask::Status).unwrap().is_none());
+        let socket = serve(&path, Arc::new(Counting::default())).unwrap();
+        UnixStream::connect(&path).unwrap().write_all(b"garbage\n").unwrap();
+        assert_eq!(ask(&path, Ask::Nudge).unwrap().unwrap().received, 1);
+        assert_eq!(ask(&path, Ask::Stop).unwrap().unwrap().sessions_done, 1);
+        drop(socket);
+        assert!(!path.exists());
+    }
+}

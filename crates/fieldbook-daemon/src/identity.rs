@@ -1,0 +1,45 @@
+//! What a device shows and believes on the network, read from the depot's settings.
+
+use fieldbook_depot::Depot;
+use fieldbook_net::tls::TransportKey;
+use fieldbook_proto::certificate::{Authority, Certificate};
+use fieldbook_proto::session::TransportSecret;
+use zeroize::Zeroizing;
+
+use crate::error::DaemonError;
+
+/// The network side of a device: no key of it can open or write an entry.
+#[derive(Debug)]
+pub struct Identity {
+    /// Its TLS raw public key.
+    pub transport: TransportKey,
+    /// Its membership.
+    pub certificate: Certificate,
+    /// Whom it believes.
+    pub authority: Authority,
+    /// Proof of the team, newest epoch first.
+    pub secrets: Vec<TransportSecret>,
+}
+
+impl Identity {
+    /// Reads it. Done anew for every session, so that a change of team takes effect at once.
+    ///
+    /// # Errors
+    /// [`DaemonError::NoTeam`] before the device has joined a team; [`DaemonError::Damaged`] when a
+    /// setting does not read back; the depot's.
+    pub fn load(depot: &dyn Depot) -> Result<Self, DaemonError> {
+        let certificate = depot.setting("certificate")?.ok_or(DaemonError::NoTeam)?;
+        let certificate = Certificate::decode(&certificate).map_err(|_| DaemonError::Damaged("certificate"))?;
+        let authority = depot.setting("authority")?.ok_or(DaemonError::NoTeam)?;
+        let authority = Authority::decode(&authority).map_err(|_| DaemonError::Damaged("authority"))?;
+        let secrets = Zeroizing::new(depot.setting("transport-secrets")?.ok_or(DaemonError::NoTeam)?);
+        let secrets =
+            TransportSecret::decode_list(&secrets).map_err(|_| DaemonError::Damaged("transport secrets"))?;
+        let seed = Zeroizing::new(depot.setting("transport-seed")?.unwrap_or_default());
+        let seed: Zeroizing<[u8; 32]> =
+            Zeroizing::new(seed.as_slice().try_into().map_err(|_| DaemonError::Damaged("transport key"))?);
+        let transport = TransportKey::new(&seed, &certificate.body().keys.transport)
+            .map_err(|_| DaemonError::Damaged("transport key"))?;
+        Ok(Self { transport, certificate, authority, secrets })
+    }
+}
