@@ -24,7 +24,7 @@ pub fn median(times: &mut [Duration]) -> Duration {
 /// that its entry is about 2 KB once sealed.
 pub fn report(number: usize) -> String {
     let words: Vec<String> =
-        noise(number as u64, 440).chunks(4).map(|chunk| chunk.iter().map(letter).collect()).collect();
+        noise(number as u64, 1_240).chunks(4).map(|chunk| chunk.iter().map(letter).collect()).collect();
     serde_json::json!({
         "template": "detention",
         "title": format!("Detention {number}"),
