@@ -1,5 +1,254 @@
-//! The sync session.
+//! The sync session of two depots: a state machine without IO. Specified in `protocol/session.md`.
+//!
+//! [`Engine`] is one side of one session over one reliable, ordered stream of bytes. It has no socket, no
+//! clock, no store and no randomness: bytes of the peer go in by [`Engine::receive`], and [`Engine::poll`]
+//! says what to do next: send bytes, ask the store something, take note of an event. Each question is
+//! answered once, questions of a kind in their order; questions of different kinds may be worked on at
+//! the same time. What is not polled is not produced, so the caller's pace bounds the memory.
+//!
+//! The loop of a caller, here with a store that answers at once:
+//!
+//! ```
+//! use fieldbook_proto::session::{Engine, Output, SessionError};
+//! # trait Connection { fn can_write(&self) -> bool; fn write(&mut self, b: &[u8]); fn read(&mut self) -> Option<Vec<u8>>; }
+//! # trait Store {
+//! #   fn store(&mut self, b: &[(fieldbook_proto::EntryId, bytes::Bytes)]) -> Vec<fieldbook_proto::EntryId>;
+//! #   fn unknown(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<fieldbook_proto::EntryId>;
+//! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
+//! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
+//! #   fn cursor(&self, depot: &fieldbook_proto::DepotId) -> u64;
+//! #   fn snapshot(&self) -> (fieldbook_proto::session::Fingerprint, u64);
+//! #   fn note(&mut self, event: fieldbook_proto::session::Event);
+//! # }
+//! fn drive(
+//!     engine: &mut Engine,
+//!     connection: &mut impl Connection,
+//!     depot: &mut impl Store,
+//! ) -> Result<(), SessionError> {
+//!     while !engine.is_finished() {
+//!         while let Some(output) = engine.poll(connection.can_write())? {
+//!             match output {
+//!                 Output::Send(bytes) => connection.write(&bytes),
+//!                 // `store` returns when the entries are durable: the peer is told so.
+//!                 Output::Store(batch) => engine.stored(&depot.store(&batch))?,
+//!                 Output::FindUnknown { ids } => engine.unknown(&depot.unknown(&ids))?,
+//!                 Output::ReadArrivals { after, max_entries } => {
+//!                     engine.arrivals(depot.arrivals(after, max_entries))?;
+//!                 }
+//!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
+//!                 Output::ReadCursor { depot: of } => engine.cursor(depot.cursor(&of))?,
+//!                 Output::TakeSnapshot => {
+//!                     let (fingerprint, head) = depot.snapshot();
+//!                     engine.snapshot(fingerprint, head)?;
+//!                 }
+//!                 Output::Event(event) => depot.note(event),
+//!             }
+//!         }
+//!         if engine.wants_input() {
+//!             match connection.read() {
+//!                 Some(bytes) => engine.receive(&bytes),
+//!                 None => engine.closed()?,
+//!             }
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Where to look: `hello` proves the team, `frame` is what follows on the wire, `outgoing` and `incoming`
+//! are the two halves of the transfer, `check` compares at the end, `engine` joins them.
+//!
+//! What is not here yet: range-based reconciliation. When the check finds a difference, each side offers
+//! all ids once ([`Event::Repairing`]); a `reconcile` beside `check` will take that place.
 
+mod check;
+mod engine;
+mod error;
 mod fingerprint;
+mod frame;
+mod hello;
+mod incoming;
+pub mod limits;
+mod outgoing;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
 
+use bytes::Bytes;
+
+pub use engine::Engine;
+pub use error::{Fault, Party, SessionError};
 pub use fingerprint::Fingerprint;
+pub use frame::{Frame, WireEntry};
+pub use hello::{HELLO_STEP, Hello, TransportSecret};
+
+use crate::certificate::{Authority, Certificate, CertifiedDevice};
+use crate::{DepotId, DeviceId, EntryId};
+
+/// Which end of the connection this is. After the hellos both do the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// It connected, and speaks first.
+    Client,
+    /// It was connected to.
+    Server,
+}
+
+impl Side {
+    /// The other end.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
+}
+
+/// What a session begins with.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// This end.
+    pub side: Side,
+    /// The team's transport secrets, newest first. A client uses the first; a server tries up to
+    /// [`limits::EPOCHS_MAX`].
+    pub secrets: Vec<TransportSecret>,
+    /// 32 bytes that both ends of this connection share and no other connection has (TLS exporter).
+    pub binding: [u8; 32],
+    /// This device's certificate.
+    pub certificate: Certificate,
+    /// Whom this device believes.
+    pub authority: Authority,
+    /// The key that the peer proved to the channel.
+    pub peer_transport_key: [u8; 32],
+    /// Seconds since 1970, to judge the peer's certificate by.
+    pub now: u64,
+    /// This device's depot.
+    pub depot: DepotId,
+    /// How many ids the depot knows.
+    pub known: u64,
+    /// The last position of the depot's arrival order.
+    pub head: u64,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// The device, judged. One whose certificate has run out may deliver and fetch all the same:
+    /// see [`CertifiedDevice::expired`].
+    pub device: CertifiedDevice,
+    /// Its depot, and so its arrival order.
+    pub depot: DepotId,
+    /// How many ids it knew at the beginning.
+    pub known: u64,
+    /// The last position of its arrival order at the beginning.
+    pub head: u64,
+    /// The epoch of the transport secret that both share.
+    pub epoch: u32,
+}
+
+/// An entry in this side's arrival order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// From 1, rising.
+    pub position: u64,
+    /// Its id.
+    pub id: EntryId,
+    /// Size of its sealed bytes.
+    pub size: u32,
+    /// The device that it came from; `None` if from nobody in particular.
+    pub from: Option<DeviceId>,
+    /// Whether its bytes are there.
+    pub held: bool,
+}
+
+/// What the caller is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Output {
+    /// Send these bytes to the peer, after all earlier ones.
+    Send(Bytes),
+    /// Make these entries durable; their ids are those of their bytes. Answer with [`Engine::stored`].
+    Store(Vec<(EntryId, Bytes)>),
+    /// Which of these ids did the depot never know? Answer with [`Engine::unknown`].
+    FindUnknown {
+        /// At most [`limits::OFFER_IDS_MAX`].
+        ids: Vec<EntryId>,
+    },
+    /// What arrived after this position? Answer with [`Engine::arrivals`].
+    ReadArrivals {
+        /// Exclusive.
+        after: u64,
+        /// Give so many, unless there are fewer.
+        max_entries: usize,
+    },
+    /// The bytes of these entries, about a MiB together. Answer with [`Engine::entries`].
+    ReadEntries {
+        /// Which.
+        ids: Vec<EntryId>,
+    },
+    /// How far has this device read in that depot's arrival order? Answer with [`Engine::cursor`].
+    ReadCursor {
+        /// The peer's depot.
+        depot: DepotId,
+    },
+    /// Fingerprint and last position of this side's depot, at one moment. Answer with [`Engine::snapshot`].
+    TakeSnapshot,
+    /// Something to take note of. Needs no answer.
+    Event(Event),
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The peer is of the team.
+    Met(Box<Peer>),
+    /// The peer has made these entries durable, or had them.
+    Held(Vec<EntryId>),
+    /// The peer refused these entries.
+    RefusedByPeer(Vec<EntryId>),
+    /// The peer has settled everything in this side's arrival order up to here: it holds it, or refused it
+    /// ([`Event::RefusedByPeer`]), or it was not for it.
+    PeerHolds {
+        /// In this side's arrival order.
+        position: u64,
+    },
+    /// Everything of the peer up to here is durable on this side: remember it.
+    CursorAdvanced {
+        /// The peer's depot.
+        depot: DepotId,
+        /// In its arrival order.
+        position: u64,
+    },
+    /// The peer sent an entry whose bytes are not those that it named. It was dropped.
+    Refused {
+        /// The first bytes of the id that it named.
+        claimed: [u8; limits::ID_PREFIX],
+    },
+    /// The check found a difference: both sides now offer everything.
+    Repairing,
+    /// And they differ still. Honest devices do when one of them has dropped or set aside entries.
+    StillDifferent,
+}
+
+/// What a session has moved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Both sides know the same entries. False until the end.
+    pub in_step: bool,
+    /// The check came to a verdict. False if one side's depot changed too fast to be compared.
+    pub compared: bool,
+    /// Entries sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub sent_bytes: u64,
+    /// Sent entries that the peer refused.
+    pub refused_by_peer: u64,
+    /// Entries received.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Received entries that were refused.
+    pub refused: u64,
+    /// How often this side had spoken and then heard from the peer.
+    pub round_trips: u64,
+}

@@ -1,0 +1,438 @@
+//! The engine: phases, and who is asked what.
+
+use std::collections::VecDeque;
+
+use bytes::{Bytes, BytesMut};
+
+use super::check::{Check, Claim, Next, Verdict};
+use super::error::{Fault, SessionError};
+use super::fingerprint::Fingerprint;
+use super::frame::{Frame, HEADER_LEN};
+use super::hello::{Hello, PREFIX_LEN, TransportSecret};
+use super::incoming::Incoming;
+use super::limits::{CONTROL_BYTES_MAX, FRAME_MAX, VERSION};
+use super::outgoing::{Act, Outgoing};
+use super::{Arrival, Event, Output, Peer, Setup, Side, Summary};
+use crate::EntryId;
+
+/// Events that may wait for the caller before input is held back.
+const EVENTS_MAX: usize = 256;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing of the peer was opened yet.
+    Hello,
+    /// The peer is known; its `Since` is awaited.
+    Since,
+    Transfer,
+    Finished,
+}
+
+/// One session with one peer. See the [module](super) for the loop that drives it.
+pub struct Engine {
+    setup: Setup,
+    phase: Phase,
+    failed: Option<SessionError>,
+    peer: Option<Peer>,
+    input: BytesMut,
+    /// Hello, answers and acknowledgements; the flag: the peer is expected to react.
+    control: VecDeque<(Bytes, bool)>,
+    control_bytes: usize,
+    events: VecDeque<Event>,
+    cursor_wanted: bool,
+    cursor_asked: bool,
+    snapshot_asked: bool,
+    outgoing: Option<Outgoing>,
+    incoming: Incoming,
+    check: Check,
+    end: Option<Summary>,
+    round_trips: u64,
+    spoke: bool,
+}
+
+impl Engine {
+    /// Begins a session on a connection whose handshake is done. The client's hello is ready to be sent;
+    /// the server says nothing before it has opened the client's.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when there is no transport secret.
+    pub fn new(setup: Setup) -> Result<Self, SessionError> {
+        let newest = setup.secrets.first().ok_or(SessionError::Misused("no transport secret"))?.clone();
+        let mut engine = Self {
+            setup,
+            phase: Phase::Hello,
+            failed: None,
+            peer: None,
+            input: BytesMut::new(),
+            control: VecDeque::new(),
+            control_bytes: 0,
+            events: VecDeque::new(),
+            cursor_wanted: false,
+            cursor_asked: false,
+            snapshot_asked: false,
+            outgoing: None,
+            incoming: Incoming::default(),
+            check: Check::default(),
+            end: None,
+            round_trips: 0,
+            spoke: false,
+        };
+        if engine.setup.side == Side::Client {
+            // A server answers under the secret that opened the client's hello.
+            engine.setup.secrets.truncate(1);
+            engine.say_hello(&newest);
+        }
+        Ok(engine)
+    }
+
+    /// Takes bytes from the peer, in order. Call it while [`Engine::wants_input`], with at most some
+    /// hundred KiB at a time; what they mean shows in [`Engine::poll`].
+    pub fn receive(&mut self, bytes: &[u8]) {
+        if self.failed.is_some() {
+            return;
+        }
+        if std::mem::take(&mut self.spoke) {
+            self.round_trips += 1;
+        }
+        self.input.extend_from_slice(bytes);
+    }
+
+    /// The peer sends no more: an error unless the session was at its end.
+    ///
+    /// # Errors
+    /// [`SessionError::Cut`], or what failed before.
+    pub fn closed(&mut self) -> Result<(), SessionError> {
+        match (&self.failed, self.phase) {
+            (Some(error), _) => Err(*error),
+            (None, Phase::Finished) => Ok(()),
+            (None, _) => Err(self.fail(SessionError::Cut)),
+        }
+    }
+
+    /// Whether more bytes may be passed in. While it is false the peer is held back by the transport.
+    pub fn wants_input(&self) -> bool {
+        self.failed.is_none() && self.input.len() < HEADER_LEN + FRAME_MAX && self.has_room()
+    }
+
+    /// Both sides are done, and everything that this side had to say was polled.
+    pub fn is_finished(&self) -> bool {
+        self.phase == Phase::Finished && self.control.is_empty() && self.events.is_empty()
+    }
+
+    /// What was moved so far.
+    pub fn summary(&self) -> Summary {
+        let outgoing = self.outgoing.as_ref();
+        Summary {
+            in_step: self.end.is_some_and(|end| end.in_step),
+            compared: self.end.is_some_and(|end| end.compared),
+            sent: outgoing.map_or(0, Outgoing::sent),
+            sent_bytes: outgoing.map_or(0, Outgoing::sent_bytes),
+            refused_by_peer: outgoing.map_or(0, Outgoing::refused),
+            received: self.incoming.received(),
+            received_bytes: self.incoming.received_bytes(),
+            refused: self.incoming.refused(),
+            round_trips: self.round_trips,
+        }
+    }
+
+    /// Who the peer is, once its certificate was judged.
+    pub const fn peer(&self) -> Option<&Peer> {
+        self.peer.as_ref()
+    }
+
+    /// The next thing for the caller to do; [`Output::Send`] only if `can_send`.
+    ///
+    /// # Errors
+    /// The session has failed; every later call says the same. The caller closes the connection, on
+    /// the server's side without a word.
+    pub fn poll(&mut self, can_send: bool) -> Result<Option<Output>, SessionError> {
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        self.advance().map_err(|error| self.fail(error))?;
+        Ok(self.next_output(can_send))
+    }
+
+    fn fail(&mut self, error: SessionError) -> SessionError {
+        self.failed = Some(error);
+        self.input = BytesMut::new();
+        error
+    }
+
+    fn has_room(&self) -> bool {
+        self.incoming.has_room() && self.control_bytes < CONTROL_BYTES_MAX && self.events.len() < EVENTS_MAX
+    }
+
+    /// Works off the input as far as there is room for what follows from it. The verdict comes between
+    /// any two frames: after it the peer may already be repairing.
+    fn advance(&mut self) -> Result<(), SessionError> {
+        self.follow_store();
+        self.judge();
+        while self.has_room() && self.phase != Phase::Finished {
+            if self.phase == Phase::Hello {
+                let Some(sealed) = self.take_hello()? else { break };
+                self.meet(&sealed)?;
+            } else {
+                // Our Since goes out before any answer to the peer's transfer.
+                if self.cursor_wanted || self.cursor_asked {
+                    break;
+                }
+                let Some(frame) = Frame::take(&mut self.input)? else { break };
+                self.handle(frame)?;
+                self.follow_store();
+                self.judge();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_hello(&mut self) -> Result<Option<BytesMut>, SessionError> {
+        let Some(prefix) = self.input.first_chunk::<PREFIX_LEN>() else { return Ok(None) };
+        let len = PREFIX_LEN + Hello::boxed_len(*prefix).ok_or(SessionError::NotOfTheTeam)?;
+        Ok((self.input.len() >= len).then(|| self.input.split_to(len)))
+    }
+
+    /// Opens and judges the peer's hello. Until this has succeeded a server has sent nothing.
+    fn meet(&mut self, sealed: &[u8]) -> Result<(), SessionError> {
+        let setup = &self.setup;
+        let (at, hello) = Hello::open(sealed, &setup.secrets, setup.side.other(), &setup.binding)
+            .ok_or(SessionError::NotOfTheTeam)?;
+        let device =
+            setup.authority.judge(&hello.certificate, setup.now).map_err(SessionError::Certificate)?;
+        if device.body().keys.transport != setup.peer_transport_key {
+            return Err(SessionError::WrongTransportKey);
+        }
+        if hello.version < VERSION {
+            return Err(SessionError::Version { theirs: hello.version });
+        }
+        let secret = setup.secrets[at].clone();
+        if setup.side == Side::Server {
+            self.say_hello(&secret);
+        }
+        let peer =
+            Peer { device, depot: hello.depot, known: hello.known, head: hello.head, epoch: secret.epoch };
+        self.peer = Some(peer.clone());
+        self.events.push_back(Event::Met(Box::new(peer)));
+        self.cursor_wanted = true;
+        self.phase = Phase::Since;
+        Ok(())
+    }
+
+    fn say_hello(&mut self, secret: &TransportSecret) {
+        let setup = &self.setup;
+        let hello = Hello {
+            version: VERSION,
+            features: 0,
+            depot: setup.depot,
+            known: setup.known,
+            head: setup.head,
+            certificate: setup.certificate.clone(),
+        };
+        let sealed = hello.seal(secret, setup.side, &setup.binding);
+        self.say(sealed.into());
+    }
+
+    fn say(&mut self, bytes: Bytes) {
+        self.control_bytes += bytes.len();
+        self.control.push_back((bytes, true));
+    }
+
+    fn handle(&mut self, frame: Frame) -> Result<(), SessionError> {
+        match (self.phase, frame) {
+            (Phase::Since, Frame::Since { position }) => {
+                let peer = self.peer.as_ref().ok_or(SessionError::Misused("no peer"))?;
+                let outgoing = Outgoing::new(peer.device.id(), peer.known, position, self.setup.head);
+                self.outgoing = Some(outgoing);
+                self.phase = Phase::Transfer;
+                Ok(())
+            }
+            (Phase::Transfer, frame) => self.transfer(frame),
+            _ => Err(Fault::OutOfPhase.into()),
+        }
+    }
+
+    fn transfer(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let outgoing = self.outgoing.as_mut().ok_or(SessionError::Misused("no transfer"))?;
+        match frame {
+            Frame::Since { .. } => return Err(Fault::OutOfPhase.into()),
+            Frame::Entries(entries) => {
+                self.check.entry_came();
+                self.incoming.entries(entries, &mut self.events)?;
+            }
+            Frame::Offer(ids) => {
+                self.check.peer_goes_on();
+                self.incoming.offer(ids)?;
+            }
+            Frame::Want(flags) => outgoing.want(&flags)?,
+            Frame::Gone(ids) => self.incoming.gone(&ids)?,
+            Frame::Ack { count, refused } => outgoing.ack(count, &refused, &mut self.events)?,
+            Frame::Mark { position, end } => self.incoming.mark(position, end)?,
+            Frame::Done { received, fingerprint, busy } => {
+                if received > outgoing.sent() || !self.incoming.is_ended() {
+                    return Err(Fault::OutOfPhase.into());
+                }
+                self.check.heard(Claim { received, fingerprint, busy });
+            }
+        }
+        Ok(())
+    }
+
+    /// What follows when entries became durable, here or there.
+    fn follow_store(&mut self) {
+        if let Some(ack) = self.incoming.take_ack() {
+            let ack = Bytes::from(ack.encode());
+            self.control_bytes += ack.len();
+            self.control.push_back((ack, false));
+        }
+        if let (Some(position), Some(peer)) = (self.incoming.take_cursor(), &self.peer) {
+            self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
+        }
+        if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
+            self.events.push_back(Event::PeerHolds { position });
+        }
+    }
+
+    fn judge(&mut self) {
+        let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.phase == Phase::Transfer) else { return };
+        match self.check.verdict(outgoing.sent()) {
+            None => {}
+            Some(Verdict::Repair) => {
+                outgoing.repair();
+                self.incoming.reopen();
+                self.events.push_back(Event::Repairing);
+            }
+            Some(verdict) => {
+                if verdict == Verdict::StillDifferent {
+                    self.events.push_back(Event::StillDifferent);
+                }
+                self.phase = Phase::Finished;
+                self.end = Some(Summary {
+                    in_step: verdict == Verdict::InStep,
+                    compared: verdict != Verdict::NotCompared,
+                    ..Summary::default()
+                });
+            }
+        }
+    }
+
+    fn next_output(&mut self, can_send: bool) -> Option<Output> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(Output::Event(event));
+        }
+        if let Some(peer) = self.peer.as_ref().filter(|_| self.cursor_wanted) {
+            self.cursor_wanted = false;
+            self.cursor_asked = true;
+            return Some(Output::ReadCursor { depot: peer.depot });
+        }
+        if let Some(batch) = self.incoming.next_batch() {
+            return Some(Output::Store(batch));
+        }
+        if let Some(ids) = self.incoming.next_check() {
+            return Some(Output::FindUnknown { ids });
+        }
+        if can_send && let Some((bytes, speaks)) = self.control.pop_front() {
+            self.control_bytes -= bytes.len();
+            self.spoke |= speaks;
+            return Some(Output::Send(bytes));
+        }
+        // Hello and Since stand before anything of the transfer.
+        if self.phase != Phase::Transfer || self.cursor_asked || !self.control.is_empty() {
+            return None;
+        }
+        let outgoing = self.outgoing.as_mut()?;
+        match outgoing.poll(can_send) {
+            Some(Act::Send(bytes)) => {
+                self.spoke = true;
+                return Some(Output::Send(bytes));
+            }
+            Some(Act::ReadArrivals { after, max_entries }) => {
+                return Some(Output::ReadArrivals { after, max_entries });
+            }
+            Some(Act::ReadEntries(ids)) => return Some(Output::ReadEntries { ids }),
+            None => {}
+        }
+        let quiet = outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
+        if quiet && !self.snapshot_asked {
+            self.snapshot_asked = true;
+            return Some(Output::TakeSnapshot);
+        }
+        None
+    }
+
+    /// Answers [`Output::ReadCursor`].
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn cursor(&mut self, position: u64) -> Result<(), SessionError> {
+        let peer = self.peer.as_ref().filter(|_| self.cursor_asked);
+        let head = peer.ok_or(SessionError::Misused("a cursor that was not asked for"))?.head;
+        self.cursor_asked = false;
+        // The peer's order is shorter than what was read of it: it is another order, begin anew.
+        let position = if position > head { 0 } else { position };
+        self.say(Frame::Since { position }.encode().into());
+        Ok(())
+    }
+
+    /// Answers the oldest [`Output::Store`]: the batch is durable, but for `refused`.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when there was no such batch.
+    pub fn stored(&mut self, refused: &[EntryId]) -> Result<(), SessionError> {
+        self.incoming.stored(refused)
+    }
+
+    /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked, or for other ids, or in another order.
+    pub fn unknown(&mut self, unknown: &[EntryId]) -> Result<(), SessionError> {
+        let want = self.incoming.unknown(unknown)?;
+        self.say(want.encode().into());
+        Ok(())
+    }
+
+    /// Answers [`Output::ReadArrivals`]: in order, fewer than asked only at the end of the order.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked, or they are out of order.
+    pub fn arrivals(&mut self, page: Vec<Arrival>) -> Result<(), SessionError> {
+        match self.outgoing.as_mut() {
+            Some(outgoing) => outgoing.arrivals(page),
+            None => Err(SessionError::Misused("arrivals that were not asked for")),
+        }
+    }
+
+    /// Answers [`Output::ReadEntries`]: the bytes of each, in the order asked; `None` for what is not held.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked, or for another number of entries.
+    pub fn entries(&mut self, entries: Vec<Option<Bytes>>) -> Result<(), SessionError> {
+        match self.outgoing.as_mut() {
+            Some(outgoing) => outgoing.entries(entries),
+            None => Err(SessionError::Misused("entries that were not asked for")),
+        }
+    }
+
+    /// Answers [`Output::TakeSnapshot`]: fingerprint and last position at one and the same moment.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn snapshot(&mut self, fingerprint: Fingerprint, head: u64) -> Result<(), SessionError> {
+        let asked = std::mem::take(&mut self.snapshot_asked);
+        let outgoing = self.outgoing.as_mut().filter(|_| asked);
+        let outgoing = outgoing.ok_or(SessionError::Misused("a snapshot that was not asked for"))?;
+        // Something came while the snapshot was taken: it says nothing any more, and is taken again.
+        if !self.incoming.is_over() || !outgoing.end_marked() {
+            return Ok(());
+        }
+        match self.check.snapshot(fingerprint, head, outgoing.covered(), self.incoming.received()) {
+            Next::SendMore => outgoing.reopen(),
+            Next::Say(Claim { received, fingerprint, busy }) => {
+                // What was settled is acknowledged before this side says that it is done.
+                self.follow_store();
+                self.say(Frame::Done { received, fingerprint, busy }.encode().into());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,363 @@
+//! Frames: a type, a length, a payload of fixed layout. What decodes obeys the limits.
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::error::Fault;
+use super::fingerprint::Fingerprint;
+use super::limits::{
+    ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, FRAME_MAX, ID_PREFIX, OFFER_IDS_MAX, OFFERED_MAX, POSITION_MAX,
+};
+use crate::EntryId;
+use crate::codec::{DecodeError, Reader, Writer};
+use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
+
+/// Type (1) and payload length (4).
+pub(super) const HEADER_LEN: usize = 5;
+
+const SINCE: u8 = 1;
+const ENTRIES: u8 = 2;
+const OFFER: u8 = 3;
+const WANT: u8 = 4;
+const GONE: u8 = 5;
+const ACK: u8 = 6;
+const MARK: u8 = 7;
+const DONE: u8 = 8;
+
+/// Flag of [`Frame::Mark`]: nothing follows until the other side sends something new.
+const MARK_END: u8 = 1;
+/// Flag of [`Frame::Done`]: the set changes faster than it can be compared.
+const DONE_BUSY: u8 = 1;
+
+/// An entry as it stands in an [`Frame::Entries`]: not yet checked against its id.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WireEntry {
+    /// The first bytes of the id that the sender claims.
+    pub prefix: [u8; ID_PREFIX],
+    /// The sealed bytes, from [`ENTRY_SEALED_MIN`] to [`ENTRY_SEALED_MAX`].
+    pub bytes: Bytes,
+}
+
+/// Everything that is said after the hellos.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    /// "Send what came to you after this position." Once, the first frame of each side.
+    Since {
+        /// Last position read, in the arrival order of the receiver of this frame.
+        position: u64,
+    },
+    /// Entries, at least one.
+    Entries(Vec<WireEntry>),
+    /// "I have these." Between 1 and [`OFFER_IDS_MAX`].
+    Offer(Vec<EntryId>),
+    /// Answers the oldest unanswered offer: one flag for each of its ids.
+    Want(Vec<bool>),
+    /// In the place of the next wanted entries: their bytes are no longer held. Between 1 and [`OFFER_IDS_MAX`].
+    Gone(Vec<EntryId>),
+    /// The first `count` entries that you sent in this session are durable here.
+    Ack {
+        /// Cumulative.
+        count: u64,
+        /// Not durable but refused: offsets from the count of the previous `Ack`, rising, below the new one.
+        refused: Vec<u32>,
+    },
+    /// Everything in the sender's arrival order up to `position` was sent, declined, or is not for you.
+    Mark {
+        /// In the sender's arrival order; never falls.
+        position: u64,
+        /// Nothing follows, unless the receiver sends something.
+        end: bool,
+    },
+    /// "I have sent all, and stored all that you sent": what this side knows now.
+    Done {
+        /// How many entries this side has received in this session.
+        received: u64,
+        /// Of all known ids.
+        fingerprint: Fingerprint,
+        /// Others add to this side's depot faster than it can be compared: no verdict.
+        busy: bool,
+    },
+}
+
+impl Frame {
+    /// The encoding: header and payload. Callers keep the limits.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut writer = Writer::new();
+        let kind = match self {
+            Self::Since { position } => {
+                writer.u64(*position);
+                SINCE
+            }
+            Self::Entries(entries) => {
+                for entry in entries {
+                    writer.u32(len32(entry.bytes.len())).raw(&entry.prefix).raw(&entry.bytes);
+                }
+                ENTRIES
+            }
+            Self::Offer(ids) => {
+                write_ids(&mut writer, ids);
+                OFFER
+            }
+            Self::Want(flags) => {
+                writer.u16(u16::try_from(flags.len()).unwrap_or(u16::MAX));
+                for eight in flags.chunks(8) {
+                    let bits = eight.iter().enumerate().map(|(bit, set)| u8::from(*set) << bit);
+                    writer.u8(bits.fold(0, |byte, bit| byte | bit));
+                }
+                WANT
+            }
+            Self::Gone(ids) => {
+                write_ids(&mut writer, ids);
+                GONE
+            }
+            Self::Ack { count, refused } => {
+                writer.u64(*count);
+                for offset in refused {
+                    writer.u32(*offset);
+                }
+                ACK
+            }
+            Self::Mark { position, end } => {
+                writer.u8(if *end { MARK_END } else { 0 }).u64(*position);
+                MARK
+            }
+            Self::Done { received, fingerprint, busy } => {
+                writer.u8(if *busy { DONE_BUSY } else { 0 }).u64(*received);
+                fingerprint.encode(&mut writer);
+                DONE
+            }
+        };
+        let payload = writer.finish();
+        let mut out = Vec::with_capacity(HEADER_LEN + payload.len());
+        out.push(kind);
+        out.extend_from_slice(&len32(payload.len()).to_be_bytes());
+        out.extend_from_slice(&payload);
+        out
+    }
+
+    /// Takes the next whole frame from the front of `input`; `None` while it is incomplete. At most
+    /// [`HEADER_LEN`] and [`FRAME_MAX`] bytes are ever waited for.
+    ///
+    /// # Errors
+    /// [`Fault`]; a length is judged as soon as the header is there.
+    pub fn take(input: &mut BytesMut) -> Result<Option<Self>, Fault> {
+        let Some((header, rest)) = input.split_at_checked(HEADER_LEN) else { return Ok(None) };
+        let kind = header[0];
+        let len = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+        if len > payload_max(kind).ok_or(Fault::UnknownFrame)? {
+            return Err(Fault::FrameTooLong);
+        }
+        if rest.len() < len {
+            return Ok(None);
+        }
+        input.advance(HEADER_LEN);
+        let payload = input.split_to(len).freeze();
+        Self::decode(kind, payload).map(Some).map_err(|_| Fault::Malformed)
+    }
+
+    fn decode(kind: u8, mut payload: Bytes) -> Result<Self, DecodeError> {
+        if kind == ENTRIES {
+            return decode_entries(&mut payload);
+        }
+        let mut reader = Reader::new(&payload);
+        let frame = match kind {
+            SINCE => Self::Since { position: position(&mut reader)? },
+            OFFER => Self::Offer(read_ids(&mut reader)?),
+            GONE => Self::Gone(read_ids(&mut reader)?),
+            WANT => Self::Want(read_flags(&mut reader)?),
+            ACK => {
+                let count = reader.u64("acknowledged")?;
+                let mut refused = Vec::with_capacity(reader.remaining() / 4);
+                while reader.remaining() > 0 {
+                    let offset = reader.u32("refused")?;
+                    if refused.last().is_some_and(|last| *last >= offset) {
+                        return Err(DecodeError::Invalid { field: "refused" });
+                    }
+                    refused.push(offset);
+                }
+                Self::Ack { count, refused }
+            }
+            MARK => {
+                let end = flag(&mut reader, MARK_END)?;
+                Self::Mark { position: position(&mut reader)?, end }
+            }
+            DONE => {
+                let busy = flag(&mut reader, DONE_BUSY)?;
+                let received = reader.u64("received")?;
+                Self::Done { received, fingerprint: Fingerprint::decode(&mut reader)?, busy }
+            }
+            _ => return Err(DecodeError::Invalid { field: "frame type" }),
+        };
+        reader.end()?;
+        Ok(frame)
+    }
+}
+
+/// Writes one `Entries` frame without going through [`WireEntry`].
+pub(super) fn encode_entries(entries: &[(EntryId, Bytes)]) -> Bytes {
+    let payload: usize = entries.iter().map(|(_, bytes)| ENTRY_OVERHEAD + bytes.len()).sum();
+    let mut out = BytesMut::with_capacity(HEADER_LEN + payload);
+    out.extend_from_slice(&[ENTRIES]);
+    out.extend_from_slice(&len32(payload).to_be_bytes());
+    for (id, bytes) in entries {
+        out.extend_from_slice(&len32(bytes.len()).to_be_bytes());
+        out.extend_from_slice(&id.as_bytes()[..ID_PREFIX]);
+        out.extend_from_slice(bytes);
+    }
+    out.freeze()
+}
+
+/// The limits keep every length far below 4 GiB.
+fn len32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+const fn payload_max(kind: u8) -> Option<usize> {
+    match kind {
+        SINCE => Some(8),
+        ENTRIES => Some(FRAME_MAX),
+        OFFER | GONE => Some(OFFER_IDS_MAX * EntryId::LEN),
+        WANT => Some(2 + OFFER_IDS_MAX / 8),
+        ACK => Some(8 + 4 * OFFERED_MAX),
+        MARK => Some(9),
+        DONE => Some(9 + Fingerprint::LEN),
+        _ => None,
+    }
+}
+
+fn decode_entries(payload: &mut Bytes) -> Result<Frame, DecodeError> {
+    let field = "entry";
+    let total = payload.len();
+    let mut entries = Vec::new();
+    while payload.has_remaining() {
+        let mut reader = Reader::new(payload);
+        let len = reader.u32(field)? as usize;
+        let prefix = reader.array(field)?;
+        if len < ENTRY_SEALED_MIN {
+            return Err(DecodeError::Invalid { field });
+        }
+        if len > ENTRY_SEALED_MAX {
+            return Err(DecodeError::TooLong { field, limit: ENTRY_SEALED_MAX });
+        }
+        if reader.remaining() < len {
+            return Err(DecodeError::Truncated { field });
+        }
+        payload.advance(ENTRY_OVERHEAD);
+        entries.push(WireEntry { prefix, bytes: payload.split_to(len) });
+    }
+    if entries.is_empty() || (entries.len() > 1 && total > ENTRIES_FRAME_MAX) {
+        return Err(DecodeError::Invalid { field });
+    }
+    Ok(Frame::Entries(entries))
+}
+
+fn position(reader: &mut Reader<'_>) -> Result<u64, DecodeError> {
+    let position = reader.u64("position")?;
+    if position > POSITION_MAX {
+        return Err(DecodeError::Invalid { field: "position" });
+    }
+    Ok(position)
+}
+
+fn flag(reader: &mut Reader<'_>, meaning: u8) -> Result<bool, DecodeError> {
+    match reader.u8("flags")? {
+        0 => Ok(false),
+        flags if flags == meaning => Ok(true),
+        _ => Err(DecodeError::Invalid { field: "flags" }),
+    }
+}
+
+fn write_ids(writer: &mut Writer, ids: &[EntryId]) {
+    for id in ids {
+        writer.raw(id.as_bytes());
+    }
+}
+
+fn read_ids(reader: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
+    let mut ids = Vec::with_capacity(reader.remaining() / EntryId::LEN);
+    while reader.remaining() > 0 {
+        ids.push(EntryId::from_bytes(reader.array("id")?));
+    }
+    if ids.is_empty() { Err(DecodeError::Invalid { field: "ids" }) } else { Ok(ids) }
+}
+
+fn read_flags(reader: &mut Reader<'_>) -> Result<Vec<bool>, DecodeError> {
+    let invalid = DecodeError::Invalid { field: "wanted" };
+    let count = usize::from(reader.u16("wanted")?);
+    if count == 0 || count > OFFER_IDS_MAX {
+        return Err(invalid);
+    }
+    let bits = reader.raw("wanted", count.div_ceil(8))?;
+    let set = |at: usize| bits[at / 8] >> (at % 8) & 1 == 1;
+    if (count..bits.len() * 8).any(set) {
+        return Err(invalid);
+    }
+    Ok((0..count).map(set).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every_kind() -> Vec<Frame> {
+        let id = |n: u8| EntryId::from_bytes([n; 32]);
+        let entry = |n: u8, len| WireEntry { prefix: [n; 8], bytes: vec![n; len].into() };
+        vec![
+            Frame::Since { position: 0 },
+            Frame::Entries(vec![entry(1, 1_100), entry(2, ENTRY_SEALED_MIN)]),
+            Frame::Entries(vec![entry(3, ENTRY_SEALED_MAX)]),
+            Frame::Offer(vec![id(1), id(2)]),
+            Frame::Want(vec![true, false, false, false, false, false, false, false, true]),
+            Frame::Gone(vec![id(3)]),
+            Frame::Ack { count: 7, refused: vec![] },
+            Frame::Ack { count: 9, refused: vec![0, 1] },
+            Frame::Mark { position: POSITION_MAX, end: true },
+            Frame::Done { received: 3, fingerprint: [id(4)].into_iter().collect(), busy: false },
+        ]
+    }
+
+    #[test]
+    fn frames_survive_the_wire_in_pieces_of_one_byte() {
+        let frames = every_kind();
+        let mut input = BytesMut::new();
+        let mut came = Vec::new();
+        for byte in
+            frames.iter().filter(|f| !matches!(f, Frame::Entries(e) if e.len() == 1)).flat_map(Frame::encode)
+        {
+            input.extend_from_slice(&[byte]);
+            came.extend(Frame::take(&mut input).unwrap());
+        }
+        assert_eq!(came.len(), frames.len() - 1);
+        for frame in frames {
+            let mut input = BytesMut::from(&frame.encode()[..]);
+            assert_eq!(Frame::take(&mut input), Ok(Some(frame)));
+            assert!(input.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_length_is_judged_before_its_bytes_come() {
+        for kind in 0..=u8::MAX {
+            let mut input = BytesMut::from(&[kind, 0xff, 0, 0, 0][..]);
+            let expected =
+                if (SINCE..=DONE).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
+            assert_eq!(Frame::take(&mut input), Err(expected), "type {kind}");
+        }
+    }
+
+    #[test]
+    fn a_frame_has_one_encoding() {
+        for frame in every_kind() {
+            let good = frame.encode();
+            for at in HEADER_LEN..good.len().min(64) {
+                for bit in 0..8 {
+                    let mut other = good.clone();
+                    other[at] ^= 1 << bit;
+                    let mut input = BytesMut::from(&other[..]);
+                    if let Ok(Some(read)) = Frame::take(&mut input) {
+                        assert_eq!(read.encode(), other, "byte {at} of {frame:?}");
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The receiving half: checks entries against their ids, hands them to the store in batches, and
+//! acknowledges what the store has made durable.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::Event;
+use super::error::{Fault, SessionError};
+use super::frame::{Frame, WireEntry};
+use super::limits::{
+    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, OFFERED_MAX, REFUSED_PENDING_MAX,
+    UNSTORED_BYTES_MAX,
+};
+use crate::EntryId;
+
+/// Entries on their way to the store.
+#[derive(Default)]
+struct Batch {
+    entries: Vec<(EntryId, Bytes)>,
+    /// Of each entry its number in this session, from 0.
+    numbers: Vec<(EntryId, u64)>,
+    /// Numbers of the entries that were refused before they came to the store.
+    refused: Vec<u64>,
+    /// How many entries had been received when the batch was closed.
+    end: u64,
+    bytes: usize,
+}
+
+/// The receiving half of a session.
+#[derive(Default)]
+pub(super) struct Incoming {
+    received: u64,
+    received_bytes: u64,
+    refused: u64,
+    filling: Batch,
+    in_flight: VecDeque<Batch>,
+    unstored_bytes: usize,
+    /// The first so many entries are durable or refused.
+    settled: u64,
+    acked: u64,
+    refused_unacked: Vec<u64>,
+    /// Marks, each with the number of entries received before it.
+    marks: VecDeque<(u64, u64)>,
+    mark: u64,
+    cursor: Option<u64>,
+    ended: bool,
+    /// Offers whose ids the store is looking up.
+    checks: VecDeque<Vec<EntryId>>,
+    checks_asked: usize,
+    checking: usize,
+    has_offered: bool,
+    /// Wanted and not yet here, in the order in which they must come.
+    wanted: VecDeque<EntryId>,
+}
+
+impl Incoming {
+    /// Entries received so far, refused ones included.
+    pub(super) const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes of these entries.
+    pub(super) const fn received_bytes(&self) -> u64 {
+        self.received_bytes
+    }
+
+    /// Entries that were refused.
+    pub(super) const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// The peer said that nothing follows, everything that it sent is settled, nothing is being looked up.
+    pub(super) fn is_over(&self) -> bool {
+        self.ended && self.settled == self.received && self.checks.is_empty() && self.wanted.is_empty()
+    }
+
+    /// The peer said that nothing follows.
+    pub(super) const fn is_ended(&self) -> bool {
+        self.ended
+    }
+
+    /// The peer may begin anew, after an end, with a repair.
+    pub(super) const fn reopen(&mut self) {
+        self.ended = false;
+    }
+
+    /// Whether there is room for more.
+    pub(super) fn has_room(&self) -> bool {
+        self.unstored_bytes < UNSTORED_BYTES_MAX
+            && self.filling.refused.len() + self.refused_unacked.len() < REFUSED_PENDING_MAX
+    }
+
+    /// Takes the entries of a frame.
+    pub(super) fn entries(
+        &mut self,
+        entries: Vec<WireEntry>,
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Fault> {
+        self.ended = false;
+        for entry in entries {
+            self.entry(entry, events)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, entry: WireEntry, events: &mut VecDeque<Event>) -> Result<(), Fault> {
+        let expected = match self.wanted.pop_front() {
+            Some(id) if id.as_bytes()[..ID_PREFIX] == entry.prefix => Some(id),
+            Some(_) => return Err(Fault::Unsolicited),
+            None if self.has_offered => return Err(Fault::Unsolicited),
+            None => None,
+        };
+        let number = self.received;
+        self.received += 1;
+        self.received_bytes += entry.bytes.len() as u64;
+        let id = EntryId::of(&entry.bytes);
+        let named = match expected {
+            Some(expected) => id == expected,
+            None => id.as_bytes()[..ID_PREFIX] == entry.prefix,
+        };
+        if named {
+            let batch = &mut self.filling;
+            batch.bytes += entry.bytes.len();
+            self.unstored_bytes += entry.bytes.len();
+            batch.numbers.push((id, number));
+            batch.entries.push((id, entry.bytes));
+        } else {
+            self.refused += 1;
+            self.filling.refused.push(number);
+            events.push_back(Event::Refused { claimed: entry.prefix });
+        }
+        self.filling.end = self.received;
+        Ok(())
+    }
+
+    /// Takes a mark of the peer.
+    pub(super) fn mark(&mut self, position: u64, end: bool) -> Result<(), Fault> {
+        if position < self.mark {
+            return Err(Fault::ImpossiblePosition);
+        }
+        if end && (!self.wanted.is_empty() || !self.checks.is_empty()) {
+            return Err(Fault::OutOfPhase);
+        }
+        self.mark = position;
+        self.ended = end;
+        self.marks.push_back((self.received, position));
+        // Marks without entries between them say the same as the last of them.
+        if let [.., (before, _), (count, _)] = self.marks.make_contiguous()
+            && before == count
+        {
+            let last = self.marks.pop_back();
+            self.marks.pop_back();
+            self.marks.extend(last);
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// Takes an offer; the store must be asked which of it is unknown.
+    pub(super) fn offer(&mut self, ids: Vec<EntryId>) -> Result<(), Fault> {
+        if self.checking + self.wanted.len() + ids.len() > OFFERED_MAX {
+            return Err(Fault::TooManyOffers);
+        }
+        self.ended = false;
+        self.has_offered = true;
+        self.checking += ids.len();
+        self.checks.push_back(ids);
+        Ok(())
+    }
+
+    /// Ids that the store must be asked for, each offer once.
+    pub(super) fn next_check(&mut self) -> Option<Vec<EntryId>> {
+        let ids = self.checks.get(self.checks_asked)?.clone();
+        self.checks_asked += 1;
+        Some(ids)
+    }
+
+    /// The store's answer to the oldest question: which ids it never knew, in the order of the offer.
+    pub(super) fn unknown(&mut self, unknown: &[EntryId]) -> Result<Frame, SessionError> {
+        if self.checks_asked == 0 {
+            return Err(SessionError::Misused("unknown ids that were not asked for"));
+        }
+        let ids = self.checks.pop_front().unwrap_or_default();
+        self.checks_asked -= 1;
+        self.checking = self.checking.saturating_sub(ids.len());
+        let mut unknown = unknown.iter().peekable();
+        let mut flags = Vec::with_capacity(ids.len());
+        for id in ids {
+            let wanted = unknown.next_if(|next| **next == id).is_some();
+            flags.push(wanted);
+            if wanted {
+                self.wanted.push_back(id);
+            }
+        }
+        if unknown.next().is_some() {
+            return Err(SessionError::Misused("unknown ids that were not offered, or in another order"));
+        }
+        Ok(Frame::Want(flags))
+    }
+
+    /// The peer no longer holds what was wanted next.
+    pub(super) fn gone(&mut self, ids: &[EntryId]) -> Result<(), Fault> {
+        for id in ids {
+            if self.wanted.pop_front() != Some(*id) {
+                return Err(Fault::Unasked);
+            }
+        }
+        Ok(())
+    }
+
+    /// The next batch for the store: at once when it has none, else when one is full, so that batches
+    /// grow as long as the store is busy.
+    pub(super) fn next_batch(&mut self) -> Option<Vec<(EntryId, Bytes)>> {
+        if self.filling.entries.is_empty() {
+            return None;
+        }
+        let full = self.filling.entries.len() >= BATCH_ENTRIES || self.filling.bytes >= BATCH_BYTES;
+        let room = if full { BATCHES_IN_FLIGHT } else { 1 };
+        if self.in_flight.len() >= room {
+            return None;
+        }
+        let mut batch = std::mem::take(&mut self.filling);
+        let entries = std::mem::take(&mut batch.entries);
+        self.in_flight.push_back(batch);
+        Some(entries)
+    }
+
+    /// The oldest batch is durable, but for the entries that the store refused.
+    pub(super) fn stored(&mut self, refused: &[EntryId]) -> Result<(), SessionError> {
+        let batch = self.in_flight.pop_front().ok_or(SessionError::Misused("a batch that was not given"))?;
+        self.unstored_bytes = self.unstored_bytes.saturating_sub(batch.bytes);
+        let mut numbers = batch.refused;
+        for id in refused {
+            let found = batch.numbers.iter().filter(|(entry, _)| entry == id).map(|(_, number)| *number);
+            let before = numbers.len();
+            numbers.extend(found);
+            self.refused += (numbers.len() - before) as u64;
+        }
+        numbers.sort_unstable();
+        numbers.dedup();
+        self.refused_unacked.extend(numbers);
+        self.settled = batch.end;
+        self.settle();
+        Ok(())
+    }
+
+    /// Refused entries need no store; what is settled moves the cursor.
+    fn settle(&mut self) {
+        if self.in_flight.is_empty() && self.filling.entries.is_empty() && !self.filling.refused.is_empty() {
+            self.refused_unacked.append(&mut self.filling.refused);
+            self.settled = self.filling.end;
+        }
+        while let Some((_, position)) = self.marks.front().filter(|(count, _)| *count <= self.settled) {
+            self.cursor = Some(*position);
+            self.marks.pop_front();
+        }
+    }
+
+    /// The acknowledgement that is due, if any.
+    pub(super) fn take_ack(&mut self) -> Option<Frame> {
+        self.settle();
+        if self.settled == self.acked {
+            return None;
+        }
+        let offset = |number: &u64| u32::try_from(number.saturating_sub(self.acked)).unwrap_or(u32::MAX);
+        let refused = self.refused_unacked.iter().map(offset).collect();
+        self.refused_unacked.clear();
+        self.acked = self.settled;
+        Some(Frame::Ack { count: self.settled, refused })
+    }
+
+    /// The peer's position up to which everything is durable here, if it moved.
+    pub(super) const fn take_cursor(&mut self) -> Option<u64> {
+        self.cursor.take()
+    }
+}

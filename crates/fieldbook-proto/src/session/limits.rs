@@ -1,0 +1,64 @@
+//! The limits of a session. Those that a peer can see are part of the protocol.
+
+use crate::limits::ENTRY_SEALED_MAX;
+
+/// The version of the session that this module speaks.
+pub const VERSION: u8 = 1;
+
+/// Most epochs of the transport secret that a device tries on an incoming hello.
+pub const EPOCHS_MAX: usize = 8;
+
+/// Most ids in one `Offer`, `Want` or `Gone`.
+pub const OFFER_IDS_MAX: usize = 4_096;
+
+/// Most ids that a side may have offered without the matter being settled: refused by the other side,
+/// sent, or declared gone.
+pub const OFFERED_MAX: usize = 4 * OFFER_IDS_MAX;
+
+/// Largest payload of an `Entries` frame that holds more than one entry, in bytes.
+pub const ENTRIES_FRAME_MAX: usize = 256 * 1024;
+
+/// What an entry takes in an `Entries` frame beside its bytes: its length and the first bytes of its id.
+pub const ENTRY_OVERHEAD: usize = 4 + ID_PREFIX;
+
+/// How many bytes of an entry's id stand before it in an `Entries` frame.
+pub const ID_PREFIX: usize = 8;
+
+/// Largest payload of any frame, in bytes: one entry of the largest size.
+pub const FRAME_MAX: usize = ENTRY_SEALED_MAX + ENTRY_OVERHEAD;
+
+/// Entries up to this size (in bytes) travel before all larger ones.
+pub const SMALL_ENTRY_MAX: u32 = 64 * 1024;
+
+/// Up to so many bytes a side sends unasked, in the hope that nothing of it is known to the other.
+pub const UNASKED_MAX: u64 = 256 * 1024;
+
+/// Highest position in an arrival order. Stores keep positions in signed 64-bit integers.
+pub const POSITION_MAX: u64 = i64::MAX as u64;
+
+/// Most entries sent and not yet acknowledged. Local: the other side never relies on it.
+pub(super) const UNACKED_ENTRIES_MAX: usize = 8_192;
+/// Most bytes sent and not yet acknowledged. Local.
+pub(super) const UNACKED_BYTES_MAX: u64 = 8 << 20;
+/// Received and not yet durable: beyond it no input is taken. Local.
+pub(super) const UNSTORED_BYTES_MAX: usize = 4 << 20;
+/// Refused and not yet reported to the peer: beyond it no input is taken. Local; with the entries of one
+/// frame it stays below what an `Ack` can name.
+pub(super) const REFUSED_PENDING_MAX: usize = 4_096;
+/// A batch for the store is full with so many entries or bytes. Local.
+pub(super) const BATCH_ENTRIES: usize = 1_000;
+pub(super) const BATCH_BYTES: usize = 2 << 20;
+/// Batches that the store may have before it answered. Local.
+pub(super) const BATCHES_IN_FLIGHT: usize = 2;
+/// Entry bytes are read from the store in pieces of about so much, and so much ahead. Local.
+pub(super) const READ_BYTES: u64 = 1 << 20;
+pub(super) const READ_ENTRIES: usize = 512;
+/// Arrivals are read so many at a time. Local.
+pub(super) const PAGE: usize = 2_048;
+/// A mark is sent after so many entries or bytes, so that a cut costs no more. Local.
+pub(super) const MARK_ENTRIES: u64 = 1_000;
+pub(super) const MARK_BYTES: u64 = 2 << 20;
+/// Control frames waiting to be sent: beyond so many bytes no input is taken. Local.
+pub(super) const CONTROL_BYTES_MAX: usize = 64 * 1024;
+/// How often a side sends what arrived meanwhile before it says that it is busy. Local.
+pub(super) const ROUNDS_MAX: u32 = 16;

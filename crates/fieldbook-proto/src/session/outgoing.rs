@@ -1,0 +1,481 @@
+//! The sending half: which entries go, in which order, asked for or not, and what was acknowledged.
+//!
+//! Work comes in *passes* over this side's arrival order: small entries first, then large ones. Within
+//! a pass everything moves in the order of arrival through one pipeline,
+//!
+//! ```text
+//! page of arrivals ─► undecided ─► to_offer ─► offered ─► queue ─► loading ─► loaded ─► unacked
+//!                              └──────────── unasked ─────┘
+//! ```
+//!
+//! so the oldest thing that is still in it tells how far the peer's cursor may move (a *mark*).
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use super::error::{Fault, SessionError};
+use super::frame::{Frame, encode_entries};
+use super::limits::{
+    ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX, OFFERED_MAX, PAGE,
+    READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX, UNASKED_MAX,
+};
+use super::{Arrival, Event};
+use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
+use crate::{DeviceId, EntryId};
+
+/// What the sending half wants done.
+pub(super) enum Act {
+    Send(Bytes),
+    ReadArrivals { after: u64, max_entries: usize },
+    ReadEntries(Vec<EntryId>),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Item {
+    position: u64,
+    id: EntryId,
+    size: u32,
+    /// The peer asked for it, after an offer.
+    asked: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Entries up to [`SMALL_ENTRY_MAX`].
+    Small,
+    /// The larger ones among what the small pass went over, up to `until`.
+    Large { until: u64 },
+    /// Everything that is held, offered from the beginning.
+    Repair,
+    /// Nothing to do.
+    Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Undecided,
+    Unasked,
+    Offered,
+}
+
+/// The sending half of a session.
+pub(super) struct Outgoing {
+    peer: DeviceId,
+    /// The peer's set is empty: there is nothing to ask it.
+    peer_is_empty: bool,
+    /// What came from the peer is sent back to it all the same up to here: it has forgotten us.
+    resend_until: u64,
+
+    pass: Pass,
+    manner: Manner,
+    scanned: u64,
+    page_asked: bool,
+    page_end: bool,
+    first_large: Option<u64>,
+    covered: u64,
+
+    undecided: VecDeque<Item>,
+    undecided_bytes: u64,
+    to_offer: VecDeque<Item>,
+    offered: VecDeque<Vec<Item>>,
+    /// Ids that were offered and are not settled.
+    open: usize,
+    has_offered: bool,
+    queue: VecDeque<Item>,
+    loading: VecDeque<Item>,
+    loaded: VecDeque<(Item, Option<Bytes>)>,
+    loaded_bytes: u64,
+    unacked: VecDeque<(EntryId, u32)>,
+    unacked_bytes: u64,
+
+    sent: u64,
+    sent_bytes: u64,
+    acked: u64,
+    refused: u64,
+    marked: u64,
+    entries_at_mark: u64,
+    bytes_at_mark: u64,
+    /// Marks that were sent, each with the number of entries sent before it.
+    marks: VecDeque<(u64, u64)>,
+    end_marked: bool,
+}
+
+impl Outgoing {
+    /// `since` is how far the peer says it has read, `head` the end of the arrival order as the peer
+    /// knows it from our hello.
+    pub(super) fn new(peer: DeviceId, peer_known: u64, since: u64, head: u64) -> Self {
+        // A cursor beyond the end is one into an order that no longer exists.
+        let since = if since > head { 0 } else { since };
+        Self {
+            peer,
+            peer_is_empty: peer_known == 0,
+            resend_until: if since == 0 { head } else { 0 },
+            pass: Pass::Small,
+            manner: Manner::Undecided,
+            scanned: since,
+            page_asked: false,
+            page_end: false,
+            first_large: None,
+            covered: since,
+            undecided: VecDeque::new(),
+            undecided_bytes: 0,
+            to_offer: VecDeque::new(),
+            offered: VecDeque::new(),
+            open: 0,
+            has_offered: false,
+            queue: VecDeque::new(),
+            loading: VecDeque::new(),
+            loaded: VecDeque::new(),
+            loaded_bytes: 0,
+            unacked: VecDeque::new(),
+            unacked_bytes: 0,
+            sent: 0,
+            sent_bytes: 0,
+            acked: 0,
+            refused: 0,
+            marked: since,
+            entries_at_mark: 0,
+            bytes_at_mark: 0,
+            marks: VecDeque::from([(0, since)]),
+            end_marked: false,
+        }
+    }
+
+    /// Entries sent so far.
+    pub(super) const fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Bytes of these entries.
+    pub(super) const fn sent_bytes(&self) -> u64 {
+        self.sent_bytes
+    }
+
+    /// Entries that the peer refused.
+    pub(super) const fn refused(&self) -> u64 {
+        self.refused
+    }
+
+    /// Everything up to here was considered.
+    pub(super) const fn covered(&self) -> u64 {
+        self.covered
+    }
+
+    /// Whether the peer was told that nothing follows.
+    pub(super) const fn end_marked(&self) -> bool {
+        self.end_marked
+    }
+
+    /// Goes on with what arrived since.
+    pub(super) fn reopen(&mut self) {
+        self.begin(Pass::Small, self.covered);
+    }
+
+    /// Offers everything from the beginning.
+    pub(super) fn repair(&mut self) {
+        self.begin(Pass::Repair, 0);
+        self.manner = Manner::Offered;
+    }
+
+    fn begin(&mut self, pass: Pass, after: u64) {
+        self.pass = pass;
+        self.manner = Manner::Undecided;
+        self.scanned = after;
+        self.page_end = false;
+        self.first_large = if matches!(pass, Pass::Large { .. }) { self.first_large } else { None };
+        self.end_marked = false;
+    }
+
+    /// The next thing to do; frames only if `can_send`.
+    pub(super) fn poll(&mut self, can_send: bool) -> Option<Act> {
+        self.end_pass();
+        if can_send && let Some(frame) = self.next_frame() {
+            return Some(Act::Send(frame));
+        }
+        if self.loading.is_empty() && self.loaded_bytes < READ_BYTES && !self.queue.is_empty() {
+            return Some(Act::ReadEntries(self.load()));
+        }
+        let waiting = self.undecided.len() + self.to_offer.len() + self.queue.len();
+        if self.pass != Pass::Over && !self.page_end && !self.page_asked && waiting < PAGE {
+            self.page_asked = true;
+            return Some(Act::ReadArrivals { after: self.scanned, max_entries: PAGE });
+        }
+        None
+    }
+
+    fn next_frame(&mut self) -> Option<Bytes> {
+        self.entries_frame().or_else(|| self.mark_frame()).or_else(|| self.offer_frame())
+    }
+
+    /// The pipeline of a pass must be empty before the next begins: marks rely on one order.
+    fn end_pass(&mut self) {
+        if !self.page_end || self.oldest().is_some() {
+            return;
+        }
+        match (self.pass, self.first_large) {
+            (Pass::Small, Some(first)) => {
+                self.begin(Pass::Large { until: self.scanned }, first.saturating_sub(1));
+            }
+            (Pass::Over, _) => {}
+            (Pass::Large { until }, _) => self.finish(until),
+            (Pass::Small | Pass::Repair, _) => self.finish(self.scanned),
+        }
+    }
+
+    fn finish(&mut self, until: u64) {
+        self.covered = self.covered.max(until);
+        self.pass = Pass::Over;
+    }
+
+    fn oldest(&self) -> Option<&Item> {
+        let loaded = self.loaded.front().map(|(item, _)| item);
+        loaded
+            .or_else(|| self.loading.front())
+            .or_else(|| self.queue.front())
+            .or_else(|| self.offered.front().and_then(|ids| ids.first()))
+            .or_else(|| self.to_offer.front())
+            .or_else(|| self.undecided.front())
+    }
+
+    /// A page of arrivals, shorter than asked at the end of the order.
+    pub(super) fn arrivals(&mut self, page: Vec<Arrival>) -> Result<(), SessionError> {
+        if !std::mem::take(&mut self.page_asked) {
+            return Err(SessionError::Misused("arrivals that were not asked for"));
+        }
+        self.page_end = page.len() < PAGE;
+        for arrival in page {
+            if arrival.position <= self.scanned {
+                return Err(SessionError::Misused("arrivals out of order"));
+            }
+            if let Pass::Large { until } = self.pass
+                && arrival.position >= until
+            {
+                self.page_end = true;
+                if arrival.position > until {
+                    break;
+                }
+            }
+            self.scanned = arrival.position;
+            self.consider(&arrival);
+        }
+        self.decide();
+        Ok(())
+    }
+
+    fn consider(&mut self, arrival: &Arrival) {
+        let Arrival { position, id, size, .. } = *arrival;
+        if !arrival.held {
+            return;
+        }
+        if self.pass != Pass::Repair {
+            if arrival.from == Some(self.peer) && position > self.resend_until {
+                return;
+            }
+            let large = size > SMALL_ENTRY_MAX;
+            match self.pass {
+                Pass::Small if large => {
+                    self.first_large.get_or_insert(position);
+                    return;
+                }
+                Pass::Large { .. } if !large => return,
+                _ => {}
+            }
+        }
+        self.undecided_bytes += u64::from(size);
+        self.undecided.push_back(Item { position, id, size, asked: false });
+    }
+
+    fn decide(&mut self) {
+        if self.manner == Manner::Undecided {
+            if self.peer_is_empty && !self.has_offered {
+                self.manner = Manner::Unasked;
+            } else if self.undecided_bytes > UNASKED_MAX || (self.has_offered && !self.undecided.is_empty()) {
+                self.manner = Manner::Offered;
+            } else if self.page_end {
+                self.manner = Manner::Unasked;
+            }
+        }
+        let next = match self.manner {
+            Manner::Undecided => return,
+            Manner::Unasked => &mut self.queue,
+            Manner::Offered => &mut self.to_offer,
+        };
+        next.append(&mut self.undecided);
+        self.undecided_bytes = 0;
+    }
+
+    fn offer_frame(&mut self) -> Option<Bytes> {
+        let count = self.to_offer.len().min(OFFER_IDS_MAX);
+        let worth_it = count >= PAGE || (count > 0 && self.page_end);
+        if !worth_it || self.open + count > OFFERED_MAX {
+            return None;
+        }
+        let mut items: Vec<Item> = self.to_offer.drain(..count).collect();
+        for item in &mut items {
+            item.asked = true;
+        }
+        self.open += count;
+        self.has_offered = true;
+        let frame = Frame::Offer(items.iter().map(|item| item.id).collect());
+        self.offered.push_back(items);
+        Some(frame.encode().into())
+    }
+
+    /// The peer's answer to the oldest offer.
+    pub(super) fn want(&mut self, flags: &[bool]) -> Result<(), Fault> {
+        let items = self.offered.pop_front().ok_or(Fault::Unasked)?;
+        if items.len() != flags.len() {
+            return Err(Fault::Unasked);
+        }
+        for (item, wanted) in items.into_iter().zip(flags) {
+            if *wanted {
+                self.queue.push_back(item);
+            } else {
+                self.open = self.open.saturating_sub(1);
+            }
+        }
+        Ok(())
+    }
+
+    fn load(&mut self) -> Vec<EntryId> {
+        let mut bytes = 0;
+        while let Some(item) = self.queue.front() {
+            let size = u64::from(item.size);
+            if self.loading.len() >= READ_ENTRIES || (bytes > 0 && bytes + size > READ_BYTES) {
+                break;
+            }
+            bytes += size;
+            self.loading.extend(self.queue.pop_front());
+        }
+        self.loading.iter().map(|item| item.id).collect()
+    }
+
+    /// The bytes of the entries that were asked for, in that order; `None` for what is no longer held.
+    pub(super) fn entries(&mut self, entries: Vec<Option<Bytes>>) -> Result<(), SessionError> {
+        if entries.len() != self.loading.len() {
+            return Err(SessionError::Misused("another number of entries than asked for"));
+        }
+        for (item, bytes) in self.loading.drain(..).zip(entries) {
+            // What no peer may take cannot be sent.
+            let bytes = bytes.filter(|bytes| (ENTRY_SEALED_MIN..=ENTRY_SEALED_MAX).contains(&bytes.len()));
+            self.loaded_bytes += bytes.as_ref().map_or(0, |bytes| bytes.len() as u64);
+            self.loaded.push_back((item, bytes));
+        }
+        Ok(())
+    }
+
+    fn entries_frame(&mut self) -> Option<Bytes> {
+        if let Some(gone) = self.gone_frame() {
+            return Some(gone);
+        }
+        let mut frame = Vec::new();
+        let mut payload = 0;
+        while let Some((_, Some(bytes))) = self.loaded.front() {
+            let len = bytes.len();
+            let full = !frame.is_empty() && payload + ENTRY_OVERHEAD + len > ENTRIES_FRAME_MAX;
+            let ahead = self.unacked.len() >= UNACKED_ENTRIES_MAX
+                || (!self.unacked.is_empty() && self.unacked_bytes + len as u64 > UNACKED_BYTES_MAX);
+            if full || ahead {
+                break;
+            }
+            let Some((item, Some(bytes))) = self.loaded.pop_front() else { break };
+            payload += ENTRY_OVERHEAD + len;
+            self.loaded_bytes = self.loaded_bytes.saturating_sub(len as u64);
+            self.unacked_bytes += len as u64;
+            self.unacked.push_back((item.id, u32::try_from(len).unwrap_or(u32::MAX)));
+            self.sent += 1;
+            self.sent_bytes += len as u64;
+            self.open = self.open.saturating_sub(usize::from(item.asked));
+            frame.push((item.id, bytes));
+        }
+        if frame.is_empty() { None } else { Some(encode_entries(&frame)) }
+    }
+
+    /// Entries that vanished between offer and transfer. Nobody waits for those that were not offered.
+    fn gone_frame(&mut self) -> Option<Bytes> {
+        let mut gone = Vec::new();
+        while let Some((item, None)) = self.loaded.front() {
+            if item.asked {
+                if gone.len() == OFFER_IDS_MAX {
+                    break;
+                }
+                gone.push(item.id);
+                self.open = self.open.saturating_sub(1);
+            }
+            self.loaded.pop_front();
+        }
+        if gone.is_empty() { None } else { Some(Frame::Gone(gone).encode().into()) }
+    }
+
+    fn mark_frame(&mut self) -> Option<Bytes> {
+        let end = self.pass == Pass::Over && !self.end_marked && self.oldest().is_none();
+        let position = match (self.oldest(), self.pass) {
+            (_, Pass::Repair) => self.marked,
+            (_, Pass::Over) => self.covered,
+            (oldest, Pass::Small) => {
+                let safe = oldest.map_or(self.scanned, |item| item.position.saturating_sub(1));
+                safe.min(self.first_large.map_or(u64::MAX, |first| first.saturating_sub(1)))
+            }
+            (oldest, Pass::Large { .. }) => {
+                oldest.map_or(self.scanned, |item| item.position.saturating_sub(1))
+            }
+        };
+        let due = self.sent - self.entries_at_mark >= MARK_ENTRIES
+            || self.sent_bytes - self.bytes_at_mark >= MARK_BYTES;
+        if !(end || (due && position > self.marked)) {
+            return None;
+        }
+        self.marked = self.marked.max(position);
+        self.entries_at_mark = self.sent;
+        self.bytes_at_mark = self.sent_bytes;
+        self.end_marked = end;
+        self.marks.push_back((self.sent, self.marked));
+        Some(Frame::Mark { position: self.marked, end }.encode().into())
+    }
+
+    /// The peer holds the first `count` entries, but for the refused ones.
+    pub(super) fn ack(
+        &mut self,
+        count: u64,
+        refused: &[u32],
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Fault> {
+        let fresh = count.checked_sub(self.acked).ok_or(Fault::FalseAcknowledgement)?;
+        let fresh = usize::try_from(fresh).map_err(|_| Fault::FalseAcknowledgement)?;
+        // `refused` rises, so its last element is the largest.
+        let beyond = refused.last().is_some_and(|last| *last as usize >= fresh);
+        if fresh == 0 || fresh > self.unacked.len() || beyond {
+            return Err(Fault::FalseAcknowledgement);
+        }
+        let (mut held, mut refused_ids) = (Vec::with_capacity(fresh - refused.len()), Vec::new());
+        let mut next_refused = refused.iter().peekable();
+        for (offset, (id, size)) in self.unacked.drain(..fresh).enumerate() {
+            self.unacked_bytes = self.unacked_bytes.saturating_sub(u64::from(size));
+            if next_refused.next_if(|refused| **refused as usize == offset).is_some() {
+                refused_ids.push(id);
+            } else {
+                held.push(id);
+            }
+        }
+        self.acked = count;
+        self.refused += refused_ids.len() as u64;
+        if !held.is_empty() {
+            events.push_back(Event::Held(held));
+        }
+        if !refused_ids.is_empty() {
+            events.push_back(Event::RefusedByPeer(refused_ids));
+        }
+        Ok(())
+    }
+
+    /// The position up to which the peer holds everything, if that is news.
+    pub(super) fn peer_holds(&mut self) -> Option<u64> {
+        let mut holds = None;
+        while let Some((_, position)) = self.marks.front().filter(|(sent, _)| *sent <= self.acked) {
+            holds = Some(*position);
+            self.marks.pop_front();
+        }
+        holds
+    }
+}

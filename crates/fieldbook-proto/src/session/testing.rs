@@ -1,0 +1,295 @@
+//! What the tests of the session share: a team, a depot in memory, and two sides joined by a pretended
+//! network that the test holds in its hand.
+
+use std::collections::{HashMap, VecDeque};
+
+use bytes::Bytes;
+use ed25519_dalek::{Signer, SigningKey};
+
+use super::{Arrival, Engine, Event, Fingerprint, Hello, Output, SessionError, Setup, Side, TransportSecret};
+use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
+use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
+
+pub(super) const NOW: u64 = 1_500;
+
+/// A team whose founder's keys follow from a seed.
+pub(super) struct Team {
+    seed: u8,
+}
+
+impl Team {
+    pub(super) fn new(seed: u8) -> Self {
+        Self { seed }
+    }
+
+    fn keys(&self, device: u8) -> (SigningKey, DeviceKeys) {
+        let signing = SigningKey::from_bytes(&[self.seed ^ 0x40; 32].map(|byte| byte.wrapping_add(device)));
+        let transport = SigningKey::from_bytes(&[device; 32]);
+        let keys = DeviceKeys {
+            signing: signing.verifying_key().to_bytes(),
+            transport: transport.verifying_key().to_bytes(),
+            recipient: Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap(),
+        };
+        (signing, keys)
+    }
+
+    /// The founder is device 0.
+    pub(super) fn certificate(&self, device: u8) -> Certificate {
+        let (founder, founder_keys) = self.keys(0);
+        let (_, keys) = self.keys(device);
+        let body = CertificateBody {
+            team: TeamId::from_bytes([self.seed; 16]),
+            keys,
+            role: if device == 0 { Role::Coordinator } else { Role::Monitor },
+            desk: DeskId::from_bytes([8; 16]),
+            admitted: 1_000,
+            not_after: 2_000,
+            issuer: founder_keys.device_id(),
+        };
+        let signature = founder.sign(&body.signed_bytes()).to_bytes();
+        Certificate::new(body, signature)
+    }
+
+    pub(super) fn authority(&self) -> Authority {
+        Authority::new(self.certificate(0)).unwrap()
+    }
+
+    pub(super) fn secret(&self) -> TransportSecret {
+        TransportSecret::new(1, [self.seed; 32])
+    }
+
+    pub(super) fn transport(&self, device: u8) -> [u8; 32] {
+        self.keys(device).1.transport
+    }
+
+    /// What device `own` begins a session with `peer` with.
+    pub(super) fn setup(&self, side: Side, own: u8, peer: u8, depot: &Memory) -> Setup {
+        Setup {
+            side,
+            secrets: vec![self.secret()],
+            binding: [5; 32],
+            certificate: self.certificate(own),
+            authority: self.authority(),
+            peer_transport_key: self.transport(peer),
+            now: NOW,
+            depot: depot.id,
+            known: depot.fingerprint().count,
+            head: depot.order.len() as u64,
+        }
+    }
+}
+
+pub(super) fn hello(team: &Team, device: u8) -> Hello {
+    Hello {
+        version: 1,
+        features: 0,
+        depot: DepotId::from_bytes([device; 16]),
+        known: 0,
+        head: 0,
+        certificate: team.certificate(device),
+    }
+}
+
+/// The entry with this number and size.
+pub(super) fn entry(number: u32, size: usize) -> (EntryId, Bytes) {
+    let mut bytes = vec![0; size];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    (EntryId::of(&bytes), bytes.into())
+}
+
+/// The plain model of a depot.
+#[derive(Clone)]
+pub(super) struct Memory {
+    pub(super) id: DepotId,
+    pub(super) order: Vec<(EntryId, u32, Option<DeviceId>)>,
+    pub(super) held: HashMap<EntryId, Option<Bytes>>,
+    pub(super) cursors: HashMap<DepotId, u64>,
+}
+
+impl Memory {
+    pub(super) fn new(id: u8) -> Self {
+        Self {
+            id: DepotId::from_bytes([id; 16]),
+            order: Vec::new(),
+            held: HashMap::new(),
+            cursors: HashMap::new(),
+        }
+    }
+
+    pub(super) fn put(&mut self, id: EntryId, bytes: Bytes, from: Option<DeviceId>) {
+        if !self.held.contains_key(&id) {
+            self.order.push((id, u32::try_from(bytes.len()).unwrap(), from));
+            self.held.insert(id, Some(bytes));
+        }
+    }
+
+    /// Own entries with these numbers.
+    pub(super) fn write(&mut self, numbers: std::ops::Range<u32>, size: usize) {
+        for number in numbers {
+            let (id, bytes) = entry(number, size);
+            self.put(id, bytes, None);
+        }
+    }
+
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.held.keys().copied().collect()
+    }
+}
+
+/// One side: a depot, its engine, and what it wants done.
+pub(super) struct Node {
+    pub(super) depot: Memory,
+    pub(super) engine: Engine,
+    pub(super) peer: Option<DeviceId>,
+    /// Questions to the store that were not answered yet.
+    pub(super) questions: VecDeque<Output>,
+    pub(super) wire: VecDeque<u8>,
+    pub(super) written: u64,
+    pub(super) events: Vec<Event>,
+    pub(super) failed: Option<SessionError>,
+    pub(super) biggest_batch: usize,
+}
+
+impl Node {
+    pub(super) fn new(setup: Setup, depot: Memory) -> Self {
+        Self {
+            depot,
+            engine: Engine::new(setup).unwrap(),
+            peer: None,
+            questions: VecDeque::new(),
+            wire: VecDeque::new(),
+            written: 0,
+            events: Vec::new(),
+            failed: None,
+            biggest_batch: 0,
+        }
+    }
+
+    /// One poll. False if there was nothing.
+    pub(super) fn poll(&mut self, can_send: bool) -> bool {
+        if self.failed.is_some() {
+            return false;
+        }
+        match self.engine.poll(can_send) {
+            Err(error) => self.failed = Some(error),
+            Ok(None) => return false,
+            Ok(Some(Output::Send(bytes))) => {
+                self.written += bytes.len() as u64;
+                self.wire.extend(bytes);
+            }
+            Ok(Some(Output::Event(event))) => {
+                match &event {
+                    Event::Met(peer) => self.peer = Some(peer.device.id()),
+                    Event::CursorAdvanced { depot, position } => {
+                        self.depot.cursors.insert(*depot, *position);
+                    }
+                    _ => {}
+                }
+                self.events.push(event);
+            }
+            Ok(Some(question)) => self.questions.push_back(question),
+        }
+        true
+    }
+
+    /// Answers the oldest question. False if there is none.
+    pub(super) fn answer(&mut self) -> bool {
+        let Some(question) = self.questions.pop_front() else { return false };
+        let depot = &mut self.depot;
+        match question {
+            Output::Store(batch) => {
+                self.biggest_batch = self.biggest_batch.max(batch.len());
+                for (id, bytes) in batch {
+                    assert_eq!(EntryId::of(&bytes), id, "the engine checks ids");
+                    depot.put(id, bytes, self.peer);
+                }
+                self.engine.stored(&[])
+            }
+            Output::FindUnknown { ids } => {
+                let unknown: Vec<_> = ids.into_iter().filter(|id| !depot.held.contains_key(id)).collect();
+                self.engine.unknown(&unknown)
+            }
+            Output::ReadArrivals { after, max_entries } => {
+                let page =
+                    depot.order.iter().enumerate().skip(usize::try_from(after).unwrap()).take(max_entries);
+                let page = page.map(|(at, (id, size, from))| Arrival {
+                    position: at as u64 + 1,
+                    id: *id,
+                    size: *size,
+                    from: *from,
+                    held: depot.held[id].is_some(),
+                });
+                self.engine.arrivals(page.collect())
+            }
+            Output::ReadEntries { ids } => {
+                self.engine.entries(ids.iter().map(|id| depot.held[id].clone()).collect())
+            }
+            Output::ReadCursor { depot: of } => {
+                self.engine.cursor(depot.cursors.get(&of).copied().unwrap_or_default())
+            }
+            Output::TakeSnapshot => self.engine.snapshot(depot.fingerprint(), depot.order.len() as u64),
+            Output::Send(_) | Output::Event(_) => unreachable!(),
+        }
+        .unwrap();
+        true
+    }
+
+    /// Does everything that can be done without the peer.
+    pub(super) fn settle(&mut self) {
+        while self.poll(true) || self.answer() {}
+    }
+
+    /// Takes up to `max` bytes from what the other side has written.
+    pub(super) fn hear(&mut self, other: &mut Self, max: usize) -> bool {
+        if other.wire.is_empty() || !self.engine.wants_input() {
+            return false;
+        }
+        let count = other.wire.len().min(max);
+        let bytes: Vec<u8> = other.wire.drain(..count).collect();
+        self.engine.receive(&bytes);
+        true
+    }
+
+    pub(super) fn saw(&self, event: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|e| event(e)).count()
+    }
+}
+
+/// Two sides of one connection. The client is device 1, the server device 2.
+pub(super) struct Pair {
+    pub(super) client: Node,
+    pub(super) server: Node,
+}
+
+impl Pair {
+    pub(super) fn new(client: Memory, server: Memory) -> Self {
+        let team = Team::new(1);
+        Self {
+            client: Node::new(team.setup(Side::Client, 1, 2, &client), client),
+            server: Node::new(team.setup(Side::Server, 2, 1, &server), server),
+        }
+    }
+
+    /// Runs the session with whole flights, and counts how often the client had to wait for the server.
+    pub(super) fn run(&mut self) -> usize {
+        let mut round_trips = 0;
+        self.client.settle();
+        while !(self.client.engine.is_finished() && self.server.engine.is_finished()) {
+            assert!(self.client.failed.is_none() && self.server.failed.is_none());
+            let to_server = self.server.hear(&mut self.client, usize::MAX);
+            self.server.settle();
+            if self.client.engine.is_finished() {
+                continue;
+            }
+            let to_client = self.client.hear(&mut self.server, usize::MAX);
+            self.client.settle();
+            round_trips += usize::from(to_client);
+            assert!(to_server || to_client, "both wait for each other");
+        }
+        round_trips
+    }
+
+    pub(super) fn depots(self) -> (Memory, Memory) {
+        (self.client.depot, self.server.depot)
+    }
+}
