@@ -124,6 +124,23 @@ fn year(year: &str, words: &Words) -> String {
     }
 }
 
+/// Every word that these readings can contain.
+pub(crate) fn vocabulary() -> impl Iterator<Item = &'static str> {
+    [&ENGLISH, &RUSSIAN, &BELARUSIAN, &UKRAINIAN].into_iter().flat_map(|w| {
+        let single = [
+            w.about,
+            w.uncertain,
+            w.one_of,
+            w.open,
+            w.unknown,
+            w.day_unknown,
+            w.month_unknown,
+            w.year_unknown,
+        ];
+        w.months.into_iter().chain(w.months_of).chain(w.seasons).chain(w.units).chain(single)
+    })
+}
+
 struct Words {
     months: [&'static str; 12],
     months_of: [&'static str; 12],

@@ -33,6 +33,7 @@ mod input;
 mod language;
 pub mod limits;
 mod person;
+pub mod publish;
 pub mod template;
 mod value;
 mod view;

@@ -1,6 +1,8 @@
 //! Several people write the same report apart, in any order: all end with the same report, nothing that
 //! anybody wrote is lost, and what clashes is seen until somebody chooses.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that cannot go on has failed")]
+
 use fieldbook_report::{
     AttachmentManifest, Consent, Edit, FieldValue, HistoryEdit, InputError, Keep, Person, ReportDocument,
     ReportError, ReportInput,
@@ -139,7 +141,7 @@ fn a_person_removed_here_and_changed_there_does_not_vanish() {
     meet(&mut one, &mut two);
     assert_eq!(one.view().people.len(), 1);
     let field = format!("people.{id}.removed");
-    assert_eq!(clashing(&one), [field.clone()]);
+    assert_eq!(clashing(&one), std::slice::from_ref(&field));
     assert!(matches!(one.resolve(&field, &Keep::Both, NOW), Err(ReportError::CannotKeepBoth { .. })));
 
     let mut other = ReportDocument::load(actor(2), &two.save()).unwrap();
@@ -389,7 +391,7 @@ proptest! {
             match *step {
                 Step::Write { who, what, word } => {
                     let word = format!("w{index}x{word}");
-                    write(&mut all[who], what, &word, &format!("{index:08x}"));
+                    write(&mut all[who], what, &word, &format!("a{index:07x}"));
                     if what != 0 && told(&all[who]).contains(&word) {
                         written.push(word);
                     } else {
