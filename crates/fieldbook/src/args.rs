@@ -63,7 +63,13 @@ mod tests {
             "--vault B edit 12ab --set date=2017-03-26",
             "--vault B finish 12ab",
             "--vault B finish --all --incomplete",
+            "--vault A daemon --listen 127.0.0.1:0",
+            "--vault A daemon status",
+            "--vault A daemon stop",
+            "--vault B sync --with 127.0.0.1:4000",
             "--vault A resolve 12ab --field fields.date --keep both",
+            "--vault A export --all --format html --out DIR",
+            "--vault A export 12ab 34cd --format csv --out DIR --internal",
             "--vault A entry export 12ab --out e.age",
             "recover --explain",
             "--vault A recover identity --out key.txt",
@@ -72,7 +78,7 @@ mod tests {
             let parsed = Cli::try_parse_from(std::iter::once("fieldbook").chain(line.split(' ')));
             assert!(parsed.is_ok(), "{line}: {}", parsed.err().map(|e| e.to_string()).unwrap_or_default());
         }
-        for line in ["finish", "new", "resolve 12ab", "unlock --for soon", "bogus"] {
+        for line in ["finish", "new", "export --out D", "resolve 12ab", "unlock --for soon", "bogus"] {
             let parsed = Cli::try_parse_from(std::iter::once("fieldbook").chain(line.split(' ')));
             assert!(parsed.is_err(), "{line}");
         }

@@ -9,6 +9,7 @@ mod pairing;
 pub mod place;
 pub mod process;
 pub mod protocol;
+mod publication;
 mod refusal;
 mod server;
 mod service;

@@ -280,8 +280,6 @@ pub struct Export {
     pub reports: Vec<String>,
     /// `html`, `md`, `json` or `csv`.
     pub format: String,
-    /// The publication's title.
-    pub title: Option<String>,
     /// Not redacted: for the team only.
     pub internal: bool,
     /// Publish although clashes wait; the values shown in lists are taken.

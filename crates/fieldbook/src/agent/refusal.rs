@@ -1,5 +1,8 @@
 //! What the vault could not do, as a failure with an exit code and a hint.
 
+use fieldbook_daemon::DaemonError;
+use fieldbook_depot::DepotError;
+use fieldbook_report::ReportError;
 use fieldbook_vault::VaultError;
 
 use crate::error::{Failure, Kind};
@@ -12,6 +15,8 @@ impl From<VaultError> for Failure {
         if hint.is_empty() { failure } else { failure.hint(hint) }
     }
 }
+
+const COPY_FIRST: &str = "keep a copy of the directory before anything else; nothing was changed";
 
 /// Kind, code and hint ("" for none).
 fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
@@ -29,11 +34,7 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         }
         E::WorkFactor => (Kind::Usage, "work-factor", ""),
         E::BadName => (Kind::Usage, "bad-name", ""),
-        E::Damaged(_) => (
-            Kind::Damaged,
-            "damaged",
-            "keep a copy of the directory before anything else; nothing was changed",
-        ),
+        E::Damaged(_) => (Kind::Damaged, "damaged", COPY_FIRST),
         E::NewerVersion => (Kind::Version, "newer-vault", "use the newer version of fieldbook"),
         E::NoTeam => (
             Kind::Failed,
@@ -57,14 +58,74 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             "fill them in with `fieldbook edit ID --set`, or finish with --incomplete",
         ),
         E::Input(_) => (Kind::Usage, "input", "`fieldbook templates NAME` lists the fields of a template"),
-        E::Report(_) => (Kind::Failed, "report", ""),
+        E::Report(error) => classify_report(error),
         E::TooLarge { .. } => (Kind::Failed, "too-large", ""),
         E::NotArrived { .. } => (Kind::Failed, "not-arrived", "the rest comes with a later sync"),
         E::Seal(_) => (Kind::Failed, "seal", ""),
-        E::Depot(_) => (Kind::Failed, "depot", ""),
+        E::Depot(error) => classify_depot(error),
         E::Database(_) => (Kind::Failed, "store", ""),
         E::Io { .. } => (Kind::Failed, "io", ""),
         E::Randomness => (Kind::Failed, "randomness", ""),
+    }
+}
+
+impl From<DaemonError> for Failure {
+    fn from(error: DaemonError) -> Self {
+        let message = error.to_string();
+        let (kind, code, hint) = match &error {
+            DaemonError::NoTeam => return fieldbook_vault::VaultError::NoTeam.into(),
+            DaemonError::InUse => (
+                Kind::InUse,
+                "daemon-runs",
+                "`fieldbook daemon status` shows it, `fieldbook daemon stop` ends it",
+            ),
+            DaemonError::Damaged(_) => (Kind::Damaged, "damaged", COPY_FIRST),
+            DaemonError::Depot(error) => classify_depot(error),
+            DaemonError::Network(_) => {
+                (Kind::Failed, "network", "is the address one of this machine, and free?")
+            }
+            DaemonError::Io { .. } => (Kind::Failed, "io", ""),
+        };
+        let failure = Self::new(kind, code, message);
+        if hint.is_empty() { failure } else { failure.hint(hint) }
+    }
+}
+
+fn classify_report(error: &ReportError) -> (Kind, &'static str, &'static str) {
+    match error {
+        ReportError::Damaged { .. } | ReportError::NotAReport => {
+            (Kind::Damaged, "damaged-report", COPY_FIRST)
+        }
+        ReportError::NewerVersion { .. } => {
+            (Kind::Version, "newer-report", "use the newer version of fieldbook")
+        }
+        ReportError::Input(_) => {
+            (Kind::Usage, "input", "`fieldbook templates NAME` lists the fields of a template")
+        }
+        ReportError::NoSuchClash { .. } => {
+            (Kind::Failed, "no-such-clash", "`fieldbook conflicts` lists them")
+        }
+        ReportError::NoSuchValue { .. } => {
+            (Kind::Failed, "no-such-value", "`fieldbook conflicts` lists the values")
+        }
+        ReportError::CannotKeepBoth { .. } => (Kind::Failed, "cannot-keep-both", "keep one of the values"),
+        _ => (Kind::Failed, "report", ""),
+    }
+}
+
+fn classify_depot(error: &DepotError) -> (Kind, &'static str, &'static str) {
+    match error {
+        DepotError::Missing | DepotError::WrongKey | DepotError::Damaged(_) => {
+            (Kind::Damaged, "damaged", COPY_FIRST)
+        }
+        DepotError::NewerVersion { .. } => {
+            (Kind::Version, "newer-vault", "use the newer version of fieldbook")
+        }
+        DepotError::Busy => (Kind::InUse, "depot-busy", "try again"),
+        DepotError::Full => {
+            (Kind::Failed, "disk-full", "what was reported as saved is saved; make room and try again")
+        }
+        _ => (Kind::Failed, "depot", ""),
     }
 }
 

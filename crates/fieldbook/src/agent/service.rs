@@ -12,8 +12,8 @@ use serde_json::Value;
 use super::pairing::Pairings;
 use super::protocol::{EntryBytes, Finished, Held, Network, Request};
 use super::server::{Connection, Service, SocketFile};
-use super::typed;
 use super::wire::Hex;
+use super::{publication, typed};
 use crate::error::Failure;
 
 /// Bytes of an attachment in one frame.
@@ -83,7 +83,7 @@ impl Desk {
                 let keep = if keep == "both" { Keep::Both } else { Keep::Value(keep) };
                 json(&self.vault.resolve(id, &field, &keep)?)
             }
-            Request::Export(_) => Err(Failure::failed("x", "x")),
+            Request::Export(export) => json(&publication::publish(&self.vault, &export, item)?),
             Request::Status => json(&self.vault.status()?),
             Request::Held => each(self.held()?, item),
             Request::Entries { report } => each(self.vault.entries(self.report(&report)?)?, item),

@@ -10,6 +10,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::network;
 use crate::sanitise::line;
 use crate::ui::size;
 
@@ -37,6 +38,7 @@ pub fn run(args: AttachArgs, global: &Global) -> Result<(), Failure> {
     let media_type = args.media_type.or_else(|| Some(media_type(&path).to_owned()));
     let mut agent = Agent::open(global)?;
     let attached: Attached = agent.call(&Request::Attach { report: args.id, path, media_type })?;
+    network::nudge(&global.vault);
     global.ui.emit(json(&attached)?)?;
     global.ui.say(format_args!(
         "Added {} ({}) to {}.\nsha256 {}",

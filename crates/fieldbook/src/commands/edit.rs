@@ -10,6 +10,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{Changes, Request};
 use crate::error::Failure;
 use crate::global::Global;
+use crate::network;
 
 /// What a report says, for `new` and `edit`.
 #[derive(Debug, Default, Args)]
@@ -88,6 +89,7 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
             .hint("for example --set date=2017-03-25"));
     }
     let summary: ReportSummary = agent.call(&Request::Edit { report: args.id, changes })?;
+    network::nudge(&global.vault);
     global.ui.emit(json(&summary)?)?;
     global.ui.say(format_args!("Saved {}: {}", render::short(&summary.id), render::title(&summary.title)))
 }

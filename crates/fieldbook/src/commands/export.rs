@@ -32,9 +32,6 @@ pub struct ExportArgs {
     /// The directory to make; it must not exist, or be empty
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// The publication's title
-    #[arg(long)]
-    title: Option<String>,
     /// Everything, with names: for your team only
     #[arg(long)]
     internal: bool,
@@ -69,12 +66,12 @@ pub fn run(args: ExportArgs, global: &Global) -> Result<(), Failure> {
     let request = Request::Export(Export {
         reports: args.ids,
         format: format.to_owned(),
-        title: args.title,
         internal: args.internal,
         with_clashes: args.with_clashes,
     });
     let mut agent = Agent::open(global)?;
-    let exported: Exported = agent.stream(&request, |part: ExportPart| out.append(&part.file, &part.bytes.0))?;
+    let exported: Exported =
+        agent.stream(&request, |part: ExportPart| out.append(&part.file, &part.bytes.0))?;
     let files = out.keep()?;
     let paths: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
     global.ui.emit(json!({
@@ -98,7 +95,9 @@ pub fn run(args: ExportArgs, global: &Global) -> Result<(), Failure> {
         global.ui.note(format_args!("{drafts} left out: only finished reports are published."));
     }
     if args.internal {
-        global.ui.warn("internal-export", "this export is not redacted: it names people who did not agree to it");
+        global
+            .ui
+            .warn("internal-export", "this export is not redacted: it names people who did not agree to it");
     }
     Ok(())
 }

@@ -4,9 +4,11 @@
 mod attach;
 mod attachment;
 mod conflicts;
+mod daemon;
 mod demo;
 mod edit;
 mod entry;
+mod export;
 mod finish;
 mod history;
 mod import;
@@ -61,12 +63,16 @@ pub enum Command {
     History(history::HistoryArgs),
     /// Finish drafts: seal them for the coordinators, ready to travel
     Finish(finish::FinishArgs),
+    /// Exchange sealed reports with others in the background
+    Daemon(daemon::DaemonArgs),
     /// Exchange sealed reports with another device now
     Sync(sync::SyncArgs),
     /// List clashes that wait for a person (exit 13 if there are any)
     Conflicts(conflicts::ConflictsArgs),
     /// Decide a clash
     Resolve(resolve::ResolveArgs),
+    /// Publish reports, with people who did not agree to be named under pseudonyms
+    Export(export::ExportArgs),
     /// How this device stands
     Status(status::StatusArgs),
     /// Open everything without Fieldbook
@@ -111,9 +117,11 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Show(args) => show::run(args, global),
         Command::History(args) => history::run(args, global),
         Command::Finish(args) => finish::run(args, global),
+        Command::Daemon(args) => daemon::run(args, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Conflicts(args) => conflicts::run(args, global),
         Command::Resolve(args) => resolve::run(args, global),
+        Command::Export(args) => export::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Recover(args) => recover::run(args, global),
         Command::Entry(command) => entry::run(command, global),

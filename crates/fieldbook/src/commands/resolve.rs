@@ -8,6 +8,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::network;
 use crate::ui::count;
 
 /// Decide a clash. The decision travels like any change; the other values stay in `history`.
@@ -26,6 +27,7 @@ pub struct ResolveArgs {
 pub fn run(args: ResolveArgs, global: &Global) -> Result<(), Failure> {
     let request = Request::Resolve { report: args.id, field: args.field, keep: args.keep };
     let summary: ReportSummary = Agent::open(global)?.call(&request)?;
+    network::nudge(&global.vault);
     global.ui.emit(json(&summary)?)?;
     global.ui.say(format_args!(
         "Decided in {}: {}",

@@ -51,7 +51,7 @@ pub fn play(out: Option<PathBuf>, keep: bool, ui: &Ui) -> Result<(), Failure> {
     stage.say("Locked: the keys are gone from memory.")?;
     coordination.run(&["lock"])?;
     monitor.run(&["lock"])?;
-    let page = out.join("index.html");
+    let page = out.join("reports.html");
     expect(page.is_file(), "the publication has a first page")?;
     ui.emit(json!({"event": "done", "publication": page.to_string_lossy(), "kept": stage.kept()}))?;
     if let Some(kept) = stage.kept() {
@@ -189,16 +189,7 @@ fn together(
 fn publish(stage: &Stage<'_>, coordination: &Device<'_>, out: &Path) -> Result<(), Failure> {
     stage.say("Published: who did not agree to be named appears under a pseudonym, and what was left out is listed.")?;
     let directory = out.to_string_lossy();
-    coordination.run(&[
-        "export",
-        "--all",
-        "--format",
-        "html",
-        "--title",
-        "Minsk 2017",
-        "--out",
-        &directory,
-    ])?;
+    coordination.run(&["export", "--all", "--format", "html", "--out", &directory])?;
     let text = stage::all_text(out)?;
     expect(!text.contains("Karatkevich"), "the witness is not named")?;
     expect(text.contains("Žamchužny"), "who agreed to be named is named")

@@ -25,8 +25,6 @@ pub enum Task {
         address: String,
         /// The control socket.
         control: PathBuf,
-        /// Whether the standard output is for a program.
-        json: bool,
     },
     /// Sync once with the first address that answers.
     Sync {

@@ -3,12 +3,75 @@
 pub mod job;
 pub mod pair;
 
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Where this device's daemon can be reached, if one runs.
-pub fn daemon_addresses(_vault: &Path) -> Vec<String> {
-    Vec::new()
+use fieldbook_daemon::control::{self, Ask, DaemonStatus};
+
+use crate::agent::place::Place;
+use crate::agent::wire;
+use crate::error::Failure;
+use job::Job;
+
+/// How long a daemon may take to end its sessions.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks this vault's daemon; `None` when none runs.
+///
+/// # Errors
+/// Its socket is not safe, or it does not answer as it should.
+pub fn ask(place: &Place, ask: Ask) -> Result<Option<DaemonStatus>, Failure> {
+    if !place.exists()? {
+        return Ok(None);
+    }
+    control::ask(&place.daemon(), ask).map_err(Failure::io("the daemon does not answer"))
 }
 
-/// Tells a running daemon that there is something new to carry.
-pub fn nudge(_vault: &Path) {}
+/// Where this device's daemon can be reached, if one runs.
+pub fn daemon_addresses(vault: &Path) -> Vec<String> {
+    let status = Place::of(vault).and_then(|place| ask(&place, Ask::Status));
+    status.ok().flatten().map(|status| status.listening).unwrap_or_default()
+}
+
+/// Tells a running daemon that there is something new to carry. If it does not hear, it finds out by itself.
+pub fn nudge(vault: &Path) {
+    let _ = Place::of(vault).and_then(|place| ask(&place, Ask::Nudge));
+}
+
+/// Waits until the daemon has ended.
+///
+/// # Errors
+/// It does not.
+pub fn wait_until_gone(place: &Place) -> Result<(), Failure> {
+    let until = Instant::now() + PATIENCE;
+    while ask(place, Ask::Status).unwrap_or_default().is_some() {
+        if Instant::now() > until {
+            return Err(Failure::failed("daemon-stays", "the daemon was told to end and has not yet"));
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    Ok(())
+}
+
+/// Replaces this process by a network process, which reads `job` from its standard input. Returns
+/// only if that fails.
+pub fn replace_this_process(command: &str, job: &Job, json: bool) -> Failure {
+    let doing = "the process for the network cannot be started";
+    let prepared = std::env::current_exe().and_then(|program| {
+        let (input, mut to) = std::io::pipe()?;
+        // Far smaller than the pipe's buffer: it is written before anybody reads.
+        wire::write(&mut to, job)?;
+        Ok((program, input))
+    });
+    match prepared {
+        Err(error) => Failure::io(doing)(error),
+        Ok((program, input)) => {
+            let mut next = Command::new(program);
+            next.args(json.then_some("--json")).args(["internal", command]).stdin(input);
+            Failure::io(doing)(next.exec())
+        }
+    }
+}
