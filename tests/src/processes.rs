@@ -21,6 +21,17 @@ pub struct Process {
     pub environment: Vec<u8>,
 }
 
+/// `kill -9`, at once and without a look at what becomes of it.
+pub fn shoot(pids: &[u32]) {
+    for pid in pids.iter().copied().filter_map(id) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+fn id(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}
+
 /// From now on, orphans below this test stay below it.
 pub fn keep_descendants() {
     let _ = set_child_subreaper(Some(getpid()));
@@ -71,14 +82,11 @@ pub fn of_home(home: &Path) -> Vec<Process> {
     found
 }
 
-/// `kill -9` for each of them, and their end.
+/// `kill -9` for each of them, all before anything else is done, and their end.
 pub fn kill(processes: &[Process]) {
-    let pids: Vec<Pid> =
-        processes.iter().filter_map(|process| i32::try_from(process.pid).ok().and_then(Pid::from_raw)).collect();
-    for pid in &pids {
-        let _ = kill_process(*pid, Signal::KILL);
-    }
-    for pid in pids {
+    let pids: Vec<u32> = processes.iter().map(|process| process.pid).collect();
+    shoot(&pids);
+    for pid in pids.into_iter().filter_map(id) {
         crate::wait_for("the end of a killed process", || {
             // Ours to bury only once its parent is gone; until then its parent does it.
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);

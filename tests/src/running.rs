@@ -5,7 +5,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -86,9 +86,9 @@ impl Running {
         }
     }
 
-    /// What it has said so far and was not read yet.
-    pub fn said_so_far(&mut self) -> Vec<String> {
-        self.lines.try_iter().collect()
+    /// The next line of its standard output, if there is one within so long.
+    pub fn line_within(&mut self, patience: Duration) -> Option<String> {
+        self.lines.recv_timeout(patience).ok()
     }
 
     /// Its standard error so far.
@@ -119,7 +119,7 @@ impl Running {
                 return status;
             }
             assert!(Instant::now() < until, "{}: does not end\n{}", self.said, self.err());
-            thread::sleep(std::time::Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(2));
         }
     }
 

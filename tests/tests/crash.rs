@@ -109,40 +109,66 @@ struct Cut {
     what: String,
 }
 
-/// Starts a command and kills it, its agent or both after a random time. Half of the time a staying agent serves
-/// it, and is killed too.
+/// When to strike.
+#[derive(Debug, Clone, Copy)]
+enum Moment {
+    /// So long after the start.
+    After(Duration),
+    /// As soon as so many lines were said: whatever was still to be done for them is not done any more.
+    AtLine(u64),
+}
+
+/// Starts a command and kills it, its agent or both. Half of the time a staying agent serves it, and is killed too.
 fn cut(machine: &Machine, dice: &mut Dice, usual: Duration, args: &[&str]) -> Cut {
     let unlocked = dice.below(2) == 1;
     if unlocked {
         machine.ok(&["unlock"]);
     }
     // With a staying agent there is no key derivation to wait for.
-    let moment = dice.moment(if unlocked { usual / 3 } else { usual });
+    let usual = if unlocked { usual / 3 } else { usual };
+    let moment = match dice.below(3) {
+        0 => Moment::AtLine(1 + dice.below(if args[0] == "import" { 8 } else { 1 })),
+        _ => Moment::After(dice.moment(usual)),
+    };
     let victim = dice.below(4);
+    let mut lines = Vec::new();
     let mut command = machine.start(args);
-    let until = Instant::now() + moment;
-    while Instant::now() < until && command.runs() {
-        std::thread::sleep(Duration::from_micros(200));
+    let start = Instant::now();
+    let mut below = Vec::new();
+    let mut looked = start;
+    while command.runs() {
+        let due = match moment {
+            Moment::After(time) => start.elapsed() >= time,
+            Moment::AtLine(number) => lines.len() as u64 >= number,
+        };
+        if due {
+            break;
+        }
+        lines.extend(command.line_within(Duration::from_micros(200)));
+        // The victims are known before the moment comes: looking for them takes longer than saving.
+        if looked.elapsed() > Duration::from_millis(15) || below.is_empty() {
+            below = machine.processes().iter().map(|process| process.pid).filter(|pid| *pid != command.pid()).collect();
+            looked = Instant::now();
+        }
     }
-    let below: Vec<_> =
-        machine.processes().into_iter().filter(|process| process.pid != command.pid()).collect();
     match victim {
         // The client alone: its agent notices, and ends or serves on.
         0 => command.kill(),
         // The agent alone: the client must say that it does not know.
         1 => {
-            processes::kill(&below);
+            processes::shoot(&below);
             command.ends();
         }
         // Everything at once.
         _ => {
-            processes::kill(&below);
+            processes::shoot(&below);
             command.kill();
         }
     }
     finish_off(machine, &mut command);
-    let what = format!("{args:?} cut after {moment:?} (victim {victim}, unlocked: {unlocked})");
-    let said: Vec<Value> = command.rest().iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let what = format!("{args:?} cut: {moment:?} (victim {victim}, unlocked: {unlocked})");
+    lines.extend(command.rest());
+    let said: Vec<Value> = lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
     *(if said.is_empty() { &mut dice.before } else { &mut dice.after }) += 1;
     Cut { said, what }
 }
