@@ -29,7 +29,8 @@ impl Identity {
     /// setting does not read back; the depot's.
     pub fn load(depot: &dyn Depot) -> Result<Self, DaemonError> {
         let certificate = depot.setting("certificate")?.ok_or(DaemonError::NoTeam)?;
-        let certificate = Certificate::decode(&certificate).map_err(|_| DaemonError::Damaged("certificate"))?;
+        let certificate =
+            Certificate::decode(&certificate).map_err(|_| DaemonError::Damaged("certificate"))?;
         let authority = depot.setting("authority")?.ok_or(DaemonError::NoTeam)?;
         let authority = Authority::decode(&authority).map_err(|_| DaemonError::Damaged("authority"))?;
         let secrets = Zeroizing::new(depot.setting("transport-secrets")?.ok_or(DaemonError::NoTeam)?);

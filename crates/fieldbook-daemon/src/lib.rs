@@ -3,8 +3,19 @@
 //! They speak to the network and hold the depot's key and the transport key. They never have a content
 //! key or a word of plaintext in their memory: this crate cannot name the vault, the sealing crate, a
 //! report or automerge.
+//!
+//! Where to look: `connection` is one session over QUIC, `store` the depot behind it, `identity` what
+//! the device shows and believes, [`control`] the daemon's socket.
 
+mod connection;
 pub mod control;
+mod courier;
+mod daemon;
 mod error;
+mod identity;
+mod store;
 
+pub use courier::{CourierEvent, run_courier};
+pub use daemon::{DaemonOptions, run_daemon};
 pub use error::DaemonError;
+pub use identity::Identity;

@@ -1,6 +1,8 @@
 //! Carriers: how two devices reach each other. QUIC first ([`quic`]), with TLS 1.3 raw public keys
-//! ([`tls`]). This crate moves frames between a socket and the sans-IO session of
-//! [`fieldbook_proto::session`]; it cannot name a depot, a vault or a report.
+//! ([`tls`]). [`session`] moves bytes between a carrier and the sans-IO session of
+//! [`fieldbook_proto::session`]; the depot behind it is a trait, for this crate cannot name one, nor a
+//! vault or a report.
 
 pub mod quic;
+pub mod session;
 pub mod tls;

@@ -1,0 +1,274 @@
+//! Drives the sans-IO session of [`fieldbook_proto::session`] over any pair of byte streams.
+//!
+//! Three parties work at the same time and wait for each other only through the engine: the caller's
+//! task reads and decides, a writer task sends, and a thread of its own talks to the store, whose
+//! calls block on the disk. What the engine does not ask for is not read, so memory stays bounded.
+
+use std::fmt;
+use std::io;
+use std::sync::mpsc as blocking;
+use std::thread;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fieldbook_proto::session::{Arrival, Engine, Event, Fingerprint, Output, SessionError, Summary};
+use fieldbook_proto::{DepotId, EntryId};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Bytes read at once.
+const READ_LEN: usize = 128 * 1024;
+/// Pieces that wait to be written: entries come in frames of up to a quarter of a MiB.
+const WRITES_WAITING: usize = 8;
+/// A session in which nothing moves for so long is given up.
+const STALL: Duration = Duration::from_secs(60);
+/// How long a peer may take to show that it is of the team.
+const HELLO_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a session needs of a depot. Calls may block; all come from one thread, in the engine's order.
+pub trait SessionStore: Send {
+    /// Whatever the store fails with.
+    type Error: fmt::Display + Send + 'static;
+
+    /// Makes entries durable before it returns; which were refused.
+    ///
+    /// # Errors
+    /// The store's.
+    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<Vec<EntryId>, Self::Error>;
+    /// Which of these were never known.
+    ///
+    /// # Errors
+    /// The store's.
+    fn unknown(&mut self, ids: &[EntryId]) -> Result<Vec<EntryId>, Self::Error>;
+    /// What arrived after a position: `max_entries`, unless there are fewer.
+    ///
+    /// # Errors
+    /// The store's.
+    fn arrivals(&mut self, after: u64, max_entries: usize) -> Result<Vec<Arrival>, Self::Error>;
+    /// The bytes of entries; `None` for what is no longer held.
+    ///
+    /// # Errors
+    /// The store's.
+    fn entries(&mut self, ids: &[EntryId]) -> Result<Vec<Option<Bytes>>, Self::Error>;
+    /// How far this device has read in another depot's arrival order.
+    ///
+    /// # Errors
+    /// The store's.
+    fn cursor(&mut self, depot: &DepotId) -> Result<u64, Self::Error>;
+    /// Fingerprint and last position, at one moment.
+    ///
+    /// # Errors
+    /// The store's.
+    fn snapshot(&mut self) -> Result<(Fingerprint, u64), Self::Error>;
+    /// Takes note of what is to be remembered: who was met, cursors, what the peer holds.
+    ///
+    /// # Errors
+    /// The store's.
+    fn note(&mut self, event: &Event) -> Result<(), Self::Error>;
+}
+
+/// Why a session ended before its end. What was acknowledged before is durable on the other side.
+#[derive(Debug)]
+pub enum SessionFailure {
+    /// The protocol: whose fault it is, [`SessionError::party`] tells.
+    Session(SessionError),
+    /// The connection.
+    Connection(io::Error),
+    /// This side's store, in its words.
+    Store(String),
+    /// Nothing moved for a minute, or no hello came within ten seconds.
+    Stalled,
+}
+
+impl fmt::Display for SessionFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Session(error) => error.fmt(f),
+            Self::Connection(error) => write!(f, "the connection broke: {error}"),
+            Self::Store(error) => write!(f, "this device's depot failed: {error}"),
+            Self::Stalled => f.write_str("the other side went silent"),
+        }
+    }
+}
+
+impl std::error::Error for SessionFailure {}
+
+impl From<SessionError> for SessionFailure {
+    fn from(error: SessionError) -> Self {
+        Self::Session(error)
+    }
+}
+
+enum Question {
+    Ask(Output),
+    Note(Event),
+}
+
+enum Answer {
+    Stored(Vec<EntryId>),
+    Unknown(Vec<EntryId>),
+    Arrivals(Vec<Arrival>),
+    Entries(Vec<Option<Bytes>>),
+    Cursor(u64),
+    Snapshot(Fingerprint, u64),
+    Failed(String),
+}
+
+/// Runs a session to its end. `on_event` hears of everything, in order; the store has been asked to
+/// note it by then. The streams are finished, not closed: that is the carrier's matter.
+///
+/// # Errors
+/// [`SessionFailure`]; `summary` then says what was moved all the same.
+pub async fn run_session<R, W, S>(
+    mut engine: Engine,
+    mut reader: R,
+    writer: W,
+    store: S,
+    on_event: &mut (dyn FnMut(&Event) + Send),
+) -> (Summary, Result<(), SessionFailure>)
+where
+    R: AsyncRead + Unpin + Send,
+    W: AsyncWrite + Unpin + Send + 'static,
+    S: SessionStore + 'static,
+{
+    let (pieces, writing) = start_writer(writer);
+    let (questions, answers) = start_store(store);
+    let result = drive(&mut engine, &mut reader, &pieces, questions, answers, on_event).await;
+    drop(pieces);
+    let result = match (result, timeout(STALL, writing).await) {
+        (Ok(()), Ok(Ok(Err(error)))) => Err(SessionFailure::Connection(error)),
+        (Ok(()), Err(_)) => Err(SessionFailure::Stalled),
+        (result, _) => result,
+    };
+    (engine.summary(), result)
+}
+
+async fn drive<R: AsyncRead + Unpin>(
+    engine: &mut Engine,
+    reader: &mut R,
+    pieces: &mpsc::Sender<Bytes>,
+    questions: blocking::Sender<Question>,
+    mut answers: mpsc::UnboundedReceiver<Answer>,
+    on_event: &mut (dyn FnMut(&Event) + Send),
+) -> Result<(), SessionFailure> {
+    let gone = |what: &str| SessionFailure::Store(format!("{what} ended"));
+    let mut buffer = vec![0; READ_LEN];
+    loop {
+        while let Some(output) = engine.poll(pieces.capacity() > 0)? {
+            match output {
+                // A writer that ended has an error to tell: the session's end asks it.
+                Output::Send(piece) => match pieces.try_send(piece) {
+                    Ok(()) => {}
+                    Err(_) => return Err(SessionFailure::Connection(io::ErrorKind::BrokenPipe.into())),
+                },
+                Output::Event(event) => {
+                    questions.send(Question::Note(event.clone())).map_err(|_| gone("its thread"))?;
+                    on_event(&event);
+                }
+                question => questions.send(Question::Ask(question)).map_err(|_| gone("its thread"))?,
+            }
+        }
+        if engine.is_finished() {
+            // The last notes are taken before anybody is told that the session is over.
+            drop(questions);
+            while let Some(answer) = answers.recv().await {
+                if let Answer::Failed(error) = answer {
+                    return Err(SessionFailure::Store(error));
+                }
+            }
+            return Ok(());
+        }
+        let patience = if engine.peer().is_none() { HELLO_PATIENCE } else { STALL };
+        let step = async {
+            tokio::select! {
+                answer = answers.recv() => take(engine, answer.ok_or_else(|| gone("its thread"))?),
+                read = reader.read(&mut buffer), if engine.wants_input() => match read {
+                    Ok(0) => engine.closed().map_err(SessionFailure::from),
+                    Ok(len) => { engine.receive(&buffer[..len]); Ok(()) }
+                    Err(error) => Err(SessionFailure::Connection(error)),
+                },
+                room = pieces.reserve(), if pieces.capacity() == 0 => match room {
+                    Ok(_) => Ok(()),
+                    Err(_) => Err(SessionFailure::Connection(io::ErrorKind::BrokenPipe.into())),
+                },
+            }
+        };
+        timeout(patience, step).await.map_err(|_| SessionFailure::Stalled)??;
+    }
+}
+
+fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
+    match answer {
+        Answer::Stored(refused) => engine.stored(&refused)?,
+        Answer::Unknown(ids) => engine.unknown(&ids)?,
+        Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
+        Answer::Entries(entries) => engine.entries(entries)?,
+        Answer::Cursor(position) => engine.cursor(position)?,
+        Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
+        Answer::Failed(error) => return Err(SessionFailure::Store(error)),
+    }
+    Ok(())
+}
+
+/// A task that writes pieces in order and finishes the stream when no more can come.
+fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(
+    mut writer: W,
+) -> (mpsc::Sender<Bytes>, JoinHandle<io::Result<()>>) {
+    let (sender, mut pieces) = mpsc::channel::<Bytes>(WRITES_WAITING);
+    let task = tokio::spawn(async move {
+        while let Some(piece) = pieces.recv().await {
+            writer.write_all(&piece).await?;
+        }
+        writer.shutdown().await
+    });
+    (sender, task)
+}
+
+/// A thread that asks the store; it ends when nobody can ask it any more.
+fn start_store<S: SessionStore + 'static>(
+    mut store: S,
+) -> (blocking::Sender<Question>, mpsc::UnboundedReceiver<Answer>) {
+    let (questions, asked) = blocking::channel();
+    // Unbounded, but the engine has only a few questions open at a time.
+    let (answers, answered) = mpsc::unbounded_channel();
+    let failed = answers.clone();
+    let started = thread::Builder::new().name("depot".to_owned()).spawn(move || {
+        for question in asked {
+            let answer = match question {
+                Question::Note(event) => match store.note(&event) {
+                    Ok(()) => continue,
+                    Err(error) => Answer::Failed(error.to_string()),
+                },
+                Question::Ask(output) => match ask(&mut store, output) {
+                    Ok(Some(answer)) => answer,
+                    Ok(None) => continue,
+                    Err(error) => Answer::Failed(error.to_string()),
+                },
+            };
+            if answers.send(answer).is_err() {
+                break;
+            }
+        }
+    });
+    if let Err(error) = started {
+        let _ = failed.send(Answer::Failed(error.to_string()));
+    }
+    (questions, answered)
+}
+
+fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>, S::Error> {
+    Ok(Some(match output {
+        Output::Store(batch) => Answer::Stored(store.store(&batch)?),
+        Output::FindUnknown { ids } => Answer::Unknown(store.unknown(&ids)?),
+        Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
+        Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
+        Output::ReadCursor { depot } => Answer::Cursor(store.cursor(&depot)?),
+        Output::TakeSnapshot => {
+            let (fingerprint, head) = store.snapshot()?;
+            Answer::Snapshot(fingerprint, head)
+        }
+        Output::Send(_) | Output::Event(_) => return Ok(None),
+    }))
+}
