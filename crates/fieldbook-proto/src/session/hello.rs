@@ -182,15 +182,19 @@ mod tests {
             Hello::open(&sealed, secrets, side, &binding)
         };
         assert_eq!(open(&[new.clone(), old.clone()], Side::Client, binding), Some((1, hello)));
-        assert_eq!(open(&[new.clone()], Side::Client, binding), None);
-        assert_eq!(open(&[old.clone()], Side::Server, binding), None);
-        assert_eq!(open(&[old.clone()], Side::Client, [8; 32]), None);
+        assert_eq!(open(std::slice::from_ref(&new), Side::Client, binding), None);
+        assert_eq!(open(std::slice::from_ref(&old), Side::Server, binding), None);
+        assert_eq!(open(std::slice::from_ref(&old), Side::Client, [8; 32]), None);
         let ninth: Vec<_> = (0..8).map(|_| new.clone()).chain([old.clone()]).collect();
         assert_eq!(open(&ninth, Side::Client, binding), None);
         for at in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[at] ^= 1;
-            assert_eq!(Hello::open(&bad, &[old.clone()], Side::Client, &binding), None, "byte {at}");
+            assert_eq!(
+                Hello::open(&bad, std::slice::from_ref(&old), Side::Client, &binding),
+                None,
+                "byte {at}"
+            );
         }
     }
 

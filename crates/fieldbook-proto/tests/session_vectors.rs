@@ -1,0 +1,362 @@
+//! Runs `protocol/vectors/session/`, and can write it anew:
+//! `cargo test -p fieldbook-proto --test session_vectors -- --ignored`
+
+use bytes::{Bytes, BytesMut};
+use ed25519_dalek::{Signer, SigningKey};
+use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
+use fieldbook_proto::session::{
+    Engine, Fault, Fingerprint, Frame, Hello, Output, SessionError, Setup, Side, TransportSecret, WireEntry,
+};
+use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId, encode_hex};
+
+#[path = "../../../protocol/vectors/reader.rs"]
+mod reader;
+use reader::Vector;
+
+#[test]
+fn every_vector_ends_in_its_class() {
+    for vector in reader::vectors("session") {
+        let class = match vector.field("kind") {
+            "frame" => class_of_frame(&vector),
+            "hello" => class_of_hello(&vector),
+            "conversation" => class_of_conversation(&vector),
+            kind => panic!("{}: unknown kind {kind}", vector.file),
+        };
+        assert_eq!(class, vector.field("expect"), "{}: {}", vector.file, vector.field("cause"));
+    }
+}
+
+fn class_of_frame(vector: &Vector) -> &'static str {
+    let bytes = vector.bytes();
+    let mut input = BytesMut::from(&bytes[..]);
+    match Frame::take(&mut input) {
+        Ok(Some(frame)) => {
+            assert_eq!(frame.encode(), bytes, "{}: one encoding", vector.file);
+            "ok"
+        }
+        Ok(None) => "incomplete",
+        Err(fault) => class_of_fault(fault),
+    }
+}
+
+fn class_of_hello(vector: &Vector) -> &'static str {
+    let secret = TransportSecret::new(1, vector.hex("secret").try_into().unwrap());
+    let binding = vector.hex("binding").try_into().unwrap();
+    match Hello::open(&vector.bytes(), &[secret], Side::Client, &binding) {
+        Some(_) => "ok",
+        None => "not-of-the-team",
+    }
+}
+
+fn class_of_conversation(vector: &Vector) -> &'static str {
+    let setup = Setup {
+        side: Side::Server,
+        secrets: vec![TransportSecret::new(1, vector.hex("secret").try_into().unwrap())],
+        binding: vector.hex("binding").try_into().unwrap(),
+        certificate: Certificate::decode(&vector.hex("certificate")).unwrap(),
+        authority: Authority::decode(&vector.hex("authority")).unwrap(),
+        peer_transport_key: vector.hex("peer-key").try_into().unwrap(),
+        now: vector.field("now").parse().unwrap(),
+        depot: DepotId::from_bytes([2; 16]),
+        known: 0,
+        head: 0,
+    };
+    match converse(setup, &vector.bytes()) {
+        (None, _) => "ok",
+        (Some(SessionError::Fault(fault)), _) => class_of_fault(fault),
+        (Some(error), sent) => {
+            assert_eq!(sent, 0, "{}: a stranger got an answer", vector.file);
+            match error {
+                SessionError::NotOfTheTeam => "not-of-the-team",
+                SessionError::Certificate(_) => "certificate",
+                SessionError::WrongTransportKey => "wrong-key",
+                error => panic!("{}: {error}", vector.file),
+            }
+        }
+    }
+}
+
+/// A server with an empty depot hears `bytes`. What it failed with, and how many bytes it sent.
+fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize) {
+    let mut engine = Engine::new(setup).unwrap();
+    let mut known = Vec::new();
+    let mut sent = 0;
+    for piece in bytes.chunks(1_000) {
+        engine.receive(piece);
+        loop {
+            let output = match engine.poll(true) {
+                Ok(Some(output)) => output,
+                Ok(None) => break,
+                Err(error) => return (Some(error), sent),
+            };
+            match output {
+                Output::Send(bytes) => sent += bytes.len(),
+                Output::Store(batch) => {
+                    known.extend(batch.iter().map(|(id, _)| *id));
+                    engine.stored(&[]).unwrap();
+                }
+                Output::FindUnknown { ids } => engine.unknown(&ids).unwrap(),
+                Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
+                Output::ReadEntries { .. } => panic!("it has none"),
+                Output::ReadCursor { .. } => engine.cursor(0).unwrap(),
+                Output::TakeSnapshot => engine.snapshot(known.iter().copied().collect(), 0).unwrap(),
+                Output::Event(_) => {}
+            }
+        }
+    }
+    (None, sent)
+}
+
+const fn class_of_fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::UnknownFrame => "unknown-frame",
+        Fault::FrameTooLong => "too-long",
+        Fault::Malformed => "malformed",
+        Fault::OutOfPhase => "out-of-phase",
+        Fault::Unsolicited => "unsolicited",
+        Fault::TooManyOffers => "too-many-offers",
+        Fault::Unasked => "unasked",
+        Fault::FalseAcknowledgement => "false-acknowledgement",
+        Fault::ImpossiblePosition => "impossible-position",
+    }
+}
+
+const SECRET: [u8; 32] = [0x33; 32];
+const BINDING: [u8; 32] = [0x44; 32];
+
+fn keys(seed: u8) -> (SigningKey, DeviceKeys) {
+    let signing = SigningKey::from_bytes(&[seed; 32]);
+    let keys = DeviceKeys {
+        signing: signing.verifying_key().to_bytes(),
+        transport: SigningKey::from_bytes(&[seed ^ 0x80; 32]).verifying_key().to_bytes(),
+        recipient: Recipient::parse("age1tw7xyev2z3rw83w7tdlrrepy9c9nnv86l5c078zqkf5uasdy86jp6sg7py7a")
+            .unwrap(),
+    };
+    (signing, keys)
+}
+
+fn certificate(issuer: u8, subject: u8, role: Role) -> Certificate {
+    let (signer, issuer) = keys(issuer);
+    let body = CertificateBody {
+        team: TeamId::from_bytes([0x77; 16]),
+        keys: keys(subject).1,
+        role,
+        desk: DeskId::from_bytes([0x55; 16]),
+        admitted: 1_000,
+        not_after: 2_000,
+        issuer: issuer.device_id(),
+    };
+    let signature = signer.sign(&body.signed_bytes()).to_bytes();
+    Certificate::new(body, signature)
+}
+
+fn hello(certificate: Certificate) -> Hello {
+    Hello { version: 1, features: 0, depot: DepotId::from_bytes([1; 16]), known: 0, head: 5, certificate }
+}
+
+fn sealed(hello: &Hello) -> Vec<u8> {
+    hello.seal(&TransportSecret::new(1, SECRET), Side::Client, &BINDING)
+}
+
+fn write(name: &str, expect: &str, kind: &str, cause: &str, fields: &[(&str, String)], payload: &[u8]) {
+    let mut text = format!("expect: {expect}\ncause: {cause}\nkind: {kind}\n");
+    for (name, value) in fields {
+        text += &format!("{name}: {value}\n");
+    }
+    text += &format!("\n{}", reader::to_hex_lines(payload));
+    std::fs::write(reader::folder("session").join(format!("{name}.txt")), text).unwrap();
+}
+
+fn wire(number: u32) -> WireEntry {
+    let mut bytes = vec![0; 1_100];
+    bytes[..4].copy_from_slice(&number.to_be_bytes());
+    let id = EntryId::of(&bytes);
+    WireEntry { prefix: *id.as_bytes().first_chunk().unwrap(), bytes: Bytes::from(bytes) }
+}
+
+fn id(number: u32) -> EntryId {
+    EntryId::of(&wire(number).bytes)
+}
+
+#[test]
+#[ignore = "writes protocol/vectors/session anew"]
+fn write_the_vectors() {
+    write_frames();
+    write_hellos();
+    write_conversations();
+}
+
+fn write_frames() {
+    let good = [
+        ("since", Frame::Since { position: 5 }),
+        ("entries", Frame::Entries(vec![wire(1), wire(2)])),
+        ("offer", Frame::Offer(vec![id(1), id(2)])),
+        ("want", Frame::Want(vec![true, false, true, false, false, false, false, false, true])),
+        ("gone", Frame::Gone(vec![id(1)])),
+        ("ack", Frame::Ack { count: 7, refused: vec![] }),
+        ("ack-refused", Frame::Ack { count: 7, refused: vec![0, 3] }),
+        ("mark", Frame::Mark { position: 5, end: false }),
+        ("mark-end", Frame::Mark { position: 5, end: true }),
+        ("done", Frame::Done { received: 2, fingerprint: [id(1), id(2)].into_iter().collect(), busy: false }),
+    ];
+    for (name, frame) in good {
+        write(&format!("frame-good-{name}"), "ok", "frame", name, &[], &frame.encode());
+    }
+    let raw = |kind: u8, payload: &[u8]| {
+        [&[kind][..], &u32::try_from(payload.len()).unwrap().to_be_bytes(), payload].concat()
+    };
+    let cut = |frame: Vec<u8>, by: usize| frame[..frame.len() - by].to_vec();
+    let entry =
+        |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &[0; 8], bytes].concat();
+    let bad: [(&str, &str, &str, Vec<u8>); 18] = [
+        ("type-0", "unknown-frame", "type 0", raw(0, &[])),
+        ("type-9", "unknown-frame", "type 9", raw(9, &[])),
+        ("since-long", "too-long", "a Since of 9 bytes", raw(1, &[0; 9])),
+        ("since-short", "malformed", "a Since of 7 bytes", raw(1, &[0; 7])),
+        ("since-beyond", "malformed", "position 2^63", raw(1, &(1_u64 << 63).to_be_bytes())),
+        ("length-huge", "too-long", "a length of 4 GiB, nothing behind it", vec![2, 0xff, 0xff, 0xff, 0xff]),
+        ("cut", "incomplete", "the last byte is missing", cut(Frame::Offer(vec![id(1)]).encode(), 1)),
+        ("entries-none", "malformed", "no entry", raw(2, &[])),
+        ("entries-small", "malformed", "an entry of 1,023 bytes", raw(2, &entry(&[7; 1_023]))),
+        (
+            "entries-beyond",
+            "malformed",
+            "an entry that ends beyond the frame",
+            raw(2, &cut(entry(&[7; 1_100]), 1)),
+        ),
+        ("offer-none", "malformed", "no id", raw(3, &[])),
+        ("offer-ragged", "malformed", "an id and a half", raw(3, &[7; 48])),
+        ("offer-many", "too-long", "4,097 ids announced", vec![3, 0, 2, 0, 32]),
+        ("want-none", "malformed", "count 0", raw(4, &[0, 0])),
+        ("want-unused-bits", "malformed", "a flag beyond the count", raw(4, &[0, 1, 0b11])),
+        (
+            "ack-falling",
+            "malformed",
+            "offsets that fall",
+            raw(6, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 2, 0, 0, 0, 1]),
+        ),
+        ("mark-flags", "malformed", "flag 2", raw(7, &[2, 0, 0, 0, 0, 0, 0, 0, 5])),
+        ("done-flags", "malformed", "flag 2", raw(8, &[&[2][..], &[0; 48]].concat())),
+    ];
+    for (name, expect, cause, bytes) in bad {
+        write(&format!("frame-{name}"), expect, "frame", cause, &[], &bytes);
+    }
+}
+
+fn write_hellos() {
+    let fields = [("secret", encode_hex(&SECRET)), ("binding", encode_hex(&BINDING))];
+    let good = sealed(&hello(certificate(1, 2, Role::Monitor)));
+    write("hello-good", "ok", "hello", "a client's hello", &fields, &good);
+    let mut altered = good.clone();
+    altered[100] ^= 1;
+    let mut prefix = good.clone();
+    prefix[1] ^= 1;
+    let other_side = hello(certificate(1, 2, Role::Monitor)).seal(
+        &TransportSecret::new(1, SECRET),
+        Side::Server,
+        &BINDING,
+    );
+    let version = Hello { version: 0, ..hello(certificate(1, 2, Role::Monitor)) };
+    let cases = [
+        ("altered", "one bit of the box", altered),
+        ("length", "one bit of the length", prefix),
+        ("reflected", "sealed as a server's", other_side),
+        ("cut", "the last byte is missing", good[..good.len() - 1].to_vec()),
+        ("extended", "a byte follows", [&good[..], &[0]].concat()),
+        ("version", "version 0", sealed(&version)),
+    ];
+    for (name, cause, bytes) in cases {
+        write(&format!("hello-{name}"), "not-of-the-team", "hello", cause, &fields, &bytes);
+    }
+    for (at, name) in ["secret", "binding"].into_iter().enumerate() {
+        let mut other = fields.clone();
+        other[at].1 = encode_hex(&[0x34; 32]);
+        write(
+            &format!("hello-{name}"),
+            "not-of-the-team",
+            "hello",
+            &format!("another {name}"),
+            &other,
+            &good,
+        );
+    }
+}
+
+fn write_conversations() {
+    let authority = Authority::new(certificate(1, 1, Role::Coordinator)).unwrap();
+    let fields = [
+        ("secret", encode_hex(&SECRET)),
+        ("binding", encode_hex(&BINDING)),
+        ("authority", encode_hex(&authority.encode())),
+        ("certificate", encode_hex(&certificate(1, 1, Role::Coordinator).encode())),
+        ("peer-key", encode_hex(&keys(2).1.transport)),
+        ("now", "1500".to_owned()),
+    ];
+    let say = |name: &str, expect: &str, cause: &str, certificate: Certificate, frames: &[Frame]| {
+        let mut bytes = sealed(&hello(certificate));
+        bytes.extend(frames.iter().flat_map(Frame::encode));
+        write(&format!("conversation-{name}"), expect, "conversation", cause, &fields, &bytes);
+    };
+    let member = || certificate(1, 2, Role::Monitor);
+    say("stranger", "certificate", "its issuer is unknown", certificate(3, 2, Role::Monitor), &[]);
+    say("other-key", "wrong-key", "another device's certificate", certificate(1, 4, Role::Monitor), &[]);
+
+    let since = Frame::Since { position: 0 };
+    let mark = |position, end| Frame::Mark { position, end };
+    let fingerprint: Fingerprint = [id(1), id(2)].into_iter().collect();
+    let done = |received| Frame::Done { received, fingerprint, busy: false };
+    let after_since: Vec<(&str, &str, &str, Vec<Frame>)> = vec![
+        (
+            "good",
+            "ok",
+            "two entries unasked",
+            vec![Frame::Entries(vec![wire(1), wire(2)]), mark(2, true), done(0)],
+        ),
+        (
+            "good-offered",
+            "ok",
+            "two entries offered, one gone",
+            vec![
+                Frame::Offer(vec![id(1), id(2)]),
+                Frame::Entries(vec![wire(1)]),
+                Frame::Gone(vec![id(2)]),
+                mark(2, true),
+            ],
+        ),
+        (
+            "altered-entry",
+            "ok",
+            "an entry that does not match its id is dropped, the session goes on",
+            vec![Frame::Entries(vec![WireEntry { prefix: [0; 8], ..wire(1) }, wire(2)]), mark(2, true)],
+        ),
+        ("since-twice", "out-of-phase", "a second Since", vec![since.clone()]),
+        ("done-early", "out-of-phase", "Done before a Mark with end", vec![done(0)]),
+        ("done-false", "out-of-phase", "Done that received what was not sent", vec![mark(0, true), done(1)]),
+        (
+            "end-early",
+            "out-of-phase",
+            "end while an offer is open",
+            vec![Frame::Offer(vec![id(1)]), mark(1, true)],
+        ),
+        (
+            "unsolicited",
+            "unsolicited",
+            "an entry that was not wanted, after an Offer",
+            vec![Frame::Offer(vec![id(1)]), Frame::Entries(vec![wire(2)])],
+        ),
+        ("want-unasked", "unasked", "a Want without an Offer", vec![Frame::Want(vec![true])]),
+        ("gone-unasked", "unasked", "a Gone of what was not wanted", vec![Frame::Gone(vec![id(1)])]),
+        (
+            "ack-false",
+            "false-acknowledgement",
+            "an Ack of what was not sent",
+            vec![Frame::Ack { count: 1, refused: vec![] }],
+        ),
+        ("mark-falls", "impossible-position", "a position that falls", vec![mark(5, false), mark(4, false)]),
+    ];
+    for (name, expect, cause, frames) in after_since {
+        let frames = [vec![since.clone()], frames].concat();
+        say(name, expect, cause, member(), &frames);
+    }
+    say("no-since", "out-of-phase", "a Mark before the Since", member(), &[mark(0, true)]);
+}
