@@ -80,7 +80,8 @@ pub(super) fn decode(chunks: &[Chunk<'_>]) -> Result<Vec<Change>, ReportError> {
     let mut changes = Vec::new();
     for chunk in chunks {
         if chunk.is_document() {
-            changes.extend(Automerge::load(chunk.bytes)?.get_changes(&[]));
+            let doc = document(chunk)?;
+            changes.extend(doc.get_changes(&[]));
             continue;
         }
         if chunk.kind == CHANGE {
@@ -96,6 +97,53 @@ pub(super) fn decode(chunks: &[Chunk<'_>]) -> Result<Vec<Change>, ReportError> {
         changes.push(change);
     }
     Ok(changes)
+}
+
+/// Loads a document chunk.
+///
+/// # Errors
+/// Damaged, or its columns inflate beyond [`DOCUMENT_MAX`].
+pub(super) fn document(chunk: &Chunk<'_>) -> Result<Automerge, ReportError> {
+    let deflated = deflated_columns(chunk.data).ok_or_else(|| damaged("a document was cut off"))?;
+    let mut budget = DOCUMENT_MAX;
+    for column in deflated {
+        budget = budget.checked_sub(inflated_len(column, budget)?).ok_or(ReportError::TooLarge)?;
+    }
+    Ok(Automerge::load(chunk.bytes)?)
+}
+
+/// The deflated columns of a document: after its actors and heads come two tables of columns (of the
+/// changes, of the operations), each a specification with bit 3 for "deflated" and a length, and then
+/// the columns themselves.
+fn deflated_columns(data: &[u8]) -> Option<Vec<&[u8]>> {
+    const DEFLATED: usize = 0b1000;
+    let mut rest = data;
+    let number = |rest: &mut &[u8]| {
+        let (value, digits) = leb128(rest)?;
+        *rest = &rest[digits..];
+        Some(value)
+    };
+    for _ in 0..number(&mut rest)? {
+        let length = number(&mut rest)?;
+        rest = rest.get(length..)?;
+    }
+    let heads = number(&mut rest)?;
+    rest = rest.get(heads.checked_mul(32)?..)?;
+    let mut columns = Vec::new();
+    for _ in 0..2 {
+        for _ in 0..number(&mut rest)? {
+            columns.push((number(&mut rest)?, number(&mut rest)?));
+        }
+    }
+    let mut deflated = Vec::new();
+    for (specification, length) in columns {
+        let column = rest.get(..length)?;
+        rest = &rest[length..];
+        if specification & DEFLATED != 0 {
+            deflated.push(column);
+        }
+    }
+    Some(deflated)
 }
 
 fn inflated_len(data: &[u8], limit: usize) -> Result<usize, ReportError> {
@@ -128,6 +176,23 @@ mod tests {
         assert!(split(&header(1, &[0xff; 9])).is_err());
         assert_eq!(split(&header(1, &[2, 7, 7])).unwrap().len(), 1);
         assert_eq!(split(&vec![0; DOCUMENT_MAX + 1]).unwrap_err(), ReportError::TooLarge);
+    }
+
+    #[test]
+    fn a_small_document_whose_columns_inflate_without_end_is_refused() {
+        use automerge::ROOT;
+        use automerge::transaction::Transactable as _;
+        let load = |length: usize| {
+            let mut doc = Automerge::new();
+            let mut tx = doc.transaction();
+            tx.put(ROOT, "x", "a".repeat(length)).unwrap();
+            tx.commit();
+            let saved = doc.save();
+            assert!(saved.len() < 32 * 1024);
+            document(&split(&saved).unwrap()[0]).map(drop)
+        };
+        assert_eq!(load(DOCUMENT_MAX + 1), Err(ReportError::TooLarge));
+        assert_eq!(load(DOCUMENT_MAX / 2), Ok(()));
     }
 
     #[test]

@@ -176,7 +176,12 @@ impl ReportDocument {
             let chunks = changes::split(bytes)?;
             let doc = match chunks.first() {
                 None => return Err(ReportError::NotAReport),
-                Some(first) if first.is_document() => Automerge::load(bytes)?,
+                Some(first) if first.is_document() => {
+                    // Changes that wait for others stand behind a saved document.
+                    let mut doc = changes::document(first)?;
+                    doc.apply_changes(changes::decode(&chunks[1..])?)?;
+                    doc
+                }
                 Some(_) => {
                     let mut doc = Automerge::new();
                     doc.apply_changes(changes::decode(&chunks)?)?;

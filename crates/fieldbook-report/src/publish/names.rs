@@ -5,7 +5,7 @@
 //! takes too much rather than too little: a word that is also a common noun (Мороз, Вера) goes too.
 //! What it cannot know: nicknames, diminutives, descriptions ("the tall editor of …").
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use super::skeleton::{Token, is_vowel, skeleton, tokens};
 
@@ -53,8 +53,42 @@ struct Needle {
 /// Finds the names of protected people; knows the names that may stand.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
-    protected: Vec<Needle>,
-    named: Vec<Needle>,
+    protected: Needles,
+    named: Needles,
+}
+
+/// Many needles, found by what a word begins with.
+#[derive(Debug, Clone, Default)]
+struct Needles {
+    all: Vec<Needle>,
+    /// Every stem and full form, with the needles that have it.
+    by_stem: HashMap<String, Vec<usize>>,
+}
+
+impl Needles {
+    fn add(&mut self, needle: Needle) {
+        let index = self.all.len();
+        for stem in needle.stems.iter().chain(&needle.softened).chain([&needle.full]) {
+            let list = self.by_stem.entry(stem.clone()).or_default();
+            if list.last() != Some(&index) {
+                list.push(index);
+            }
+        }
+        self.all.push(needle);
+    }
+
+    fn people(&self, token: &Token) -> BTreeSet<usize> {
+        let mut people = BTreeSet::new();
+        for word in std::iter::once(token).chain(&token.pieces) {
+            for (at, c) in word.skeleton.char_indices() {
+                let candidates = self.by_stem.get(&word.skeleton[..at + c.len_utf8()]);
+                let matching =
+                    candidates.into_iter().flatten().map(|i| &self.all[*i]).filter(|n| n.is_word(word));
+                people.extend(matching.map(|n| n.person));
+            }
+        }
+        people
+    }
 }
 
 /// A place in a text where a protected name stands.
@@ -70,16 +104,16 @@ pub(super) struct Hit {
 
 impl Names {
     pub(super) fn protect(&mut self, person: usize, name: &str) {
-        self.protected.extend(needles(person, name));
+        needles(person, name).into_iter().for_each(|needle| self.protected.add(needle));
     }
 
     pub(super) fn allow(&mut self, person: usize, name: &str) {
-        self.named.extend(needles(person, name));
+        needles(person, name).into_iter().for_each(|needle| self.named.add(needle));
     }
 
     /// Every place where a protected name stands.
     pub(super) fn find(&self, text: &str) -> Vec<Hit> {
-        if self.protected.is_empty() {
+        if self.protected.all.is_empty() {
             return Vec::new();
         }
         let tokens = tokens(text);
@@ -114,9 +148,7 @@ impl Names {
     }
 
     fn mark(&self, token: &Token) -> Mark {
-        let who =
-            |needles: &[Needle]| needles.iter().filter(|n| n.matches(token)).map(|n| n.person).collect();
-        Mark { protected: who(&self.protected), named: who(&self.named) }
+        Mark { protected: self.protected.people(token), named: self.named.people(token) }
     }
 }
 
@@ -218,10 +250,6 @@ fn needles(person: usize, name: &str) -> Vec<Needle> {
 }
 
 impl Needle {
-    fn matches(&self, token: &Token) -> bool {
-        self.is_word(token) || token.pieces.iter().any(|piece| self.is_word(piece))
-    }
-
     fn is_word(&self, token: &Token) -> bool {
         if self.capital_only && !token.capital {
             return false;
