@@ -106,6 +106,8 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
                 failures.push((address, why, answered));
             }
             Ok(Said::Synced(counted)) => traffic = Some(counted),
+            Ok(Said::Sent { .. }) => {}
+            Ok(Said::Repairing) => ui.note("The two sides differ: everything is offered once more."),
             Err(error) => {
                 return Err(Failure::failed("internal", format!("the courier is not understood: {error}")));
             }
@@ -143,7 +145,7 @@ mod tests {
 
     #[test]
     fn the_courier_is_understood_line_by_line() {
-        let traffic = Traffic { sent: 2, sent_bytes: 4096, received: 0, received_bytes: 0 };
+        let traffic = Traffic { sent: 2, sent_bytes: 4096, ..Traffic::default() };
         for said in [
             Said::Connected { address: "a:1".into(), device: "00".into() },
             Said::Failed { address: "a:1".into(), why: "no answer".into(), answered: false },

@@ -61,7 +61,10 @@ fn listen(address: String, global: &Global) -> Result<(), Failure> {
 
 fn status(global: &Global) -> Result<(), Failure> {
     let status = asked(Ask::Status, global)?;
-    global.ui.emit(json(&status)?)?;
+    let mut object = json(&status)?;
+    // The version of the control socket, not of this output.
+    object.as_object_mut().map(|fields| fields.remove("v"));
+    global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
     global.ui.say(format_args!(
         "Listening on {} since {} (process {}).\n{}, {} failed; {} now.\nEntries received {}, sent {}.",
@@ -78,8 +81,7 @@ fn status(global: &Global) -> Result<(), Failure> {
 
 fn stop(global: &Global) -> Result<(), Failure> {
     let status = asked(Ask::Stop, global)?;
-    let place = Place::of(&existing(global)?)?;
-    network::wait_until_gone(&place)?;
+    network::wait_until_gone(&existing(global)?)?;
     global.ui.emit(json!({"event": "stopped", "pid": status.pid}))?;
     global.ui.say("The daemon has ended.")
 }

@@ -17,6 +17,10 @@ pub enum InternalCommand {
     Agent,
     /// The agent's worker, which merges what others wrote
     Merge,
+    /// The depot's process that stays
+    DaemonRun,
+    /// The depot's process for one sync
+    Courier,
     /// Waits for a device that answers an invitation
     PairListen {
         /// Where
@@ -33,10 +37,12 @@ pub enum InternalCommand {
     },
 }
 
-pub fn run(command: InternalCommand, _ui: &Ui) -> Result<(), Failure> {
+pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
     match command {
         InternalCommand::Agent => agent::process::run(),
         InternalCommand::Merge => agent::worker::run(),
+        InternalCommand::DaemonRun => network::daemon::run(ui),
+        InternalCommand::Courier => network::courier::run(),
         InternalCommand::PairListen { listen, patience_s } => {
             network::pair::listen(&listen, Duration::from_secs(patience_s))
         }

@@ -43,6 +43,10 @@ fn text(synced: &Synced) -> String {
         entries(traffic.sent, traffic.sent_bytes),
         entries(traffic.received, traffic.received_bytes)
     );
+    if traffic.refused_by_peer > 0 {
+        let entries = count(traffic.refused_by_peer, "entry was", "entries were");
+        out.push_str(&format!("{entries} not taken by the other side.\n"));
+    }
     for (number, words) in [(absorbed.reports_new, "new here"), (absorbed.reports_changed, "changed here")] {
         if number > 0 {
             out.push_str(&format!("{} {words}.\n", count(number as u64, "report", "reports")));

@@ -36,7 +36,7 @@ pub fn play(out: Option<PathBuf>, keep: bool, ui: &Ui) -> Result<(), Failure> {
     stage.say("Two devices, each with a vault that only its passphrase opens.")?;
     coordination.run(&["init", "--name", "Coordination"])?;
     monitor.run(&["init", "--name", "Monitor"])?;
-    stage.say("Unlocked once, no command asks for the passphrase again.")?;
+    stage.say("Unlocked once, no command needs the passphrase again.")?;
     coordination.run(&["unlock"])?;
     monitor.run(&["unlock"])?;
 
@@ -108,6 +108,7 @@ fn write(stage: &Stage<'_>, monitor: &Device<'_>) -> Result<String, Failure> {
     let id = written.last().and_then(|line| line["id"].as_str()).unwrap_or_default().to_owned();
     expect(id.len() == 32, "the new report has an id")?;
     let short = &id[..8];
+    stage.show(&format!("Saved draft {short}"))?;
     monitor.run(&["attach", short, &stage.file("photo.jpg", PHOTO)?])?;
     monitor.run(&["import", &stage.file("minsk-2017.jsonl", SEED)?])?;
     monitor.run(&["edit", short, "--set", "authority=men in plain clothes"])?;
@@ -179,7 +180,7 @@ fn together(
     )?;
     stage.say("The history keeps what was not chosen.")?;
     monitor.run(&["history", id])?;
-    let history = monitor.json(&["history", id])?;
+    let history = monitor.json_silently(&["history", id])?;
     let all: String = history.iter().map(ToString::to_string).collect();
     expect(all.contains("KGB") && all.contains("anti-riot police"), "the history has both values")?;
     daemon.stop(coordination)

@@ -115,7 +115,7 @@ impl<'a> Device<'a> {
         for variable in ["FIELDBOOK_VAULT", "FIELDBOOK_PASSPHRASE_FILE"] {
             command.env_remove(variable);
         }
-        command.args(["--vault", self.name, "--passphrase-file", &format!("{}.passphrase", self.name)]);
+        command.args(["--vault", self.name]).args(self.passphrase(args));
         command.arg("--no-input").args(json.then_some("--json")).args(args);
         command.stdin(Stdio::null());
         command
@@ -158,7 +158,11 @@ impl<'a> Device<'a> {
         self.json_silently(args)
     }
 
-    fn json_silently(&self, args: &[&str]) -> Result<Vec<Value>, Failure> {
+    /// The same, and the command is not shown either.
+    ///
+    /// # Errors
+    /// As [`Device::json`].
+    pub fn json_silently(&self, args: &[&str]) -> Result<Vec<Value>, Failure> {
         let output = finish(self.command(args, true))?;
         self.check(args, 0, &output)?;
         String::from_utf8_lossy(&output.stdout)
@@ -204,9 +208,21 @@ impl<'a> Device<'a> {
         Ok(Daemon { running, address })
     }
 
+    /// Where the passphrase is, for the two commands that need it.
+    fn passphrase(&self, args: &[&str]) -> Vec<String> {
+        match args.first() {
+            Some(&"init" | &"unlock") => {
+                vec!["--passphrase-file".to_owned(), format!("{}.passphrase", self.name)]
+            }
+            _ => Vec::new(),
+        }
+    }
+
     fn announce(&self, args: &[&str]) -> Result<(), Failure> {
         self.stage.ui.emit(json!({"event": "command", "vault": self.name, "arguments": args}))?;
-        let typed: Vec<String> = args.iter().map(|arg| quoted(arg)).collect();
+        let passphrase = self.passphrase(args);
+        let typed: Vec<String> =
+            args.iter().copied().chain(passphrase.iter().map(String::as_str)).map(quoted).collect();
         self.stage.ui.say(format_args!("  $ fieldbook --vault {} {}", self.name, typed.join(" ")))
     }
 

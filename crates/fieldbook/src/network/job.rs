@@ -1,10 +1,14 @@
 //! What a network process is given on its standard input, and what it says on its standard output.
 
+use std::io::Read;
 use std::path::PathBuf;
 
+use fieldbook_depot::DepotKey;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::protocol::Network;
+use crate::agent::wire;
+use crate::error::Failure;
 
 /// The one frame on the standard input (see `agent/wire.rs`). The arguments say nothing of it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -53,7 +57,14 @@ pub enum Said {
         /// Whether somebody answered.
         answered: bool,
     },
-    /// The sync is complete: both sides hold the same.
+    /// So many entries are durable on the other side.
+    Sent {
+        /// How many, so far.
+        entries: u64,
+    },
+    /// The check found a difference: both sides offer everything once more.
+    Repairing,
+    /// The sync is complete.
     Synced(Traffic),
 }
 
@@ -68,4 +79,31 @@ pub struct Traffic {
     pub received: u64,
     /// Their bytes.
     pub received_bytes: u64,
+    /// Entries that were damaged and not taken.
+    pub refused: u64,
+    /// Entries that the other side did not take.
+    pub refused_by_peer: u64,
+    /// How often this side waited for an answer.
+    pub round_trips: u64,
+    /// Whether both sides knew the same at the end.
+    pub in_step: bool,
+}
+
+/// Reads the job.
+///
+/// # Errors
+/// It is not there, or not understood.
+pub fn read(from: &mut impl Read) -> Result<Job, Failure> {
+    wire::read(from)
+        .map_err(Failure::io("the job is not understood"))?
+        .ok_or_else(|| Failure::failed("internal", "the job is not there"))
+}
+
+/// The depot's key.
+///
+/// # Errors
+/// It has another length.
+pub fn depot_key(network: &Network) -> Result<DepotKey, Failure> {
+    let bytes = network.key.0.as_slice().try_into();
+    bytes.map(DepotKey::new).map_err(|_| Failure::failed("internal", "the depot's key has another length"))
 }

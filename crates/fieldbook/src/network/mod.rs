@@ -1,5 +1,7 @@
 //! What runs beside the network: processes that hold a depot key or nothing, and never a content key.
 
+pub mod courier;
+pub mod daemon;
 pub mod job;
 pub mod pair;
 
@@ -10,6 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_daemon::control::{self, Ask, DaemonStatus};
+use fieldbook_vault::Layout;
 
 use crate::agent::place::Place;
 use crate::agent::wire;
@@ -45,9 +48,10 @@ pub fn nudge(vault: &Path) {
 ///
 /// # Errors
 /// It does not.
-pub fn wait_until_gone(place: &Place) -> Result<(), Failure> {
+pub fn wait_until_gone(vault: &Path) -> Result<(), Failure> {
     let until = Instant::now() + PATIENCE;
-    while ask(place, Ask::Status).unwrap_or_default().is_some() {
+    let lock = Layout::new(vault).network_lock();
+    while daemon::runs(&lock) {
         if Instant::now() > until {
             return Err(Failure::failed("daemon-stays", "the daemon was told to end and has not yet"));
         }

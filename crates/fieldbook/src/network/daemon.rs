@@ -1,0 +1,97 @@
+//! The daemon's process: the job from standard input, then listen until told to stop.
+
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::path::Path;
+
+use fieldbook_daemon::{DaemonOptions, run_daemon};
+use serde_json::json;
+
+use super::job::{self, Job, Task};
+use crate::agent::process::harden;
+use crate::error::{Failure, Kind};
+use crate::ui::Ui;
+
+/// Runs the daemon.
+///
+/// # Errors
+/// It cannot listen, another one runs, or the depot cannot be used.
+pub fn run(ui: &Ui) -> Result<(), Failure> {
+    harden();
+    let Job { network, task } = job::read(&mut io::stdin().lock())?;
+    let Task::Listen { address, control } = task else {
+        return Err(Failure::failed("internal", "this job is not a daemon's"));
+    };
+    let options = DaemonOptions {
+        depot_key: job::depot_key(&network)?,
+        depot_path: network.depot,
+        listen: addresses(&address)?,
+        control_socket: control,
+        lock_path: network.lock,
+    };
+    let json = ui.json();
+    let mut told = Ok(());
+    let ended = run_daemon(options, |bound| told = tell(bound, ui), move |line| log(line, json));
+    told?;
+    Ok(ended?)
+}
+
+/// Says where it listens: from now on it can be reached.
+fn tell(bound: &[SocketAddr], ui: &Ui) -> Result<(), Failure> {
+    for address in bound {
+        let address = address.to_string();
+        ui.emit(json!({"event": "listening", "listening": address, "address": address}))?;
+        ui.say(format_args!("Listening on {address}. `fieldbook daemon stop` or Ctrl-C ends it."))?;
+    }
+    Ok(())
+}
+
+/// A line a session: short device ids and counts.
+fn log(line: &str, json: bool) {
+    let ui = Ui::new(json, true);
+    // A reader that went away does not stop the daemon.
+    let _ = ui.emit(json!({"event": "log", "text": line}));
+    ui.note(crate::sanitise::line(line));
+}
+
+fn addresses(text: &str) -> Result<Vec<SocketAddr>, Failure> {
+    let found: Vec<SocketAddr> = text
+        .to_socket_addrs()
+        .map_err(|error| {
+            let text = crate::sanitise::line(text);
+            Failure::new(Kind::Usage, "bad-address", format!("{text} is not an address: {error}"))
+                .hint("for example --listen 0.0.0.0:4433, or 127.0.0.1:0 for any free port of this machine")
+        })?
+        .collect();
+    Ok(found)
+}
+
+/// Whether a daemon runs for this vault: it holds the lock for as long as it lives.
+pub fn runs(lock: &Path) -> bool {
+    let file = std::fs::File::options().write(true).open(lock);
+    file.is_ok_and(|file| matches!(file.try_lock(), Err(std::fs::TryLockError::WouldBlock)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(addresses("127.0.0.1:0").unwrap(), [SocketAddr::from(([127, 0, 0, 1], 0))]);
+        for bad in ["127.0.0.1", "", ":::", "1.2.3.4:99999"] {
+            assert_eq!(addresses(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_held_lock_means_that_a_daemon_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock.net");
+        assert!(!runs(&path));
+        let file = std::fs::File::create(&path).unwrap();
+        assert!(!runs(&path));
+        file.lock().unwrap();
+        assert!(runs(&path));
+    }
+}
