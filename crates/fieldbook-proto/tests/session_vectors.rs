@@ -1,5 +1,6 @@
 //! Runs `protocol/vectors/session/`, and can write it anew:
 //! `cargo test -p fieldbook-proto --test session_vectors -- --ignored`
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
