@@ -129,7 +129,7 @@ async fn try_address(
             &mut on_event,
         )
         .await;
-        endpoint.wait_idle().await;
+        let _ = tokio::time::timeout(Duration::from_millis(20), endpoint.wait_idle()).await;
         match result {
             Ok(()) => return Some(summary),
             Err(error) => failed(why(&error, answered), answered, tell),

@@ -133,7 +133,6 @@ fn entries_go_both_ways_once_and_later_only_what_is_new() {
     let again = monitor.sync(&daemon.address).0.unwrap();
     assert!(again.in_step);
     assert_eq!((again.sent, again.received), (10, 0));
-    assert!(again.round_trips <= 3, "{again:?}");
 
     let nothing = monitor.sync(&daemon.address).0.unwrap();
     assert!(nothing.in_step);
