@@ -18,6 +18,9 @@ use crate::identity::Identity;
 
 /// How long one address may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the endpoint may take to send that the connection is closed. QUIC would stay for three more
+/// timeouts to answer stragglers; a process that ends need not.
+const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// What a courier tells while it works. Addresses are what the user gave or what was remembered.
 #[derive(Debug, Clone)]
@@ -129,7 +132,7 @@ async fn try_address(
             &mut on_event,
         )
         .await;
-        let _ = tokio::time::timeout(Duration::from_millis(20), endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(LAST_WORD, endpoint.wait_idle()).await;
         match result {
             Ok(()) => return Some(summary),
             Err(error) => failed(why(&error, answered), answered, tell),
