@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use fieldbook_depot::{Depot, SqlDepot};
 use fieldbook_tests::{Machine, team_of_two};
 use fieldbook_vault::{Passphrase, Vault};
+use serde_json::Value;
 
 use crate::proxy::Proxy;
 use crate::{floor, sample};
@@ -34,17 +35,21 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
     let first = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
     let idle = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
 
-    write_reports(&monitor, reports..reports + NEW);
+    // Bytes: what passes through a proxy on the way, once with nothing to do and once with ten.
     let proxy = Proxy::start(daemon.address().parse()?, Duration::ZERO)?;
-    monitor.ok(&["sync", "--with", &proxy.address()]);
-    let ten_bytes = proxy.bytes();
+    sync_with(&monitor, &proxy.address())?;
+    let idle_bytes = proxy.bytes();
+    write_reports(&monitor, reports..reports + NEW);
+    let traffic = sync_with(&monitor, &proxy.address())?;
+    let ten_bytes = proxy.bytes() - idle_bytes;
     write_reports(&monitor, reports + NEW..reports + 2 * NEW);
     let ten = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
+    // Round trips: what a slow network adds to the time.
     let slow = Proxy::start(daemon.address().parse()?, ONE_WAY)?;
     let slow_idle = time(|| monitor.ok(&["sync", "--with", &slow.address()]));
     write_reports(&monitor, reports + 2 * NEW..reports + 3 * NEW);
     let slow_ten = time(|| monitor.ok(&["sync", "--with", &slow.address()]));
-    let round_trips = |slow: Duration, fast: Duration| {
+    let waits = |slow: Duration, fast: Duration| {
         slow.saturating_sub(fast).as_secs_f64() / (2.0 * ONE_WAY.as_secs_f64())
     };
 
@@ -80,19 +85,49 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
         println!("| {what} | {} | {:.2} |", millis(time), time.as_secs_f64() / floor.as_secs_f64());
     }
     println!();
-    println!("{NEW} new among {reports}: entries of {} bytes in all", sum(&later[..NEW]));
-    println!("| what | time | bytes on the network | round trips |");
-    println!("|---|---|---|---|");
+    let ten_entries = sum(&later[..NEW]);
+    println!("{NEW} new among {reports}: entries of {ten_entries} bytes in all");
+    println!("| what | time | bytes on the network | beyond the entries | round trips |");
+    println!("|---|---|---|---|---|");
     println!(
-        "| `fieldbook sync` | {} | {ten_bytes} ({} beyond the entries) | {:.1} with the handshake ({:.1} when there is nothing to do) |",
+        "| `fieldbook sync` | {} | {ten_bytes} | {} | {} in the session |",
         millis(ten),
-        ten_bytes as i64 - sum(&later[..NEW]) as i64,
-        round_trips(slow_ten, ten),
-        round_trips(slow_idle, idle),
+        ten_bytes.saturating_sub(ten_entries as u64),
+        traffic["round_trips"],
     );
-    println!("| rsync -a | {} | {} | |", millis(plain_ten.time), plain_ten.bytes);
-    println!("| rsync -a --fsync | {} | {} | |", millis(durable_ten.time), durable_ten.bytes);
+    println!(
+        "| of that: the same command when there is nothing to do | {} | {idle_bytes} | {idle_bytes} | |",
+        millis(idle)
+    );
+    println!(
+        "| rsync -a | {} | {} | {} | |",
+        millis(plain_ten.time),
+        plain_ten.bytes,
+        plain_ten.bytes - ten_entries as u64
+    );
+    println!(
+        "| rsync -a --fsync | {} | {} | {} | |",
+        millis(durable_ten.time),
+        durable_ten.bytes,
+        durable_ten.bytes - ten_entries as u64
+    );
+    println!();
+    println!(
+        "With {} ms to the other side and back, the command takes {} ({:.1} round trips longer); with nothing to do {} ({:.1}).",
+        2 * ONE_WAY.as_millis(),
+        millis(slow_ten),
+        waits(slow_ten, ten),
+        millis(slow_idle),
+        waits(slow_idle, idle),
+    );
     Ok(())
+}
+
+/// Syncs; what the command says of the traffic.
+fn sync_with(machine: &Machine, address: &str) -> Result<Value, Box<dyn Error>> {
+    let said = machine.json(&["sync", "--with", address]);
+    let synced = said.into_iter().find(|line| line["event"] == "synced").ok_or("no word on the sync")?;
+    Ok(synced["traffic"].clone())
 }
 
 fn write_reports(machine: &Machine, numbers: std::ops::Range<usize>) {
