@@ -37,6 +37,11 @@ pub fn keep_descendants() {
     let _ = set_child_subreaper(Some(getpid()));
 }
 
+/// A killed process whose first thread is dead may have another one that still writes, and holds its files.
+fn threads(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
+}
+
 /// Every live descendant of this test.
 pub fn descendants() -> Vec<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
@@ -47,7 +52,7 @@ pub fn descendants() -> Vec<Process> {
         // After the name in brackets, which may contain anything: state, parent.
         let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
         let mut rest = rest.split(' ');
-        if rest.next() == Some("Z") {
+        if rest.next() == Some("Z") && threads(pid) <= 1 {
             zombies.insert(pid);
         }
         if let Some(parent) = rest.next().and_then(|parent| parent.parse().ok()) {
@@ -90,8 +95,9 @@ pub fn kill(processes: &[Process]) {
         crate::wait_for("the end of a killed process", || {
             // Ours to bury only once its parent is gone; until then its parent does it.
             let _ = waitpid(Some(pid), WaitOptions::NOHANG);
-            let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok();
-            let dead = stat.is_none_or(|stat| stat.contains(") Z "));
+            let number = pid.as_raw_nonzero().get().unsigned_abs();
+            let stat = fs::read_to_string(format!("/proc/{number}/stat")).ok();
+            let dead = stat.is_none_or(|stat| stat.contains(") Z ")) && threads(number) <= 1;
             dead.then_some(())
         });
     }
