@@ -28,6 +28,21 @@ enum Phase {
     Finished,
 }
 
+/// How many answers this side had to wait for, one after the other: what is sent belongs to the round
+/// that runs, and an answer begins the round after that in which it was asked.
+#[derive(Debug, Default)]
+struct Rounds {
+    now: u64,
+    offers: VecDeque<u64>,
+    mark: u64,
+}
+
+impl Rounds {
+    fn answered(&mut self, asked: u64) {
+        self.now = self.now.max(asked + 1);
+    }
+}
+
 /// One session with one peer. See the [module](super) for the loop that drives it.
 pub struct Engine {
     setup: Setup,
@@ -35,8 +50,8 @@ pub struct Engine {
     failed: Option<SessionError>,
     peer: Option<Peer>,
     input: BytesMut,
-    /// Hello, answers and acknowledgements; the flag: the peer is expected to react.
-    control: VecDeque<(Bytes, bool)>,
+    /// Hello, answers and acknowledgements.
+    control: VecDeque<Bytes>,
     control_bytes: usize,
     events: VecDeque<Event>,
     cursor_wanted: bool,
@@ -46,8 +61,7 @@ pub struct Engine {
     incoming: Incoming,
     check: Check,
     end: Option<Summary>,
-    round_trips: u64,
-    spoke: bool,
+    rounds: Rounds,
 }
 
 impl Engine {
@@ -74,8 +88,7 @@ impl Engine {
             incoming: Incoming::default(),
             check: Check::default(),
             end: None,
-            round_trips: 0,
-            spoke: false,
+            rounds: Rounds::default(),
         };
         if engine.setup.side == Side::Client {
             // A server answers under the secret that opened the client's hello.
@@ -90,9 +103,6 @@ impl Engine {
     pub fn receive(&mut self, bytes: &[u8]) {
         if self.failed.is_some() {
             return;
-        }
-        if std::mem::take(&mut self.spoke) {
-            self.round_trips += 1;
         }
         self.input.extend_from_slice(bytes);
     }
@@ -131,7 +141,7 @@ impl Engine {
             received: self.incoming.received(),
             received_bytes: self.incoming.received_bytes(),
             refused: self.incoming.refused(),
-            round_trips: self.round_trips,
+            round_trips: self.rounds.now,
         }
     }
 
@@ -206,8 +216,9 @@ impl Engine {
             return Err(SessionError::Version { theirs: hello.version });
         }
         let secret = setup.secrets[at].clone();
-        if setup.side == Side::Server {
-            self.say_hello(&secret);
+        match setup.side {
+            Side::Client => self.rounds.now = 1,
+            Side::Server => self.say_hello(&secret),
         }
         let peer =
             Peer { device, depot: hello.depot, known: hello.known, head: hello.head, epoch: secret.epoch };
@@ -234,7 +245,7 @@ impl Engine {
 
     fn say(&mut self, bytes: Bytes) {
         self.control_bytes += bytes.len();
-        self.control.push_back((bytes, true));
+        self.control.push_back(bytes);
     }
 
     fn handle(&mut self, frame: Frame) -> Result<(), SessionError> {
@@ -244,6 +255,8 @@ impl Engine {
                 let outgoing = Outgoing::new(peer.device.id(), peer.known, position, self.setup.head);
                 self.outgoing = Some(outgoing);
                 self.phase = Phase::Transfer;
+                // A server's hello is answered by this; a client's was by the hello.
+                self.rounds.now = 1;
                 Ok(())
             }
             (Phase::Transfer, frame) => self.transfer(frame),
@@ -263,13 +276,20 @@ impl Engine {
                 self.check.peer_goes_on();
                 self.incoming.offer(ids)?;
             }
-            Frame::Want(flags) => outgoing.want(&flags)?,
+            Frame::Want(flags) => {
+                outgoing.want(&flags)?;
+                let asked = self.rounds.offers.pop_front().unwrap_or_default();
+                self.rounds.answered(asked);
+            }
             Frame::Gone(ids) => self.incoming.gone(&ids)?,
             Frame::Ack { count, refused } => outgoing.ack(count, &refused, &mut self.events)?,
             Frame::Mark { position, end } => self.incoming.mark(position, end)?,
             Frame::Done { received, fingerprint, busy } => {
                 if received > outgoing.sent() || !self.incoming.is_ended() {
                     return Err(Fault::OutOfPhase.into());
+                }
+                if received == outgoing.sent() {
+                    self.rounds.answered(self.rounds.mark);
                 }
                 self.check.heard(Claim { received, fingerprint, busy });
             }
@@ -280,9 +300,7 @@ impl Engine {
     /// What follows when entries became durable, here or there.
     fn follow_store(&mut self) {
         if let Some(ack) = self.incoming.take_ack() {
-            let ack = Bytes::from(ack.encode());
-            self.control_bytes += ack.len();
-            self.control.push_back((ack, false));
+            self.say(ack.encode().into());
         }
         if let (Some(position), Some(peer)) = (self.incoming.take_cursor(), &self.peer) {
             self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
@@ -330,9 +348,8 @@ impl Engine {
         if let Some(ids) = self.incoming.next_check() {
             return Some(Output::FindUnknown { ids });
         }
-        if can_send && let Some((bytes, speaks)) = self.control.pop_front() {
+        if can_send && let Some(bytes) = self.control.pop_front() {
             self.control_bytes -= bytes.len();
-            self.spoke |= speaks;
             return Some(Output::Send(bytes));
         }
         // Hello and Since stand before anything of the transfer.
@@ -341,8 +358,13 @@ impl Engine {
         }
         let outgoing = self.outgoing.as_mut()?;
         match outgoing.poll(can_send) {
-            Some(Act::Send(bytes)) => {
-                self.spoke = true;
+            Some(Act::Send(bytes)) => return Some(Output::Send(bytes)),
+            Some(Act::SendOffer(bytes)) => {
+                self.rounds.offers.push_back(self.rounds.now);
+                return Some(Output::Send(bytes));
+            }
+            Some(Act::SendMark(bytes)) => {
+                self.rounds.mark = self.rounds.now;
                 return Some(Output::Send(bytes));
             }
             Some(Act::ReadArrivals { after, max_entries }) => {

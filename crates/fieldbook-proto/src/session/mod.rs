@@ -249,6 +249,7 @@ pub struct Summary {
     pub received_bytes: u64,
     /// Received entries that were refused.
     pub refused: u64,
-    /// How often this side had spoken and then heard from the peer.
+    /// How many answers this side had to wait for, one after the other. Waits for room to send, until
+    /// earlier entries are acknowledged, do not count.
     pub round_trips: u64,
 }

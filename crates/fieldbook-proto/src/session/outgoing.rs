@@ -26,8 +26,14 @@ use crate::{DeviceId, EntryId};
 
 /// What the sending half wants done.
 pub(super) enum Act {
+    /// A frame. Offers and marks will be answered: the engine counts round trips by them.
     Send(Bytes),
-    ReadArrivals { after: u64, max_entries: usize },
+    SendOffer(Bytes),
+    SendMark(Bytes),
+    ReadArrivals {
+        after: u64,
+        max_entries: usize,
+    },
     ReadEntries(Vec<EntryId>),
 }
 
@@ -191,7 +197,7 @@ impl Outgoing {
     pub(super) fn poll(&mut self, can_send: bool) -> Option<Act> {
         self.end_pass();
         if can_send && let Some(frame) = self.next_frame() {
-            return Some(Act::Send(frame));
+            return Some(frame);
         }
         if self.loading.is_empty() && self.loaded_bytes < READ_BYTES && !self.queue.is_empty() {
             return Some(Act::ReadEntries(self.load()));
@@ -204,8 +210,14 @@ impl Outgoing {
         None
     }
 
-    fn next_frame(&mut self) -> Option<Bytes> {
-        self.entries_frame().or_else(|| self.mark_frame()).or_else(|| self.offer_frame())
+    fn next_frame(&mut self) -> Option<Act> {
+        if let Some(frame) = self.entries_frame() {
+            return Some(Act::Send(frame));
+        }
+        if let Some(frame) = self.mark_frame() {
+            return Some(Act::SendMark(frame));
+        }
+        self.offer_frame().map(Act::SendOffer)
     }
 
     /// The pipeline of a pass must be empty before the next begins: marks rely on one order.
