@@ -232,3 +232,76 @@ impl ClientCertVerifier for AnyEd25519 {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConnection, NamedGroup, ServerConnection};
+
+    use super::*;
+
+    fn key(seed: u8) -> TransportKey {
+        let public = ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes();
+        TransportKey::new(&[seed; 32], &public).unwrap()
+    }
+
+    /// A handshake in memory, over TLS instead of QUIC: the configurations are the same.
+    fn shake(
+        client: rustls::ClientConfig,
+        server: rustls::ServerConfig,
+    ) -> Result<(ClientConnection, ServerConnection), Error> {
+        let name = ServerName::try_from("peer.invalid").unwrap();
+        let mut client = ClientConnection::new(Arc::new(client), name)?;
+        let mut server = ServerConnection::new(Arc::new(server))?;
+        for _ in 0..8 {
+            let mut wire = Vec::new();
+            client.write_tls(&mut wire).unwrap();
+            server.read_tls(&mut wire.as_slice()).unwrap();
+            server.process_new_packets()?;
+            let mut wire = Vec::new();
+            server.write_tls(&mut wire).unwrap();
+            client.read_tls(&mut wire.as_slice()).unwrap();
+            client.process_new_packets()?;
+        }
+        Ok((client, server))
+    }
+
+    #[test]
+    fn the_handshake_is_post_quantum_and_says_nothing_of_us() {
+        let (client, server) = shake(key(1).client().unwrap(), key(2).server().unwrap()).unwrap();
+        for group in [client.negotiated_key_exchange_group(), server.negotiated_key_exchange_group()] {
+            assert_eq!(group.map(|group| group.name()), Some(NamedGroup::X25519MLKEM768));
+        }
+        assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        assert_eq!(client.alpn_protocol(), Some(&b"h3"[..]));
+        assert_eq!(server.server_name(), None);
+        assert_eq!(client.tls13_tickets_received(), 0);
+        assert!(raw_key(client.peer_certificates().unwrap()).is_some());
+        assert!(raw_key(server.peer_certificates().unwrap()).is_some());
+    }
+
+    #[test]
+    fn a_peer_without_the_post_quantum_group_or_without_a_key_is_refused() {
+        let with = |groups, resolver| {
+            let provider = Arc::new(CryptoProvider { kx_groups: groups, ..aws_lc_rs::default_provider() });
+            let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
+            let builder = rustls::ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .dangerous()
+                .with_custom_certificate_verifier(verifier);
+            let mut config = match resolver {
+                Some(resolver) => builder.with_client_cert_resolver(resolver),
+                None => builder.with_no_client_auth(),
+            };
+            config.alpn_protocols = vec![ALPN.to_vec()];
+            config
+        };
+        let resolver = || Arc::new(AlwaysResolvesClientRawPublicKeys::new(key(1).certified));
+        let good = aws_lc_rs::kx_group::X25519MLKEM768;
+        let old = aws_lc_rs::kx_group::X25519;
+        let server = || key(2).server().unwrap();
+        assert!(shake(with(vec![good], Some(resolver())), server()).is_ok());
+        assert!(shake(with(vec![old], Some(resolver())), server()).is_err());
+        assert!(shake(with(vec![good], None), server()).is_err());
+    }
+}
