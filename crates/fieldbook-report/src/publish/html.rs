@@ -9,7 +9,7 @@ use super::words::{
 };
 use crate::language::Language;
 
-const STYLE: &str = "body{font-family:system-ui,sans-serif;line-height:1.5;max-width:46rem;margin:auto;padding:1rem;color:#111;\
+pub(super) const STYLE: &str = "body{font-family:system-ui,sans-serif;line-height:1.5;max-width:46rem;margin:auto;padding:1rem;color:#111;\
 overflow-wrap:anywhere}dt{font-weight:bold}dd{margin:0 0 .5rem 0}.text{white-space:pre-wrap}\
 .note{border-left:.25rem solid #777;padding-left:.75rem}article{margin-top:3rem}\
 @media print{nav{display:none}article{break-inside:avoid-page}}";

@@ -149,7 +149,14 @@ pub fn leaks(files: &[(String, Vec<u8>)], redacted: &Redacted) -> Vec<Leak> {
     let mut leaks = Vec::new();
     for (file, bytes) in files {
         let text = String::from_utf8_lossy(bytes);
-        for form in [text.to_string(), unescaped(file, &text)] {
+        let seen = unescaped(file, &text);
+        // The escapes of JSON are letters: read raw, `\\t` would join the word behind it.
+        let raw = if file.ends_with(".json") || file.ends_with(".jsonl") {
+            String::new()
+        } else {
+            text.to_string()
+        };
+        for form in [raw, seen] {
             for hit in redacted.names.find(&form) {
                 let words = skeleton::tokens(&form[hit.start..hit.end]);
                 if words.iter().any(|word| !vocabulary.contains(&word.skeleton)) {

@@ -132,6 +132,36 @@ pub enum What {
     AttachmentsLeftOut,
 }
 
+impl What {
+    pub(super) const ALL: [Self; 7] = [
+        Self::NameReplaced,
+        Self::AmbiguousNameReplaced,
+        Self::DetailReplaced,
+        Self::IdentifyingFieldLeftOut,
+        Self::UnknownFieldLeftOut,
+        Self::PersonDetailsLeftOut,
+        Self::AttachmentsLeftOut,
+    ];
+
+    pub(super) const fn why(self) -> &'static str {
+        match self {
+            Self::NameReplaced => "the person did not agree to be named",
+            Self::AmbiguousNameReplaced => {
+                "the name can also be that of a person who did not agree to be named"
+            }
+            Self::DetailReplaced => {
+                "it leads to a person who did not agree to be named, or to an exact place"
+            }
+            Self::IdentifyingFieldLeftOut => "the field can lead to a person",
+            Self::UnknownFieldLeftOut => {
+                "the template does not know the field, so nobody said that it is safe"
+            }
+            Self::PersonDetailsLeftOut => "consent to publish does not cover details of a person",
+            Self::AttachmentsLeftOut => "files cannot be cleaned yet of what they tell about their makers",
+        }
+    }
+}
+
 /// The log with names. Never written to a file by this crate.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct PrivateLog {
@@ -297,21 +327,7 @@ struct LogKey {
 
 impl LogKey {
     fn entry(self, count: usize) -> LogEntry {
-        let why = match self.what {
-            What::NameReplaced => "the person did not agree to be named",
-            What::AmbiguousNameReplaced => {
-                "the name can also be that of a person who did not agree to be named"
-            }
-            What::DetailReplaced => {
-                "it leads to a person who did not agree to be named, or to an exact place"
-            }
-            What::IdentifyingFieldLeftOut => "the field can lead to a person",
-            What::UnknownFieldLeftOut => {
-                "the template does not know the field, so nobody said that it is safe"
-            }
-            What::PersonDetailsLeftOut => "consent to publish does not cover details of a person",
-            What::AttachmentsLeftOut => "files cannot be cleaned yet of what they tell about their makers",
-        };
+        let why = self.what.why();
         let Self { report, place, what, replaced_by } = self;
         LogEntry { report, place, what, why: why.to_owned(), replaced_by, count }
     }

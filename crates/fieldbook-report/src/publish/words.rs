@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use super::redact::What;
 use super::skeleton::tokens;
 use crate::edtf_words;
 use crate::language::Language;
@@ -169,7 +170,8 @@ pub(super) fn vocabulary() -> BTreeSet<String> {
         }
     }
     words.push(INTERNAL);
-    words.push(MARKUP);
+    words.extend([MARKUP, super::html::STYLE]);
+    words.extend(What::ALL.map(What::why));
     words.into_iter().flat_map(tokens).map(|token| token.skeleton).collect()
 }
 
@@ -180,4 +182,7 @@ const MARKUP: &str = "doctype html head meta charset utf http equiv Content Secu
     main header nav ol ul li a href id article section lang h1 h2 h3 dl dt dd p time datetime class note template title \
     language fields narrative persons role consent sources also_spelled publish anonymised named keep internally share \
     with bodies number people attachments_withheld report fieldbook system ui weight bold display block block size \
-    grid columns gap space pre wrap white und en ru be uk overflow anywhere";
+    grid columns gap space pre wrap white und en ru be uk overflow anywhere \
+    aria label labelledby noreferrer entries place what why replaced_by count name_replaced ambiguous_name_replaced \
+    detail_replaced identifying_field_left_out unknown_field_left_out person_details_left_out \
+    attachments_left_out other data unknown notice";
