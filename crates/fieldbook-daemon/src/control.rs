@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::Weak;
 use std::thread;
 use std::time::Duration;
 
@@ -79,12 +79,12 @@ impl Drop for ControlSocket {
     }
 }
 
-/// Answers on `path` from threads of its own. The caller holds the daemon's lock, so a file that is
-/// there already was left by a daemon that died.
+/// Answers on `path` from a thread of its own, for as long as `controlled` lives. The caller holds the
+/// daemon's lock, so a file that is there already was left by a daemon that died.
 ///
 /// # Errors
 /// The socket cannot be bound.
-pub fn serve(path: &Path, controlled: Arc<dyn Controlled>) -> io::Result<ControlSocket> {
+pub fn serve(path: &Path, controlled: Weak<dyn Controlled>) -> io::Result<ControlSocket> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
@@ -92,6 +92,8 @@ pub fn serve(path: &Path, controlled: Arc<dyn Controlled>) -> io::Result<Control
     let listener = UnixListener::bind(path)?;
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
+            // Not held between two questions: when the daemon ends, its depot is to be closed.
+            let Some(controlled) = controlled.upgrade() else { break };
             // One at a time: each is bounded by the timeouts.
             let _ = answer(&stream, controlled.as_ref());
         }
@@ -147,6 +149,7 @@ fn write_line(mut stream: &UnixStream, value: &impl Serialize) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     #[derive(Default)]
@@ -184,7 +187,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("daemon");
         assert!(ask(&path, Ask::Status).unwrap().is_none());
-        let socket = serve(&path, Arc::new(Counting::default())).unwrap();
+        let counting: Arc<dyn Controlled> = Arc::new(Counting::default());
+        let socket = serve(&path, Arc::downgrade(&counting)).unwrap();
         UnixStream::connect(&path).unwrap().write_all(b"garbage\n").unwrap();
         assert_eq!(ask(&path, Ask::Nudge).unwrap().unwrap().received, 1);
         assert_eq!(ask(&path, Ask::Stop).unwrap().unwrap().sessions_done, 1);

@@ -126,7 +126,8 @@ pub fn run_daemon(
             sent: AtomicU64::new(0),
             log: Box::new(log),
         });
-        let _socket = control::serve(&options.control_socket, state.clone())
+        let controlled: Arc<dyn Controlled> = state.clone();
+        let _socket = control::serve(&options.control_socket, Arc::downgrade(&controlled))
             .map_err(DaemonError::io("the control socket cannot be made"))?;
         let signals = signals()?;
         listening(&bound);

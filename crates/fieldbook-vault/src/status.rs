@@ -60,7 +60,14 @@ impl Vault {
             depot_entries: stats.held,
             depot_bytes: stats.held_bytes,
             peers,
+            invited_to: self.invited_to()?,
         })
+    }
+
+    /// The addresses that came with the admission.
+    fn invited_to(&self) -> Result<Vec<String>, VaultError> {
+        let stored = self.depot.setting("addresses")?.unwrap_or_default();
+        Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }
 
     /// What is wrong with entries that came in.

@@ -87,6 +87,11 @@ impl Vault {
         {
             write_filler(&real_file, &filler)?;
         }
+        // Here from the first day: whether a daemon ever ran is nobody's business.
+        private_file()
+            .truncate(false)
+            .open(layout.network_lock())
+            .map_err(VaultError::io("the vault's lock file could not be made"))?;
         write_durably(&layout.slots(), &wrapped)?;
         Ok(DeviceInfo { id: device.id().to_string(), name, role: None, team: None })
     }

@@ -280,4 +280,6 @@ pub struct Status {
     pub depot_bytes: u64,
     /// Whom it has synced with.
     pub peers: Vec<PeerView>,
+    /// Where the device that admitted this one could be reached then, as `host:port`.
+    pub invited_to: Vec<String>,
 }

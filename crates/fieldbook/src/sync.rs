@@ -66,12 +66,14 @@ pub fn sync(agent: &mut Agent, with: Option<String>, ui: &Ui) -> Result<Synced, 
     Ok(Synced { address, device, name, traffic, absorbed, held })
 }
 
-/// Addresses at which devices were reached, the latest first.
+/// Addresses at which devices were reached, the latest first; then those that the invitation brought.
 fn remembered(status: &Status) -> Vec<String> {
     let mut peers: Vec<_> = status.peers.iter().filter(|peer| peer.address.is_some()).collect();
     peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_sync_ms));
     let mut addresses: Vec<String> = peers.into_iter().filter_map(|peer| peer.address.clone()).collect();
-    addresses.dedup();
+    addresses.extend(status.invited_to.iter().cloned());
+    let mut seen = std::collections::HashSet::new();
+    addresses.retain(|address| seen.insert(address.clone()));
     addresses
 }
 

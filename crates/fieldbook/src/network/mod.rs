@@ -4,6 +4,7 @@ pub mod courier;
 pub mod daemon;
 pub mod job;
 pub mod pair;
+pub mod reachable;
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -33,10 +34,11 @@ pub fn ask(place: &Place, ask: Ask) -> Result<Option<DaemonStatus>, Failure> {
     control::ask(&place.daemon(), ask).map_err(Failure::io("the daemon does not answer"))
 }
 
-/// Where this device's daemon can be reached, if one runs.
+/// Where another device can reach this device's daemon, if one runs.
 pub fn daemon_addresses(vault: &Path) -> Vec<String> {
     let status = Place::of(vault).and_then(|place| ask(&place, Ask::Status));
-    status.ok().flatten().map(|status| status.listening).unwrap_or_default()
+    let listening = status.ok().flatten().map(|status| status.listening).unwrap_or_default();
+    listening.iter().filter_map(|bound| bound.parse().ok()).flat_map(reachable::addresses).collect()
 }
 
 /// Tells a running daemon that there is something new to carry. If it does not hear, it finds out by itself.

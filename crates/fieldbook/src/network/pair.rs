@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
+use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -72,13 +72,7 @@ pub fn listen(listen: &str, patience: Duration) -> Result<(), Failure> {
         Ok(bound) => bound,
         Err(error) => return tell(&Report::Unreachable(format!("{listen}: {error}"))),
     };
-    let port = address.port();
-    let hosts = if address.ip().is_unspecified() { own_addresses() } else { Vec::new() };
-    let reachable = match hosts.as_slice() {
-        [] => vec![address.to_string()],
-        hosts => hosts.iter().map(|host| format!("{host}:{port}")).collect(),
-    };
-    tell(&Report::Listening(reachable))?;
+    tell(&Report::Listening(super::reachable::addresses(address)))?;
     hear_parent(sender.clone());
     let accepted = sender.clone();
     thread::spawn(move || {
@@ -127,21 +121,6 @@ fn connect(address: &str) -> io::Result<TcpStream> {
         }
     }
     Err(last)
-}
-
-/// Addresses of this machine, without sending anything: which one would be used to reach elsewhere
-/// (192.0.2.0/24 and 2001:db8::/32 are for documentation, RFC 5737 and 3849), and loopback.
-fn own_addresses() -> Vec<String> {
-    let towards = |own: &str, far: &str| {
-        let socket = UdpSocket::bind(own).ok()?;
-        socket.connect(far).ok()?;
-        socket.local_addr().ok().map(|address| address.ip())
-    };
-    let outside = [towards("0.0.0.0:0", "192.0.2.1:9")];
-    let mut hosts: Vec<String> = outside.into_iter().flatten().map(|ip| ip.to_string()).collect();
-    hosts.push("127.0.0.1".to_owned());
-    hosts.dedup();
-    hosts
 }
 
 struct Carrier {
