@@ -144,5 +144,7 @@ mod tests {
             }
         };
         assert!(said.busy && head < 100);
+        check.heard(Claim { busy: false, ..said });
+        assert_eq!(check.verdict(0), Some(Verdict::NotCompared));
     }
 }

@@ -450,8 +450,7 @@ impl Engine {
         match self.check.snapshot(fingerprint, head, outgoing.covered(), self.incoming.received()) {
             Next::SendMore => outgoing.reopen(),
             Next::Say(Claim { received, fingerprint, busy }) => {
-                // What was settled is acknowledged before this side says that it is done.
-                self.follow_store();
+                // All was settled before the snapshot was asked for, so its acknowledgement went first.
                 self.say(Frame::Done { received, fingerprint, busy }.encode().into());
             }
         }

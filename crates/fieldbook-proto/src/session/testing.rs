@@ -194,7 +194,14 @@ impl Node {
 
     /// Answers the oldest question. False if there is none.
     pub(super) fn answer(&mut self) -> bool {
-        let Some(question) = self.questions.pop_front() else { return false };
+        self.answer_one(0)
+    }
+
+    /// Answers the oldest question of the kind of the one at `at`: only within a kind there is an order.
+    pub(super) fn answer_one(&mut self, at: usize) -> bool {
+        let Some(kind) = self.questions.get(at).map(std::mem::discriminant) else { return false };
+        let oldest = self.questions.iter().position(|q| std::mem::discriminant(q) == kind);
+        let Some(question) = oldest.and_then(|oldest| self.questions.remove(oldest)) else { return false };
         let depot = &mut self.depot;
         match question {
             Output::Store(batch) => {
