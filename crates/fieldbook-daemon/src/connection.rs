@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fieldbook_depot::{Depot, SqlDepot};
-use fieldbook_net::quic::Channel;
+use fieldbook_net::quic::{Channel, Connection, VarInt};
 use fieldbook_net::session::{SessionFailure, run_session};
 use fieldbook_proto::session::{Engine, Event, Setup, Side, Summary};
-use quinn::{Connection, VarInt};
 use tokio::time::timeout;
 
 use crate::error::DaemonError;

@@ -11,9 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use fieldbook_depot::{DepotKey, SqlDepot};
-use fieldbook_net::quic;
+use fieldbook_net::quic::{self, Endpoint, Incoming, VarInt};
 use fieldbook_proto::session::{Event, Side};
-use quinn::{Endpoint, Incoming, VarInt};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
-use quinn::{Endpoint, IdleTimeout, TransportConfig, VarInt};
+pub use quinn::{Connection, Endpoint, Incoming, VarInt};
+use quinn::{IdleTimeout, TransportConfig};
 use rustls::pki_types::CertificateDer;
 
 use crate::tls::{TlsError, TransportKey, raw_key};
