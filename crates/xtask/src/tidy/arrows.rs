@@ -24,7 +24,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("automerge", &["fieldbook-report"]),
     ("age", &["fieldbook-seal", "fieldbook-vault"]),
     ("rusqlite", &["fieldbook-depot", "fieldbook-vault"]),
-    ("quinn", &["fieldbook-net", "fieldbook-daemon", "fieldbook-bench"]),
+    ("quinn", &["fieldbook-net", "fieldbook-bench"]),
     ("rustls", &["fieldbook-net", "fieldbook-bench"]),
 ];
 
