@@ -21,6 +21,7 @@ use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::store::now_ms;
+use crate::strangers::{Stranger, Strangers};
 
 /// Sessions at a time; more wait or are turned away.
 const SESSIONS_MAX: usize = 64;
@@ -53,6 +54,7 @@ struct State {
     stop: Notify,
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
+    strangers: Arc<Strangers>,
     done: AtomicU64,
     failed: AtomicU64,
     received: AtomicU64,
@@ -119,6 +121,7 @@ pub fn run_daemon(
             stop: Notify::new(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
+            strangers: Arc::default(),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -159,19 +162,24 @@ async fn accept(endpoint: Endpoint, state: Arc<State>) {
             let _ = incoming.retry();
             continue;
         }
+        // Ignored, not refused: a device of the team tries again by itself after a moment.
+        let Some(stranger) = state.strangers.enter(incoming.remote_address().ip()) else {
+            incoming.ignore();
+            continue;
+        };
         let Ok(permit) = state.sessions.clone().try_acquire_owned() else {
             incoming.ignore();
             continue;
         };
         let state = state.clone();
         tokio::spawn(async move {
-            serve(incoming, &state).await;
+            serve(incoming, stranger, &state).await;
             drop(permit);
         });
     }
 }
 
-async fn serve(incoming: Incoming, state: &State) {
+async fn serve(incoming: Incoming, stranger: Stranger, state: &State) {
     let shaken = async {
         let _permit = state.handshakes.acquire().await;
         timeout(HANDSHAKE_PATIENCE, incoming.into_future()).await
@@ -187,8 +195,10 @@ async fn serve(incoming: Incoming, state: &State) {
     };
     let Ok(channel) = quic::channel(&connection) else { return };
     let mut who = "a stranger".to_owned();
+    let mut stranger = Some(stranger);
     let mut on_event = |event: &Event| {
         if let Event::Met(peer) = event {
+            stranger = None;
             who = format!("{} {}", peer.device.body().role.word(), peer.device.id().short());
         }
     };

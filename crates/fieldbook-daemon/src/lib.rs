@@ -14,6 +14,7 @@ mod daemon;
 mod error;
 mod identity;
 mod store;
+mod strangers;
 
 pub use courier::{CourierEvent, run_courier};
 pub use daemon::{DaemonOptions, run_daemon};

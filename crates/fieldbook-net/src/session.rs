@@ -16,7 +16,7 @@ use fieldbook_proto::{DepotId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// Bytes read at once.
 const READ_LEN: usize = 128 * 1024;
@@ -155,6 +155,8 @@ async fn drive<R: AsyncRead + Unpin>(
 ) -> Result<(), SessionFailure> {
     let gone = |what: &str| SessionFailure::Store(format!("{what} ended"));
     let mut buffer = vec![0; READ_LEN];
+    // One term for all of the hello: a stranger does not gain time by sending it byte by byte.
+    let hello_until = Instant::now() + HELLO_PATIENCE;
     loop {
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
             match output {
@@ -180,7 +182,7 @@ async fn drive<R: AsyncRead + Unpin>(
             }
             return Ok(());
         }
-        let patience = if engine.peer().is_none() { HELLO_PATIENCE } else { STALL };
+        let until = if engine.peer().is_none() { hello_until } else { Instant::now() + STALL };
         let step = async {
             tokio::select! {
                 answer = answers.recv() => take(engine, answer.ok_or_else(|| gone("its thread"))?),
@@ -195,7 +197,7 @@ async fn drive<R: AsyncRead + Unpin>(
                 },
             }
         };
-        timeout(patience, step).await.map_err(|_| SessionFailure::Stalled)??;
+        timeout_at(until, step).await.map_err(|_| SessionFailure::Stalled)??;
     }
 }
 
