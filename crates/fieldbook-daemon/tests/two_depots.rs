@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_daemon::control::{Ask, ask};
 use fieldbook_daemon::{CourierEvent, DaemonError, DaemonOptions, run_courier, run_daemon};
 use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot};
+use fieldbook_net::quic;
+use fieldbook_net::tls::TransportKey;
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use fieldbook_proto::codec::Writer;
-use fieldbook_proto::session::Summary;
+use fieldbook_proto::session::{Hello, Side, Summary, TransportSecret};
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId};
 use tempfile::TempDir;
 
@@ -154,6 +157,44 @@ fn who_is_not_of_the_team_gets_no_entry_and_no_word() {
         assert!(matches!(&events[..], [CourierEvent::Failed { answered: false, .. }]), "{events:?}");
         assert_eq!(stranger.depot.head().unwrap(), 0);
     }
+    daemon.stop();
+}
+
+/// What a client that says `hello` over a true connection gets back, byte for byte.
+fn answer(address: &str, seed: u8, hello: impl FnOnce([u8; 32]) -> Vec<u8>) -> Vec<u8> {
+    let public = keys(seed).1.transport;
+    let key = TransportKey::new(&[seed ^ 0x80; 32], &public).unwrap();
+    let target = address.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let endpoint = quic::dialler(&key, target).unwrap();
+        let (connection, channel) = quic::dial(&endpoint, target, Duration::from_secs(10)).await.unwrap();
+        let (mut writer, mut reader) = connection.open_bi().await.unwrap();
+        writer.write_all(&hello(channel.binding)).await.unwrap();
+        let mut got = vec![0; 1_000];
+        let len = reader.read(&mut got).await.unwrap_or_default().unwrap_or_default();
+        got.truncate(len);
+        got
+    })
+}
+
+#[test]
+fn a_stranger_receives_not_one_byte_and_a_member_does() {
+    let coordinator = device(1, 1, 5);
+    let daemon = start(&coordinator);
+    let say = |seed, certificate: Certificate, secret| {
+        answer(&daemon.address, seed, |binding| {
+            let depot = DepotId::from_bytes([9; 16]);
+            let hello = Hello { version: 1, features: 0, depot, known: 0, head: 0, certificate };
+            hello.seal(&TransportSecret::new(1, [secret; 32]), Side::Client, &binding)
+        })
+    };
+    let member = || certificate(1, 2, Role::Monitor);
+    assert!(!say(2, member(), 5).is_empty(), "the test can tell");
+    assert_eq!(say(2, member(), 6), b"", "without the team's secret");
+    assert_eq!(say(3, certificate(3, 3, Role::Monitor), 5), b"", "with a certificate of its own making");
+    assert_eq!(say(3, member(), 5), b"", "with another device's certificate");
+    assert_eq!(answer(&daemon.address, 2, |_| vec![0x16; 600]), b"", "with noise");
     daemon.stop();
 }
 
