@@ -135,7 +135,7 @@ impl Frame {
     }
 
     /// Takes the next whole frame from the front of `input`; `None` while it is incomplete. At most
-    /// [`HEADER_LEN`] and [`FRAME_MAX`] bytes are ever waited for.
+    /// five bytes and [`FRAME_MAX`] are ever waited for.
     ///
     /// # Errors
     /// [`Fault`]; a length is judged as soon as the header is there.
