@@ -27,15 +27,13 @@ impl Machine {
     pub fn new(name: &str) -> Self {
         processes::keep_descendants();
         // Short: the path of a Unix socket has at most 107 bytes.
-        let root = tempfile::Builder::new().prefix("fb").rand_bytes(8).tempdir().expect("a temporary directory");
+        let root =
+            tempfile::Builder::new().prefix("fb").rand_bytes(8).tempdir().expect("a temporary directory");
         for dir in ["home", "run", "tmp", "work"] {
             fs::DirBuilder::new().mode(0o700).create(root.path().join(dir)).expect("a directory");
         }
-        let machine = Self {
-            root,
-            name: name.to_owned(),
-            passphrase: format!("zebra canoe lantern of {name}"),
-        };
+        let machine =
+            Self { root, name: name.to_owned(), passphrase: format!("zebra canoe lantern of {name}") };
         machine.secret_file("passphrase", &format!("{}\n", machine.passphrase));
         machine
     }
@@ -89,7 +87,8 @@ impl Machine {
         use std::io::Write as _;
         let path = self.path(name);
         let _ = fs::remove_file(&path);
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).expect("a file");
+        let mut file =
+            fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).expect("a file");
         file.write_all(content.as_bytes()).expect("a file");
         path.to_str().expect("a path in UTF-8").to_owned()
     }

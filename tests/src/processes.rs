@@ -47,7 +47,9 @@ pub fn descendants() -> Vec<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     let mut zombies = BTreeSet::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
         let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
         // After the name in brackets, which may contain anything: state, parent.
         let Some((_, rest)) = stat.rsplit_once(") ") else { continue };

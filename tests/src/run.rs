@@ -119,6 +119,13 @@ pub(crate) fn objects(text: &str) -> Result<Vec<Value>, String> {
 
 impl fmt::Debug for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\nexit: {}\n--- stdout\n{}\n--- stderr\n{}", self.said, self.code, self.out(), self.err())
+        write!(
+            f,
+            "{}\nexit: {}\n--- stdout\n{}\n--- stderr\n{}",
+            self.said,
+            self.code,
+            self.out(),
+            self.err()
+        )
     }
 }

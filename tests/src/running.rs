@@ -77,7 +77,9 @@ impl Running {
     /// It ended or fell silent without one.
     pub fn object_with(&mut self, key: &str) -> Value {
         loop {
-            let Some(line) = self.line() else { panic!("{}: ended without {key:?}\n{}", self.said, self.err()) };
+            let Some(line) = self.line() else {
+                panic!("{}: ended without {key:?}\n{}", self.said, self.err())
+            };
             let object: Value = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
             assert_eq!(object["v"], 1, "{line}");
             if object.get(key).is_some() {

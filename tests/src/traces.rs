@@ -70,7 +70,8 @@ fn encoded(bytes: &[u8]) -> Vec<(&'static str, Vec<u8>)> {
 /// The characters of base64 that depend on `bytes` alone when `skip` unknown bytes stand before them.
 fn base64_core(bytes: &[u8], skip: usize) -> Vec<u8> {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let bits: Vec<bool> = bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect();
+    let bits: Vec<bool> =
+        bytes.iter().flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).collect();
     let first = (6 - skip * 8 % 6) % 6;
     bits[first.min(bits.len())..]
         .chunks_exact(6)
@@ -141,7 +142,8 @@ mod tests {
     fn a_planted_word_is_found_in_every_encoding() {
         let dir = tempfile::tempdir().unwrap();
         let canary = Canary::word("Žamčužny");
-        let utf16 = |order: fn(u16) -> [u8; 2]| "xxŽamčužny".encode_utf16().flat_map(order).collect::<Vec<u8>>();
+        let utf16 =
+            |order: fn(u16) -> [u8; 2]| "xxŽamčužny".encode_utf16().flat_map(order).collect::<Vec<u8>>();
         let plants: [(&str, Vec<u8>); 5] = [
             ("utf8", "… Žamčužny …".into()),
             ("upper", "… ŽAMČUŽNY …".into()),

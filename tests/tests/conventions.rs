@@ -57,7 +57,8 @@ mod exit_code {
     #[test]
     fn of_3_is_partly_done() {
         let machine = Machine::with_vault("Monitor");
-        let good = r#"{"template":"detention","title":"Good","language":"en","fields":{"date":"2017-03-25"}}"#;
+        let good =
+            r#"{"template":"detention","title":"Good","language":"en","fields":{"date":"2017-03-25"}}"#;
         let error = machine.fails(3, &["import", &machine.file("mixed.jsonl", format!("{good}\nbad\n"))]);
         assert_eq!(error["kind"], "partial");
         machine.ok(&["team", "create", "T"]);
@@ -85,7 +86,9 @@ mod exit_code {
     #[test]
     fn of_10_is_no_vault_here() {
         let machine = Machine::new("Monitor");
-        for args in [&["list"][..], &["sync"], &["status"], &["unlock"], &["daemon", "--listen", "127.0.0.1:0"]] {
+        for args in
+            [&["list"][..], &["sync"], &["status"], &["unlock"], &["daemon", "--listen", "127.0.0.1:0"]]
+        {
             assert_eq!(machine.fails(10, args)["kind"], "no-vault", "{args:?}");
         }
         fs::create_dir(machine.vault()).expect("an empty directory");
@@ -130,7 +133,10 @@ mod exit_code {
         let nobody = format!("127.0.0.1:{}", free_port());
         let error = b.fails(14, &["sync", "--with", &nobody]);
         assert_eq!(error["kind"], "unreachable");
-        assert!(error["message"].to_string().contains("safe") || error["hint"].to_string().contains("safe"), "{error}");
+        assert!(
+            error["message"].to_string().contains("safe") || error["hint"].to_string().contains("safe"),
+            "{error}"
+        );
         drop(a);
     }
 
@@ -207,7 +213,10 @@ mod exit_code {
         let machine = Machine::new("Reader");
         let help = machine.run(&["--help"]).exits(0).out();
         for code in [0, 1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 130] {
-            assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))), "{code}: {help}");
+            assert!(
+                help.lines().any(|line| line.trim_start().starts_with(&format!("{code}  "))),
+                "{code}: {help}"
+            );
         }
     }
 }
@@ -249,7 +258,7 @@ fn every_line_of_json_has_its_version_and_keys_are_words() {
         &["entry", "list", &id],
         &["templates"],
         &["templates", "detention"],
-        &["edit", &id, "--set", "authority=x"],
+        &["edit", &id, "--title", "x"],
         &["sync", "--with", daemon.address()],
         &["unlock"],
         &["lock"],
@@ -258,7 +267,11 @@ fn every_line_of_json_has_its_version_and_keys_are_words() {
         // `lines` checks each of them.
         for line in said.lines() {
             for key in line.as_object().into_iter().flat_map(serde_json::Map::keys) {
-                assert!(key.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'), "{key}");
+                assert!(
+                    key.bytes()
+                        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_'),
+                    "{key}"
+                );
             }
         }
         assert!(said.stderr.is_empty() || said.err().lines().all(|line| line.starts_with('{')), "{said:?}");
@@ -281,7 +294,10 @@ fn a_failure_is_one_object_on_stderr_and_nothing_on_stdout() {
     }
     // For a person: words, then what to do.
     let said = machine.run(&["show", "ffff"]).exits(1);
-    assert!(said.stdout.is_empty() && said.err().starts_with("error: ") && said.err().contains("\nhint: "), "{said:?}");
+    assert!(
+        said.stdout.is_empty() && said.err().starts_with("error: ") && said.err().contains("\nhint: "),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -309,8 +325,10 @@ fn the_passphrase_comes_from_a_file_a_descriptor_a_command_or_a_file_named_in_th
     command.args(["--json", "list"]);
     found(run(command, b""));
     // The report may follow the passphrase on the same pipe.
-    let report = r#"{"template":"detention","title":"After the passphrase","language":"en","fields":{"date":"2017"}}"#;
-    run(base(&["--passphrase-fd", "0", "new", "--from", "-"]), format!("{typed}{report}").as_bytes()).exits(0);
+    let report =
+        r#"{"template":"detention","title":"After the passphrase","language":"en","fields":{"date":"2017"}}"#;
+    run(base(&["--passphrase-fd", "0", "new", "--from", "-"]), format!("{typed}{report}").as_bytes())
+        .exits(0);
     assert_eq!(ids(&machine).len(), 2);
     // Two sources are a mistake; a passphrase as an argument or in the environment is not even offered.
     run(base(&["--passphrase-fd", "0", "--passphrase-command", "true", "list"]), b"").exits(2);
@@ -330,7 +348,9 @@ fn after_unlock_no_command_asks_and_after_lock_every_command_does() {
     };
     without(&["list"]).exits(4);
     machine.ok(&["unlock"]);
-    for args in [&["list"][..], &["show", &id], &["edit", &id, "--title", "Edited"], &["history", &id], &["status"]] {
+    for args in
+        [&["list"][..], &["show", &id], &["edit", &id, "--title", "Edited"], &["history", &id], &["status"]]
+    {
         without(args).exits(0);
     }
     machine.ok(&["unlock"]);
@@ -393,7 +413,9 @@ fn damage_to_any_file_of_the_vault_is_an_answer_and_never_a_panic() {
     let files: Vec<(String, Vec<u8>)> = fs::read_dir(b.vault())
         .expect("the vault")
         .flatten()
-        .map(|entry| (entry.file_name().into_string().expect("UTF-8"), fs::read(entry.path()).expect("a file")))
+        .map(|entry| {
+            (entry.file_name().into_string().expect("UTF-8"), fs::read(entry.path()).expect("a file"))
+        })
         .filter(|(_, bytes)| !bytes.is_empty())
         .collect();
     assert!(files.len() >= 5, "{files:?}");

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use fieldbook_depot::{Depot, DepotKey, Incoming, SqlDepot, Source};
+use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot};
 use fieldbook_proto::{DeviceId, ReportId, certificate::Role};
 use fieldbook_report::{Edit, Keep, ReportInput, parse_person};
 use fieldbook_vault::{CreateOptions, ListFilter, Passphrase, Vault};
@@ -17,11 +17,25 @@ use tempfile::TempDir;
 #[derive(Debug, Clone)]
 enum Act {
     Write(usize),
-    Edit { device: usize, report: usize, what: usize, at: usize },
-    Finish { device: usize, report: usize },
-    Resolve { device: usize, both: bool },
+    Edit {
+        device: usize,
+        report: usize,
+        what: usize,
+        at: usize,
+    },
+    Finish {
+        device: usize,
+        report: usize,
+    },
+    Resolve {
+        device: usize,
+        both: bool,
+    },
     /// One depot gives another all that it lacks.
-    Carry { from: usize, to: usize },
+    Carry {
+        from: usize,
+        to: usize,
+    },
     Absorb(usize),
 }
 
@@ -56,7 +70,8 @@ struct World {
 fn device(name: &str, role: Role) -> Device {
     let dir = tempfile::tempdir().expect("a directory");
     let passphrase = Passphrase::new(format!("of {name}"));
-    let options = CreateOptions { name: name.to_owned(), work_factor: Some(fieldbook_vault::WORK_FACTOR_MIN) };
+    let options =
+        CreateOptions { name: name.to_owned(), work_factor: Some(fieldbook_vault::WORK_FACTOR_MIN) };
     Vault::create(dir.path(), &passphrase, &options).expect("a vault");
     let vault = Vault::open(dir.path(), &passphrase).expect("its vault");
     let key: DepotKey = vault.depot_key();
@@ -79,7 +94,8 @@ impl World {
         let (first, others) = devices.split_at_mut(1);
         first[0].vault.create_team("Team").expect("a team");
         for other in others {
-            let admission = first[0].vault.admit(&other.vault.join_request(), other.role).expect("an admission");
+            let admission =
+                first[0].vault.admit(&other.vault.join_request(), other.role).expect("an admission");
             other.vault.adopt(&admission).expect("its place in the team");
         }
         Self { devices, written: BTreeMap::new(), count: 0 }
@@ -148,7 +164,8 @@ impl World {
             3 => Edit::AddSource(self.fresh(id, "source")),
             4 => {
                 let name = self.fresh(id, "person");
-                let person = parse_person(&format!("name={name},role=witness"), format!("{:08x}", self.count));
+                let person =
+                    parse_person(&format!("name={name},role=witness"), format!("{:08x}", self.count));
                 Edit::AddPerson(person.expect("a person"))
             }
             _ => {
@@ -165,7 +182,9 @@ impl World {
     fn resolve(&mut self, device: usize, both: bool) {
         let vault = &mut self.devices[device].vault;
         let conflicts = vault.conflicts().expect("the clashes");
-        let Some((id, clash)) = conflicts.iter().find_map(|report| Some((&report.id, report.clashes.first()?))) else {
+        let Some((id, clash)) =
+            conflicts.iter().find_map(|report| Some((&report.id, report.clashes.first()?)))
+        else {
             return;
         };
         let keep = match clash.values.first().map(|value| value.value.to_json()) {
@@ -236,7 +255,11 @@ impl World {
             let (content, history) = self.version(author, id);
             for (number, device) in self.devices.iter().enumerate() {
                 let reads = number == author || (finished && device.role == Role::Coordinator);
-                assert_eq!(device.vault.summary(*id).is_ok(), reads, "device {number} and {id} (finished: {finished})");
+                assert_eq!(
+                    device.vault.summary(*id).is_ok(),
+                    reads,
+                    "device {number} and {id} (finished: {finished})"
+                );
                 if reads {
                     let other = self.version(number, id);
                     assert_eq!(content, other.0, "device {author} and {number} see {id} differently");
@@ -258,13 +281,15 @@ impl World {
             .clashes
             .iter()
             .map(|clash| {
-                let mut values: Vec<String> = clash.values.iter().map(|value| value.value.to_json().to_string()).collect();
+                let mut values: Vec<String> =
+                    clash.values.iter().map(|value| value.value.to_json().to_string()).collect();
                 values.sort();
                 values
             })
             .collect();
         let content = serde_json::to_string(&shown.content).expect("JSON");
-        let hashes = vault.history(*id).expect("a history").into_iter().map(|item| item.change.hash).collect();
+        let hashes =
+            vault.history(*id).expect("a history").into_iter().map(|item| item.change.hash).collect();
         (format!("{content} {values:?}"), hashes)
     }
 }

@@ -12,19 +12,19 @@ use fieldbook_tests::{Machine, PHOTO, processes, team_of_two, wait_for};
 
 /// Words that nothing but the user's input contains.
 const WORDS: [&str; 13] = [
-    "Quokkateam",       // the team
-    "Capybaradesk",     // the coordinator's device
-    "Axolotlmonitor",   // the monitor's device
-    "Žalubinskaja",     // a person
-    "Залубінская",      // the same person
-    "Okapititle",       // a title
-    "narwhalstory",     // the narrative
-    "tapirauthority",   // a field
-    "pangolinsource",   // a source
-    "quollphoto",       // a file's name
-    "bilbyedit",        // what an edit brought
-    "wombatdraft",      // what never left
-    "Canarycam",        // inside the photograph
+    "Quokkateam",     // the team
+    "Capybaradesk",   // the coordinator's device
+    "Axolotlmonitor", // the monitor's device
+    "Žalubinskaja",   // a person
+    "Залубінская",    // the same person
+    "Okapititle",     // a title
+    "narwhalstory",   // the narrative
+    "tapirauthority", // a field
+    "pangolinsource", // a source
+    "quollphoto",     // a file's name
+    "bilbyedit",      // what an edit brought
+    "wombatdraft",    // what never left
+    "Canarycam",      // inside the photograph
 ];
 
 fn canaries() -> Vec<Canary> {
@@ -135,7 +135,8 @@ fn no_word_name_or_address_stands_anywhere_on_disk_before_during_and_after_use()
     // Nor does one machine have a word of the other's passphrase, or the monitor the desk's key.
     assert_clean(&b, &secrets(&a), "of the other");
     let identity = a.ok(&["recover", "identity"]).out();
-    let identity = identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("an identity").to_owned();
+    let identity =
+        identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("an identity").to_owned();
     for machine in [&a, &b] {
         assert_clean(machine, &[Canary::word(&identity)], "after the desk's identity was shown");
     }
@@ -153,7 +154,9 @@ fn ids_of_devices_and_reports_are_inside_the_encryption_too() {
         ids.push(device["id"].as_str().expect("an id").to_owned());
         ids.push(device["team"]["id"].as_str().expect("an id").to_owned());
     }
-    ids.extend(b.json(&["entry", "list", &id]).iter().filter_map(|line| line["id"].as_str().map(str::to_owned)));
+    ids.extend(
+        b.json(&["entry", "list", &id]).iter().filter_map(|line| line["id"].as_str().map(str::to_owned)),
+    );
     assert!(ids.len() > 5);
     let raw = |hex: &str| -> Vec<u8> {
         hex.as_bytes()
@@ -184,7 +187,8 @@ fn a_crash_leaves_no_word_behind() {
         let mut syncing = b.start(&["sync", "--with", daemon.address()]);
         std::thread::sleep(std::time::Duration::from_millis(moment * 2));
         for (machine, process) in [(&a, &mut daemon.process), (&b, &mut syncing)] {
-            let below = machine.processes().into_iter().filter(|p| p.pid != process.pid()).collect::<Vec<_>>();
+            let below =
+                machine.processes().into_iter().filter(|p| p.pid != process.pid()).collect::<Vec<_>>();
             processes::kill(&below);
             process.kill();
             assert_clean(machine, &secrets(machine), "after kill -9 in a sync");
@@ -200,7 +204,8 @@ fn no_process_shows_a_secret_or_a_word_to_others() {
     b.ok(&["unlock"]);
     let daemon = a.daemon();
     let identity = a.ok(&["recover", "identity"]).out();
-    let identity = identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("an identity").to_owned();
+    let identity =
+        identity.lines().find(|line| line.starts_with("AGE-SECRET-KEY-1")).expect("an identity").to_owned();
     let mut secret: Vec<Canary> = canaries();
     secret.extend([&a, &b].iter().flat_map(|machine| secrets(machine)));
     secret.push(Canary::word(&identity));
@@ -210,10 +215,16 @@ fn no_process_shows_a_secret_or_a_word_to_others() {
             seen += 1;
             for place in [&process.arguments, &process.environment] {
                 for canary in &secret {
-                    assert_eq!(canary.find(place), None, "{when}: {canary:?} in {}", String::from_utf8_lossy(place));
+                    assert_eq!(
+                        canary.find(place),
+                        None,
+                        "{when}: {canary:?} in {}",
+                        String::from_utf8_lossy(place)
+                    );
                 }
                 // A key in hexadecimal would be the longest run of its digits.
-                let longest = place.split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max().unwrap_or(0);
+                let longest =
+                    place.split(|byte| !byte.is_ascii_hexdigit()).map(<[u8]>::len).max().unwrap_or(0);
                 assert!(longest < 32, "{when}: something like a key in {}", String::from_utf8_lossy(place));
             }
         }
@@ -240,7 +251,12 @@ fn everything_is_for_its_owner_only_and_the_number_of_files_tells_nothing() {
     for machine in [&a, &b] {
         for file in [traces::files(&machine.vault()), traces::sockets(&machine.root().join("run"))].concat() {
             let mode = fs::metadata(&file).expect("its mode").permissions().mode();
-            let dir = file.parent().and_then(|dir| fs::metadata(dir).ok()).expect("its directory").permissions().mode();
+            let dir = file
+                .parent()
+                .and_then(|dir| fs::metadata(dir).ok())
+                .expect("its directory")
+                .permissions()
+                .mode();
             assert!(mode & 0o077 == 0 || dir & 0o077 == 0, "{}: {mode:o} in {dir:o}", file.display());
         }
         assert_eq!(fs::metadata(machine.vault()).expect("the vault").permissions().mode() & 0o777, 0o700);
@@ -270,7 +286,8 @@ fn everything_is_for_its_owner_only_and_the_number_of_files_tells_nothing() {
 
 #[test]
 fn of_the_two_pairs_of_files_nothing_tells_which_is_in_use_at_birth() {
-    let sizes = |machine: &Machine, name: &str| fs::metadata(machine.vault().join(name)).expect("a file").len();
+    let sizes =
+        |machine: &Machine, name: &str| fs::metadata(machine.vault().join(name)).expect("a file").len();
     let mut used = [0; 2];
     for _ in 0..12 {
         let machine = Machine::with_vault("Fresh");
@@ -305,7 +322,10 @@ fn a_vault_looks_random_to_its_last_page() {
                 let mut counts = [0_u32; 256];
                 block.iter().for_each(|byte| counts[usize::from(*byte)] += 1);
                 let distinct = counts.iter().filter(|count| **count > 0).count();
-                assert!(block.len() < 4096 || distinct > 250, "{store}, block {page}: {distinct} different bytes");
+                assert!(
+                    block.len() < 4096 || distinct > 250,
+                    "{store}, block {page}: {distinct} different bytes"
+                );
             }
         }
     }

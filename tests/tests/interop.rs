@@ -111,7 +111,14 @@ fn report(b: &Machine) -> String {
     ]);
     b.ok(&["attach", &id, PHOTO]);
     b.ok(&["finish", &id]);
-    b.ok(&["edit", &id, "--set", "authority=АМАП", "--set", "narrative=Тры чалавекі стаялі каля брамы вакзала."]);
+    b.ok(&[
+        "edit",
+        &id,
+        "--set",
+        "authority=АМАП",
+        "--set",
+        "narrative=Тры чалавекі стаялі каля брамы вакзала.",
+    ]);
     id
 }
 
@@ -173,7 +180,8 @@ fn the_photograph_is_put_together_from_its_parts_and_has_the_hashes_of_courts_to
     }
     let found: Value = serde_json::from_str(&run(command, b"").exits(0).out()).expect("JSON");
     let manifest = &found["attachments"][0];
-    let key = PathBuf::from(a.secret_file("attachment.key", manifest["identity"].as_str().expect("an identity")));
+    let key =
+        PathBuf::from(a.secret_file("attachment.key", manifest["identity"].as_str().expect("an identity")));
     let mut whole = Vec::new();
     for part in manifest["parts"].as_array().expect("its parts") {
         let taken = take(&a, part.as_str().expect("an id"), &key);
@@ -227,8 +235,10 @@ fn what_is_explained_is_what_works() {
     let a = Machine::with_vault("Coordination");
     let text = a.ok(&["recover", "--explain"]).out();
     for line in text.lines().map(str::trim).filter(|line| line.starts_with("fieldbook ")) {
-        let words: Vec<&str> = line.split_whitespace().skip(1).take_while(|word| !word.starts_with('-')).collect();
-        let named: Vec<&str> = words.into_iter().filter(|word| word.chars().all(char::is_lowercase)).collect();
+        let words: Vec<&str> =
+            line.split_whitespace().skip(1).take_while(|word| !word.starts_with('-')).collect();
+        let named: Vec<&str> =
+            words.into_iter().filter(|word| word.chars().all(char::is_lowercase)).collect();
         let mut command = a.bare();
         command.args(&named).arg("--help");
         run(command, b"").exits(0);

@@ -1,7 +1,8 @@
 //! Stories of Fieldbook's users and its enemies, told to the real program.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod convergence;
 mod conventions;
+mod convergence;
 mod crash;
 mod demo;
 mod forensics;

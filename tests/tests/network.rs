@@ -14,13 +14,15 @@ use crate::reading::{ids, sync, word_of_delivery};
 fn stranger() -> TransportKey {
     let mut seeds = [0; 64];
     getrandom::fill(&mut seeds).expect("random bytes");
-    let secret = DeviceSecret::generate(seeds[..32].try_into().expect("32"), seeds[32..].try_into().expect("32"));
+    let secret =
+        DeviceSecret::generate(seeds[..32].try_into().expect("32"), seeds[32..].try_into().expect("32"));
     TransportKey::new(&secret.transport_seed(), &secret.keys().transport).expect("a key")
 }
 
 fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async { tokio::time::timeout(DEADLINE, work).await.expect("an end before the deadline") })
+    runtime
+        .block_on(async { tokio::time::timeout(DEADLINE, work).await.expect("an end before the deadline") })
 }
 
 /// Shakes hands with a fresh key, says `opening`, and reads until the other side ends: all it said.
@@ -109,7 +111,8 @@ fn a_device_of_another_team_gets_nothing_and_gives_nothing() {
 #[test]
 fn a_server_that_is_not_of_the_team_learns_nothing_of_the_reports() {
     let (_a, b) = team_of_two();
-    let id = b.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", "Not for impostors"]);
+    let id =
+        b.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", "Not for impostors"]);
     b.ok(&["finish", &id, "--incomplete"]);
     let address: SocketAddr = format!("127.0.0.1:{}", free_port()).parse().expect("an address");
     let (ready, is_ready) = std::sync::mpsc::channel();
@@ -164,7 +167,8 @@ fn noise_on_the_port_hurts_nobody() {
 #[test]
 fn many_devices_sync_at_once() {
     let (a, b) = team_of_two();
-    let others: Vec<Machine> = (0..3).map(|number| Machine::with_vault(&format!("Monitor {number}"))).collect();
+    let others: Vec<Machine> =
+        (0..3).map(|number| Machine::with_vault(&format!("Monitor {number}"))).collect();
     for other in &others {
         fieldbook_tests::pair(&a, other, "monitor");
     }

@@ -25,7 +25,12 @@ pub fn field<'a>(shown: &'a Value, name: &str) -> &'a Value {
 
 /// The names of the people of a shown report.
 pub fn people(shown: &Value) -> Vec<&str> {
-    shown["content"]["people"].as_array().into_iter().flatten().filter_map(|person| person["name"].as_str()).collect()
+    shown["content"]["people"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|person| person["name"].as_str())
+        .collect()
 }
 
 /// All of `history` as one text.

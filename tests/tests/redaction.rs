@@ -70,13 +70,17 @@ fn nobody_without_consent_is_named_in_any_byte_of_any_format() {
         // HTML and JSON can also spell a letter as a number.
         let bytes = all_bytes(&dir);
         for numeric in ["&#1042;", "&#x412;", "&#x0412;", "\\u0412", "\\u0432\\u043e\\u0440"] {
-            let found = bytes.windows(numeric.len()).any(|window| window.eq_ignore_ascii_case(numeric.as_bytes()));
+            let found =
+                bytes.windows(numeric.len()).any(|window| window.eq_ignore_ascii_case(numeric.as_bytes()));
             assert!(!found, "{format}: a Cyrillic letter is written as {numeric}");
         }
         let text = String::from_utf8(bytes).expect("UTF-8");
         assert!(text.contains("Michail Žamchužny"), "{format}: who agreed to be named is named");
         assert!(text.contains("задержали у ворот"), "{format}: the rest of the story is there");
-        assert!(!text.contains("53.9") && !text.contains("Canarycam"), "{format}: what the photograph says of itself");
+        assert!(
+            !text.contains("53.9") && !text.contains("Canarycam"),
+            "{format}: what the photograph says of itself"
+        );
         assert!(!text.contains("AGE-SECRET-KEY"), "{format}");
     }
 }
@@ -87,13 +91,19 @@ fn what_was_replaced_or_left_out_is_listed() {
     let (_, said) = export(&a, "md", &[]);
     let words = said.out() + &said.err();
     assert!(words.to_lowercase().contains("pseudonym") || words.contains("replaced"), "{words}");
-    assert!(words.contains("Воробь") || words.contains("Person"), "the person is named by something: {words}");
+    assert!(
+        words.contains("Воробь") || words.contains("Person"),
+        "the person is named by something: {words}"
+    );
     let dir = a.path("listed");
     let lines = a.json(&["export", "--all", "--format", "md", "--out", dir.to_str().expect("UTF-8")]);
     let log = lines.iter().find_map(|line| line.get("log")).unwrap_or(&Value::Null);
     assert!(log.is_object() || log.is_array(), "{lines:?}");
     let text = log.to_string();
-    assert!(text.contains("photo") || text.contains(".jpg") || text.contains("attachment"), "the photograph: {text}");
+    assert!(
+        text.contains("photo") || text.contains(".jpg") || text.contains("attachment"),
+        "the photograph: {text}"
+    );
 }
 
 #[test]

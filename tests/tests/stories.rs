@@ -104,7 +104,8 @@ fn the_coordinator_saves_the_photograph_as_it_was_taken() {
     sync(&b, &a);
     let attachments = a.show(&id)["content"]["attachments"].clone();
     for (name, original) in [("photo.jpg", fs::read(PHOTO).expect("the photograph")), ("film.mp4", film)] {
-        let found = attachments.as_array().into_iter().flatten().find(|attachment| attachment["name"] == name);
+        let found =
+            attachments.as_array().into_iter().flatten().find(|attachment| attachment["name"] == name);
         let attachment = found.unwrap_or_else(|| panic!("{name} is not in {attachments}"));
         assert_eq!(attachment["blake3"], blake3::hash(&original).to_hex().as_str());
         let out = a.path(&format!("saved-{name}"));
@@ -205,11 +206,22 @@ fn a_clash_is_shown_with_who_when_and_which_value_until_a_person_decides() {
             .as_array()
             .into_iter()
             .flatten()
-            .map(|value| (value["who"].as_str().unwrap_or("").to_owned(), value["value"].as_str().unwrap_or("").to_owned()))
+            .map(|value| {
+                (
+                    value["who"].as_str().unwrap_or("").to_owned(),
+                    value["value"].as_str().unwrap_or("").to_owned(),
+                )
+            })
             .collect();
         values.sort();
         assert_eq!(values, [("Coordination".into(), "KGB".into()), ("Monitor".into(), "OMON".into())]);
-        assert!(clashes[0]["values"].as_array().into_iter().flatten().all(|value| value["time_ms"].as_i64() > Some(0)));
+        assert!(
+            clashes[0]["values"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .all(|value| value["time_ms"].as_i64() > Some(0))
+        );
     }
     assert_eq!(field(&a.show(&id), "authority"), field(&b.show(&id), "authority"), "both show the same one");
     let of = clashes_of(&a, &id)[0]["field"].as_str().expect("its name").to_owned();
@@ -288,7 +300,14 @@ fn a_second_coordinator_reads_and_another_monitor_does_not() {
     let (c, d) = (Machine::with_vault("Second coordinator"), Machine::with_vault("Other monitor"));
     pair(&a, &c, "coordinator");
     pair(&a, &d, "monitor");
-    let before = b.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", "From the first monitor"]);
+    let before = b.write(&[
+        "--template",
+        "detention",
+        "--set",
+        "date=2017-03-25",
+        "--title",
+        "From the first monitor",
+    ]);
     b.ok(&["finish", &before, "--incomplete"]);
     let daemon = a.daemon();
     for machine in [&b, &c, &d] {
