@@ -28,6 +28,9 @@ mod attachments;
 mod clashes;
 mod delivery;
 mod error;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod hostile;
 mod layout;
 mod merge;
 mod names;

@@ -128,7 +128,7 @@ pub(crate) fn load_document(
     me: &DeviceId,
     number: i64,
 ) -> Result<ReportDocument, VaultError> {
-    Ok(ReportDocument::load(actor_of(me), &document_bytes(db, number)?)?)
+    Ok(ReportDocument::reopen(actor_of(me), &document_bytes(db, number)?)?)
 }
 
 /// A report's saved document.
