@@ -20,6 +20,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::ErrorKind;
 
 use args::Cli;
 use error::Failure;
@@ -48,9 +49,25 @@ fn not_understood(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return ExitCode::from(if error.use_stderr() { error::Kind::Usage.exit() } else { 0 });
     }
-    let failure = Failure::usage("usage", error.render().to_string().trim().to_owned());
+    let failure = usage(error);
     Ui::new(true, true).fail(&failure);
     ExitCode::from(failure.kind.exit())
+}
+
+/// What is wrong, without the usage lines that follow it for a person.
+fn usage(error: &clap::Error) -> Failure {
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand | ErrorKind::MissingSubcommand => {
+            "a command or an option is missing".to_owned()
+        }
+        _ => {
+            let text = error.render().to_string();
+            let text = text.split("\n\nUsage:").next().unwrap_or(&text);
+            let text = text.split("\n\nFor more information").next().unwrap_or(text);
+            text.trim().trim_start_matches("error: ").to_owned()
+        }
+    };
+    Failure::usage("usage", message).hint("`fieldbook --help` and `fieldbook COMMAND --help` explain each")
 }
 
 /// A panic message may quote what a report says: only the place is told.
@@ -62,4 +79,26 @@ fn quiet_panics() {
             "error: internal error at {place}; what was reported as saved is saved"
         );
     }));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(line: &str) -> Failure {
+        usage(&Cli::try_parse_from(line.split(' ')).expect_err("not understood"))
+    }
+
+    #[test]
+    fn a_program_is_told_what_is_wrong_and_not_a_page_of_usage() {
+        assert_eq!(said("fieldbook bogus").message, "unrecognized subcommand 'bogus'");
+        let missing = said("fieldbook finish").message;
+        assert!(missing.contains("<ID>") && !missing.contains("Usage:"), "{missing}");
+        let format = said("fieldbook export a --out D --format pdf").message;
+        assert!(format.contains("[possible values: html, md, json, csv]"), "{format}");
+        for line in ["fieldbook", "fieldbook daemon", "fieldbook recover"] {
+            let failure = said(line);
+            assert!(failure.message.contains("missing") && failure.hint.is_some(), "{failure:?}");
+        }
+    }
 }

@@ -232,7 +232,14 @@ fn admit(newcomer: &Newcomer, yes: bool, global: &Global) -> Result<bool, Failur
     let name = line(&newcomer.name);
     let short: String = newcomer.device.chars().take(8).collect();
     global.ui.note(format_args!("\"{name}\" asks to join as {} ({short}).", newcomer.role));
-    if yes || !global.ui.may_ask() {
+    if yes {
+        return Ok(true);
+    }
+    if !global.ui.may_ask() {
+        global.ui.warn(
+            "words-not-compared",
+            "nobody is here to compare the check words; the device is admitted because it knew the code",
+        );
         return Ok(true);
     }
     global.ui.confirm(

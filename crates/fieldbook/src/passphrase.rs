@@ -18,6 +18,9 @@ use crate::ui::Ui;
 /// Longest first line that is taken for a passphrase, in bytes.
 const LINE_MAX: usize = 4 * 1024;
 
+/// How often a person may mistype.
+const TRIES: u32 = 3;
+
 /// A passphrase on its way to the agent; wiped when dropped.
 pub type Secret = Zeroizing<String>;
 
@@ -45,6 +48,27 @@ impl Source {
             Self::Terminal => ask(&format!("Passphrase for the vault {}: ", quoted(vault)), ui),
             other => other.read_silently(ui),
         }
+    }
+
+    /// Opens the vault in `vault` with the passphrase. A person who mistypes is asked again, so that
+    /// what is typed next does not end in a shell and its history.
+    ///
+    /// # Errors
+    /// As [`Source::read`] and `open`.
+    pub fn open<T>(
+        &self,
+        vault: &Path,
+        ui: &Ui,
+        mut open: impl FnMut(&Secret) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let tries = if *self == Self::Terminal { TRIES } else { 1 };
+        for _ in 1..tries {
+            match open(&self.read(vault, ui)?) {
+                Err(failure) if failure.kind == Kind::WrongPassphrase => ui.note("That does not open it."),
+                done => return done,
+            }
+        }
+        open(&self.read(vault, ui)?)
     }
 
     /// A passphrase for a vault that is being made: a person types it twice.
@@ -95,18 +119,24 @@ fn from_command(command: &str) -> Result<Secret, Failure> {
         .map_err(unreadable("the passphrase command"))?;
     let _guard = interrupt::Child::watch(&child);
     let line = match child.stdout.take() {
-        Some(stdout) => first_line(stdout, "the passphrase command"),
+        Some(mut stdout) => {
+            let line = first_line(&mut stdout, "the passphrase command");
+            // Password stores keep notes below the passphrase: a command that may not finish them fails.
+            let mut rest = Zeroizing::new([0u8; LINE_MAX]);
+            while matches!(stdout.read(&mut *rest), Ok(1..)) {}
+            line
+        }
         None => Err(empty("the passphrase command")),
     };
     let status = child.wait().map_err(unreadable("the passphrase command"))?;
-    match line {
-        // A command that fails may have printed half a line.
-        Ok(_) if !status.success() => Err(Failure::failed(
+    if !status.success() {
+        // It may have printed half a line, or none.
+        return Err(Failure::failed(
             "passphrase-command",
             format!("the passphrase command failed ({status}); its output was not used"),
-        )),
-        line => line,
+        ));
     }
+    line
 }
 
 /// The first line without its line end; other spaces belong to the passphrase.

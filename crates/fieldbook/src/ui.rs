@@ -59,11 +59,19 @@ impl Ui {
     }
 
     fn write(&self, text: &str) -> Result<(), Failure> {
+        self.bytes(text.as_bytes())
+    }
+
+    /// Data that is not text, as it is. The caller has made sure that stdout is not a terminal.
+    ///
+    /// # Errors
+    /// As [`Ui::say`].
+    pub fn bytes(&self, bytes: &[u8]) -> Result<(), Failure> {
         if self.reader_gone.get() {
             return Ok(());
         }
         let mut stdout = io::stdout().lock();
-        match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
             Ok(()) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
                 self.reader_gone.set(true);

@@ -39,12 +39,13 @@ impl Agent {
         if let Some(agent) = Self::running(&place)? {
             return Ok(agent);
         }
-        let passphrase = global.passphrase.read(&vault, &global.ui)?;
-        match Self::start(&opening(&vault, &passphrase)) {
-            // An agent that `unlock` was just starting holds the vault: it can be asked by now.
-            Err(failure) if failure.kind == Kind::InUse => Self::running(&place)?.ok_or(failure),
-            started => started,
-        }
+        global.passphrase.open(&vault, &global.ui, |passphrase| {
+            match Self::start(&opening(&vault, passphrase)) {
+                // An agent that `unlock` was just starting holds the vault: it can be asked by now.
+                Err(failure) if failure.kind == Kind::InUse => Self::running(&place)?.ok_or(failure),
+                started => started,
+            }
+        })
     }
 
     /// The agent that `unlock` left running, if one does.

@@ -1,9 +1,9 @@
 //! `fieldbook edit`
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use fieldbook_vault::ReportSummary;
+use fieldbook_vault::{ReportSummary, ShownReport};
 
 use super::{json, new, render};
 use crate::agent::client::Agent;
@@ -11,6 +11,7 @@ use crate::agent::protocol::{Changes, Request};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
+use crate::ui::Ui;
 
 /// What a report says, for `new` and `edit`.
 #[derive(Debug, Default, Args)]
@@ -40,8 +41,8 @@ impl ContentArgs {
     pub const NAMES: [&'static str; 6] = ["set", "title", "language", "narrative_file", "person", "source"];
 
     /// The changes; reads the narrative's file.
-    pub fn changes(self) -> Result<Changes, Failure> {
-        let narrative = self.narrative_file.map(|path| new::read_text(&path)).transpose()?;
+    pub fn changes(self, ui: &Ui) -> Result<Changes, Failure> {
+        let narrative = self.narrative_file.map(|path| new::read_text(&path, ui)).transpose()?;
         Ok(Changes {
             set: self.set,
             title: self.title,
@@ -77,12 +78,16 @@ pub struct EditArgs {
 
 pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
+    if args.content.narrative_file.as_deref() == Some(Path::new("-")) {
+        // A report that is not here is noticed before a text is typed.
+        agent.call::<ShownReport>(&Request::Show { report: args.id.clone() })?;
+    }
     let changes = Changes {
         unset: args.unset,
         set_person: args.set_person,
         remove_person: args.remove_person,
         remove_source: args.remove_source,
-        ..args.content.changes()?
+        ..args.content.changes(&global.ui)?
     };
     if changes.is_empty() {
         return Err(Failure::usage("nothing-to-change", "nothing is to be changed")

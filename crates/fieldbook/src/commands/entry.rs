@@ -1,6 +1,6 @@
 //! `fieldbook entry`
 
-use std::io::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -32,11 +32,12 @@ pub struct ListArgs {
 
 #[derive(Debug, Args)]
 pub struct ExportArgs {
-    /// The entry: the beginning of its id
+    /// The entry: the beginning of its id; or that of a report that has a single entry
+    #[arg(value_name = "ID")]
     entry: String,
-    /// The file to write; it must not exist
+    /// The file to write; it must not exist [default: standard output, if that is not a terminal]
     #[arg(long, value_name = "FILE")]
-    out: PathBuf,
+    out: Option<PathBuf>,
 }
 
 pub fn run(command: EntryCommand, global: &Global) -> Result<(), Failure> {
@@ -62,15 +63,45 @@ fn list(args: ListArgs, global: &Global) -> Result<(), Failure> {
 }
 
 fn export(args: ExportArgs, global: &Global) -> Result<(), Failure> {
-    let entry: EntryBytes = Agent::open(global)?.call(&Request::Entry { entry: args.entry })?;
-    let mut file = NewFile::begin(&args.out)?;
+    if args.out.is_none() && (global.ui.json() || io::stdout().is_terminal()) {
+        return Err(Failure::usage("bytes-on-screen", "an entry is bytes that no screen can show")
+            .hint("give --out FILE, or send standard output to a file"));
+    }
+    let entry = find(&mut Agent::open(global)?, args.entry)?;
+    let Some(out) = args.out else {
+        return global.ui.bytes(&entry.bytes.0);
+    };
+    let mut file = NewFile::begin(&out)?;
     file.write_all(&entry.bytes.0).map_err(Failure::io("the file cannot be written"))?;
     file.keep()?;
-    let out = line(&args.out.to_string_lossy());
-    global
-        .ui
-        .emit(json!({"id": entry.id, "bytes": entry.bytes.0.len(), "out": args.out.to_string_lossy()}))?;
+    global.ui.emit(json!({"id": entry.id, "bytes": entry.bytes.0.len(), "out": out.to_string_lossy()}))?;
+    let out = line(&out.to_string_lossy());
     global.ui.say(format_args!("Saved entry {} as {out}.", render::short(&entry.id)))?;
     global.ui.note("`fieldbook recover --explain` says how to open it with stock tools.");
     Ok(())
+}
+
+/// The entry that `id` names, or the only one of the report that it names.
+fn find(agent: &mut Agent, id: String) -> Result<EntryBytes, Failure> {
+    let missing = match agent.call(&Request::Entry { entry: id.clone() }) {
+        Err(failure) if failure.code == "no-such-entry" => failure,
+        found => return found,
+    };
+    let mut entries = Vec::new();
+    let listed = agent.stream::<EntryInfo, ()>(&Request::Entries { report: id.clone() }, |entry| {
+        entries.push(entry);
+        Ok(())
+    });
+    match (listed, entries.as_slice()) {
+        (Ok(()), [only]) => agent.call(&Request::Entry { entry: only.id.clone() }),
+        (Ok(()), [_, _, ..]) => {
+            let id = line(&id);
+            Err(Failure::usage(
+                "several-entries",
+                format!("{id} is a report, and it has {} entries", entries.len()),
+            )
+            .hint(format!("`fieldbook entry list {id}` shows them; name one")))
+        }
+        _ => Err(missing),
+    }
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::agent::client::Agent;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::network;
 use crate::pairing::{self, Line};
 use crate::sanitise::line;
 
@@ -34,6 +35,7 @@ pub fn run(args: JoinArgs, global: &Global) -> Result<(), Failure> {
             "--yes when that is done otherwise",
         ));
     }
+    args.at.iter().try_for_each(|address| network::check_address(address, "--at"))?;
     let mut agent = Agent::open(global)?;
     let text = if args.code == "-" { global.ui.ask_line("Code: ")? } else { args.code };
     let code: Code = text.parse().map_err(|error| Failure::usage("bad-code", format!("{error}")))?;

@@ -1,6 +1,6 @@
 //! `fieldbook new`
 
-use std::io::Read;
+use std::io::{IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,6 +12,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{NewReport, Request};
 use crate::error::Failure;
 use crate::global::Global;
+use crate::ui::Ui;
 
 /// Longest report that is read from a file or from standard input: what one entry can carry.
 const INPUT_MAX: u64 = 1 << 20;
@@ -32,36 +33,39 @@ pub struct NewArgs {
 pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     // The passphrase first: nothing that is typed after it can be lost.
     let mut agent = Agent::open(global)?;
-    let summary = match (args.from, args.template) {
+    let created = match (args.from, args.template) {
         (Some(path), _) => {
-            let source = read_text(&path)?;
-            let created: Created = agent.call(&Request::Import { source })?;
-            if created.already_there {
-                global.ui.note("The same report had been added before; nothing was added.");
-            }
-            created.summary
+            let source = read_text(&path, &global.ui)?;
+            agent.call::<Created>(&Request::Import { source })?
         }
         (None, Some(template)) => {
-            let changes = args.content.changes()?;
-            agent.call::<ReportSummary>(&Request::New(NewReport { template, changes }))?
+            let changes = args.content.changes(&global.ui)?;
+            let summary: ReportSummary = agent.call(&Request::New(NewReport { template, changes }))?;
+            Created { summary, already_there: false }
         }
         (None, None) => return Err(Failure::usage("usage", "give --template or --from")),
     };
-    global.ui.emit(json(&summary)?)?;
-    global.ui.say(format_args!(
-        "Saved draft {}: {}",
-        render::short(&summary.id),
-        render::title(&summary.title)
-    ))
+    let Created { summary, already_there } = created;
+    let mut object = json(&summary)?;
+    object["already_there"] = already_there.into();
+    global.ui.emit(object)?;
+    let (id, title) = (render::short(&summary.id), render::title(&summary.title));
+    if already_there {
+        return global.ui.say(format_args!("Here already as {id}: {title}. Nothing was added."));
+    }
+    global.ui.say(format_args!("Saved draft {id}: {title}"))
 }
 
 /// Reads a text from a file, or from standard input for `-`.
-pub fn read_text(path: &Path) -> Result<String, Failure> {
+pub fn read_text(path: &Path, ui: &Ui) -> Result<String, Failure> {
     let name = crate::sanitise::line(&path.to_string_lossy());
     let unreadable = |error| Failure::usage("input-unreadable", format!("{name} cannot be read: {error}"));
     let mut text = String::new();
     let mut take = |from: &mut dyn Read| from.take(INPUT_MAX + 1).read_to_string(&mut text);
     let read = if path == Path::new("-") {
+        if std::io::stdin().is_terminal() {
+            ui.note("Write here; Ctrl-D on a line of its own ends it.");
+        }
         take(&mut std::io::stdin().lock())
     } else {
         std::fs::File::open(path).and_then(|mut file| take(&mut file))

@@ -70,7 +70,7 @@ pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
         "{} · {} · {} · {} · by {} · last changed {}\n",
         line(&summary.id),
         line(&view.template),
-        line(&view.language),
+        if view.language == "und" { "language not given".into() } else { line(&view.language) },
         state,
         line(&summary.author_label),
         time(summary.updated_ms)

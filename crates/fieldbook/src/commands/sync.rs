@@ -7,6 +7,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Held;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::network;
 use crate::sanitise::line;
 use crate::sync::{self, Synced};
 use crate::ui::{count, size, time};
@@ -22,6 +23,9 @@ pub struct SyncArgs {
 }
 
 pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
+    if let Some(address) = &args.with {
+        network::check_address(address, "--with")?;
+    }
     let mut agent = Agent::open(global)?;
     let synced = sync::sync(&mut agent, args.with, &global.ui)?;
     let mut object = json(&synced)?;

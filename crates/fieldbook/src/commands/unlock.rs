@@ -22,8 +22,10 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     let vault = existing(global)?;
     let already = Agent::running(&Place::of(&vault)?)?.is_some();
     if !already {
-        let passphrase = global.passphrase.read(&vault, &global.ui)?;
-        Agent::unlock(&vault, &passphrase, Stay { idle_s: args.idle.map(Span::seconds) })?;
+        let idle_s = args.idle.map(Span::seconds);
+        global
+            .passphrase
+            .open(&vault, &global.ui, |passphrase| Agent::unlock(&vault, passphrase, Stay { idle_s }))?;
     }
     global.ui.emit(json!({"event": "unlocked", "already": already}))?;
     global.ui.say(if already {

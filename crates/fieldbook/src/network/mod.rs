@@ -41,6 +41,23 @@ pub fn daemon_addresses(vault: &Path) -> Vec<String> {
     listening.iter().filter_map(|bound| bound.parse().ok()).flat_map(reachable::addresses).collect()
 }
 
+/// Whether `text` looks like `HOST:PORT`; whether anybody answers there is another matter.
+///
+/// # Errors
+/// It does not; the hint names `flag`.
+pub fn check_address(text: &str, flag: &str) -> Result<(), Failure> {
+    let good = text.rsplit_once(':').is_some_and(|(host, port)| {
+        let closed = host.starts_with('[') && host.ends_with(']');
+        !host.is_empty() && (closed || !host.contains(':')) && port.parse::<u16>().is_ok_and(|port| port > 0)
+    });
+    if good {
+        return Ok(());
+    }
+    Err(Failure::usage("bad-address", format!("\"{}\" is not an address", crate::sanitise::line(text))).hint(
+        format!("an address is a host and a port: {flag} 192.0.2.7:4040 or {flag} desk.example.org:4040"),
+    ))
+}
+
 /// Tells a running daemon that there is something new to carry. If it does not hear, it finds out by itself.
 pub fn nudge(vault: &Path) {
     let _ = Place::of(vault).and_then(|place| ask(&place, Ask::Nudge));
@@ -78,6 +95,22 @@ pub fn replace_this_process(command: &str, job: &Job, json: bool) -> Failure {
             let mut next = Command::new(program);
             next.args(json.then_some("--json")).args(["internal", command]).stdin(input);
             Failure::io(doing)(next.exec())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for good in ["127.0.0.1:4040", "desk.example.org:1", "[::1]:4040", "localhost:65535"] {
+            assert!(check_address(good, "--with").is_ok(), "{good}");
+        }
+        for bad in ["", "nowhere", ":4040", "host:", "host:0", "host:99999", "host:http", "::1:4040"] {
+            let failure = check_address(bad, "--with").expect_err(bad);
+            assert_eq!((failure.kind.exit(), failure.code.as_str()), (2, "bad-address"), "{bad}");
         }
     }
 }
