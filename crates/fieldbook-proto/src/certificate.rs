@@ -10,7 +10,7 @@ use std::fmt;
 use ed25519_dalek::{Signature, VerifyingKey};
 
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::limits::{CERTIFICATE_MAX, RECIPIENT_MAX};
+use crate::limits::{CERTIFICATE_MAX, COORDINATORS_MAX, RECIPIENT_MAX, REVOKED_MAX};
 use crate::{DeskId, DeviceId, TeamId};
 
 const VERSION: u8 = 1;
@@ -237,6 +237,8 @@ pub enum CertificateError {
     BadSignature,
     /// The device was removed from the team.
     Revoked,
+    /// The team has as many coordinators as an [`Authority`] can name.
+    TooManyCoordinators,
 }
 
 impl fmt::Display for CertificateError {
@@ -248,6 +250,7 @@ impl fmt::Display for CertificateError {
             }
             Self::BadSignature => "the certificate's signature does not match: it was forged or altered",
             Self::Revoked => "the device was removed from the team",
+            Self::TooManyCoordinators => "the team has as many coordinators as it may have",
         })
     }
 }
@@ -321,14 +324,23 @@ impl Authority {
         &self.revoked
     }
 
-    /// Adds a coordinator whose certificate a known coordinator signed.
+    /// Adds a coordinator whose certificate a known coordinator signed. Who is a coordinator already
+    /// stays so under the certificate that stands: nobody takes a place, the founder's least of all,
+    /// by certifying its holder anew.
     ///
     /// # Errors
-    /// [`CertificateError`] when the certificate does not stand, or is not a coordinator's.
+    /// [`CertificateError`] when the certificate does not stand, is not a coordinator's, or is one
+    /// more than [`Authority::encode`] could say.
     pub fn add_coordinator(&mut self, certificate: Certificate) -> Result<(), CertificateError> {
         let device = self.judge(&certificate, 0)?;
         if device.body.role != Role::Coordinator {
             return Err(CertificateError::UnknownIssuer);
+        }
+        if self.coordinators.contains_key(&device.id) {
+            return Ok(());
+        }
+        if self.coordinators.len() >= COORDINATORS_MAX {
+            return Err(CertificateError::TooManyCoordinators);
         }
         self.coordinators.insert(device.id, certificate);
         Ok(())
@@ -363,10 +375,8 @@ impl Authority {
     /// The encoding: founder first, then the other coordinators, then the revoked ids.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        let founder = |c: &&Certificate| c.body.issuer == c.device_id();
-        let (first, rest): (Vec<_>, Vec<_>) = self.coordinators.values().partition(founder);
         writer.u32(u32::try_from(self.coordinators.len()).unwrap_or(u32::MAX));
-        for certificate in first.into_iter().chain(order_by_admission(rest)) {
+        for certificate in issuers_first(&self.coordinators) {
             writer.bytes(&certificate.encode());
         }
         writer.u32(u32::try_from(self.revoked.len()).unwrap_or(u32::MAX));
@@ -381,7 +391,6 @@ impl Authority {
     /// # Errors
     /// [`DecodeError`]; a coordinator's certificate that does not stand is [`DecodeError::Invalid`].
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
-        use crate::limits::{COORDINATORS_MAX, REVOKED_MAX};
         let invalid = |_| DecodeError::Invalid { field: "coordinator" };
         let mut reader = Reader::new(bytes);
         let mut count = reader.count("coordinators", COORDINATORS_MAX)?;
@@ -400,10 +409,21 @@ impl Authority {
     }
 }
 
-/// An issuer is admitted before those it admits, so a reader can judge in one pass.
-fn order_by_admission(mut certificates: Vec<&Certificate>) -> Vec<&Certificate> {
-    certificates.sort_by_key(|c| (c.body.admitted, c.device_id()));
-    certificates
+/// Each issuer before those it admitted, so that a reader can judge in one pass; among those that could
+/// follow, the one admitted earliest. The times alone would not do: they are read off the issuers'
+/// clocks, and a coordinator whose clock is slow admits another before it was itself admitted.
+fn issuers_first(coordinators: &BTreeMap<DeviceId, Certificate>) -> Vec<&Certificate> {
+    let mut rest: Vec<(DeviceId, &Certificate)> = coordinators.iter().map(|(id, c)| (*id, c)).collect();
+    rest.sort_by_key(|(id, certificate)| (certificate.body.admitted, *id));
+    let (mut placed, mut ordered) = (BTreeSet::new(), Vec::with_capacity(rest.len()));
+    while let Some(next) =
+        rest.iter().position(|(id, c)| c.body.issuer == *id || placed.contains(&c.body.issuer))
+    {
+        let (id, certificate) = rest.remove(next);
+        placed.insert(id);
+        ordered.push(certificate);
+    }
+    ordered
 }
 
 #[cfg(test)]
@@ -448,6 +468,29 @@ mod tests {
         assert!(authority.judge(&monitor, 2_001).unwrap().expired());
         let by_monitor = certificate(2, 3, Role::Monitor);
         assert_eq!(authority.judge(&by_monitor, 1_500), Err(CertificateError::UnknownIssuer));
+    }
+
+    #[test]
+    fn a_slow_clock_a_self_made_certificate_or_too_many_do_not_break_the_encoding() {
+        let mut authority = Authority::new(certificate(1, 1, Role::Coordinator)).unwrap();
+        authority.add_coordinator(certificate(1, 4, Role::Coordinator)).unwrap();
+        // Admitted by 4 before 4 was, as the clock of 4 has it.
+        let (signer, _) = keys(4);
+        let mut early = certificate(4, 5, Role::Coordinator).body;
+        early.admitted = 10;
+        let signature = signer.sign(&early.signed_bytes()).to_bytes();
+        authority.add_coordinator(Certificate::new(early, signature)).unwrap();
+        assert_eq!(Authority::decode(&authority.encode()).as_ref(), Ok(&authority));
+        // 4 certifies itself, and the founder: both stay what they are.
+        let before = authority.clone();
+        authority.add_coordinator(certificate(4, 4, Role::Coordinator)).unwrap();
+        authority.add_coordinator(certificate(4, 1, Role::Coordinator)).unwrap();
+        assert_eq!(authority, before);
+        let more = (10..10 + 61).map(|n| authority.add_coordinator(certificate(4, n, Role::Coordinator)));
+        assert!(more.collect::<Result<Vec<_>, _>>().is_ok());
+        let one_more = authority.add_coordinator(certificate(4, 99, Role::Coordinator));
+        assert_eq!(one_more, Err(CertificateError::TooManyCoordinators));
+        assert_eq!(Authority::decode(&authority.encode()), Ok(authority));
     }
 
     #[test]

@@ -32,6 +32,7 @@ fn judge(vector: &Vector) -> &'static str {
         Err(CertificateError::UnknownIssuer) => "unknown-issuer",
         Err(CertificateError::BadSignature) => "bad-signature",
         Err(CertificateError::Revoked) => "revoked",
+        Err(CertificateError::TooManyCoordinators) => unreachable!("judging adds nobody"),
     }
 }
 

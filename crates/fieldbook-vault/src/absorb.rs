@@ -5,6 +5,8 @@
 //! changes of its author's own hand. An entry that fails costs itself and nothing else: it is named
 //! as a problem, or waits for what it needs (its author's certificate, an earlier change).
 
+use std::collections::HashSet;
+
 use fieldbook_depot::{Depot, Lookup, Source};
 use fieldbook_proto::certificate::{Certificate, Role};
 use fieldbook_proto::codec::{Reader, Writer};
@@ -25,6 +27,11 @@ use crate::views::{AbsorbSummary, Problem};
 
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: u64 = 8 << 20;
+/// How often what waits is tried in one go: each pass may settle one link of a long chain. What is left
+/// is tried by the next.
+const PASSES_MAX: usize = 16;
+/// Ids that are looked up in the depot at once.
+const PAGE: usize = 10_000;
 /// Ids in one receipt: half of an entry's largest body.
 const RECEIPT_IDS_MAX: usize = 16_384;
 
@@ -42,8 +49,8 @@ enum Taken {
     Bad { device: Option<Vec<u8>>, reason: String },
 }
 
-/// A coordinator's certificate that arrived and is to be believed once its batch is saved.
-type NewCoordinator = (Certificate, String);
+/// A coordinator's certificate that arrived, in which entry, and the label that came with it.
+type NewCoordinator = (EntryId, Certificate, String);
 
 impl Vault {
     /// Opens what has arrived in the depot since the last time, and answers with receipts where
@@ -56,9 +63,12 @@ impl Vault {
         if self.team.is_none() {
             return Ok(summary);
         }
-        let mut progress = self.absorb_arrivals(&mut summary)?;
-        while progress {
-            progress = self.retry_waiting(&mut summary)?;
+        self.retry_waiting |= self.absorb_arrivals(&mut summary)?;
+        for _ in 0..PASSES_MAX {
+            if !self.retry_waiting {
+                break;
+            }
+            self.retry_waiting = self.retry_all_waiting(&mut summary)?;
         }
         self.absorb_parts(&mut summary)?;
         self.write_receipts()?;
@@ -101,23 +111,25 @@ impl Vault {
     }
 
     /// Tries again what waited. Whether anything came of it.
-    fn retry_waiting(&mut self, summary: &mut AbsorbSummary) -> Result<bool, VaultError> {
+    fn retry_all_waiting(&mut self, summary: &mut AbsorbSummary) -> Result<bool, VaultError> {
         let ids: Vec<Vec<u8>> = self
             .db
-            .prepare_cached("SELECT entry FROM waiting LIMIT 10000")?
+            .prepare_cached("SELECT entry FROM waiting")?
             .query_map([], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
-        let mut any = false;
-        for ids in ids.chunks(BATCH_ENTRIES) {
-            let mut entries = Vec::new();
-            for id in ids {
-                let id = EntryId::from_bytes(store::array(id, "an entry id")?);
-                if let Lookup::Held(bytes) = self.depot.get(&id)? {
-                    entries.push((id, bytes));
-                }
+        let (mut any, mut entries, mut size) = (false, Vec::new(), 0);
+        for id in ids {
+            let id = EntryId::from_bytes(store::array(&id, "an entry id")?);
+            if let Lookup::Held(bytes) = self.depot.get(&id)? {
+                size += bytes.len() as u64;
+                entries.push((id, bytes));
             }
-            any |= self.take_all(entries, None, summary)?;
+            if entries.len() >= BATCH_ENTRIES || size >= BATCH_BYTES {
+                any |= self.take_all(std::mem::take(&mut entries), None, summary)?;
+                size = 0;
+            }
         }
+        any |= self.take_all(entries, None, summary)?;
         Ok(any)
     }
 
@@ -143,7 +155,13 @@ impl Vault {
                 new_coordinators: &mut new_coordinators,
                 merger: self.merger.as_mut(),
             };
-            let taken = taker.take(id, bytes)?;
+            let taken = match taker.take(id, bytes) {
+                // What a document or a certificate does not allow is the fault of what was sent.
+                Err(error @ (VaultError::Report(_) | VaultError::Input(_) | VaultError::Untrusted(_))) => {
+                    Taken::Bad { device: None, reason: error.to_string() }
+                }
+                taken => taken?,
+            };
             let applied = matches!(taken, Taken::Done | Taken::Nothing);
             if applied {
                 savepoint.execute("DELETE FROM waiting WHERE entry = ?1", [id.as_bytes()])?;
@@ -172,9 +190,21 @@ impl Vault {
         if let Some(cursor) = cursor {
             store::set_meta(&tx, "absorbed", &cursor.to_be_bytes())?;
         }
+        let mut authority = None;
+        for (id, certificate, label) in new_coordinators {
+            let authority = authority.get_or_insert_with(|| team.authority.clone());
+            match authority.add_coordinator(certificate.clone()) {
+                Ok(()) => save_device(&tx, &certificate, &label)?,
+                Err(error) => summary.problems.extend(note_problem(&tx, &id, None, error.to_string())?),
+            }
+        }
+        if let Some(authority) = &authority {
+            store::set_meta(&tx, "authority", &authority.encode())?;
+        }
         tx.commit()?;
-        for (certificate, label) in new_coordinators {
-            self.trust_coordinator(certificate, &label)?;
+        if let (Some(authority), Some(team)) = (authority, self.team.as_mut()) {
+            team.authority = authority;
+            self.tell_depot_authority()?;
         }
         Ok(any)
     }
@@ -182,14 +212,8 @@ impl Vault {
     /// Checks the attachment parts that reports name and that have arrived: from here on they count
     /// as received.
     fn absorb_parts(&mut self, summary: &mut AbsorbSummary) -> Result<(), VaultError> {
-        let expected: Vec<(Vec<u8>, Vec<u8>)> = self
-            .db
-            .prepare_cached("SELECT entry, report FROM expected_part ORDER BY report LIMIT 100000")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
         let mut open: Option<(Vec<u8>, Vec<ReadingIdentity>)> = None;
-        for (entry, report) in expected {
-            let id = EntryId::from_bytes(store::array(&entry, "an entry id")?);
+        for (id, report) in self.arrived_parts()? {
             let Lookup::Held(bytes) = self.depot.get(&id)? else { continue };
             if open.as_ref().is_none_or(|(of, _)| *of != report) {
                 let report_id = ReportId::from_bytes(store::array(&report, "a report id")?);
@@ -208,10 +232,39 @@ impl Vault {
                 }
                 Err(reason) => summary.problems.extend(note_problem(&tx, &id, None, reason)?),
             }
-            tx.execute("DELETE FROM expected_part WHERE entry = ?1", [&entry])?;
+            // Several reports may name it, and only one of them rightly.
+            tx.execute(
+                "DELETE FROM expected_part WHERE report = ?1 AND entry = ?2",
+                params![report, id.as_bytes()],
+            )?;
             tx.commit()?;
         }
         Ok(())
+    }
+
+    /// The parts that were waited for and are in the depot, each with the report that names it.
+    fn arrived_parts(&self) -> Result<Vec<(EntryId, Vec<u8>)>, VaultError> {
+        let mut arrived = Vec::new();
+        let (mut report, mut entry) = (Vec::new(), Vec::new());
+        loop {
+            let page: Vec<(Vec<u8>, Vec<u8>)> = self
+                .db
+                .prepare_cached(
+                    "SELECT report, entry FROM expected_part WHERE (report, entry) > (?1, ?2)
+                     ORDER BY report, entry LIMIT ?3",
+                )?
+                .query_map(params![report, entry, PAGE as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?;
+            let Some(last) = page.last() else { return Ok(arrived) };
+            (report, entry) = last.clone();
+            let mut ids = Vec::with_capacity(page.len());
+            for (report, entry) in page {
+                ids.push((EntryId::from_bytes(store::array(&entry, "an entry id")?), report));
+            }
+            let asked: Vec<EntryId> = ids.iter().map(|(id, _)| *id).collect();
+            let unknown: HashSet<EntryId> = self.depot.unknown(&asked)?.into_iter().collect();
+            arrived.extend(ids.into_iter().filter(|(id, _)| !unknown.contains(id)));
+        }
     }
 
     fn check_part(
@@ -335,7 +388,7 @@ impl Taker<'_> {
                 self.take_receipt(&header, opened.body())?
             }
             Kind::Certificate if author.body().role == Role::Coordinator => {
-                self.take_certificate(opened.body())?
+                self.take_certificate(id, opened.body())?
             }
             Kind::Return | Kind::Receipt | Kind::Certificate => {
                 return by(device, "only a coordinator may send this".to_owned());
@@ -370,7 +423,11 @@ impl Taker<'_> {
         let me = actor_of(&self.vault.me);
         let merged = self.merger.merge(&MergeRequest { me, hand, document: document.as_deref(), changes });
         let mut document = match merged {
-            Ok(Merged { document: Some(bytes) }) => ReportDocument::load(me, &bytes)?,
+            // What does not load here, although it merged there, is refused like what did not merge.
+            Ok(Merged { document: Some(bytes) }) => match ReportDocument::load(me, &bytes) {
+                Ok(document) => document,
+                Err(error) => return by(header.device, error.to_string()),
+            },
             Ok(Merged { document: None }) => return Ok(Taken::Done),
             Err(MergeRefusal::MissingChanges) => {
                 return Ok(Taken::Waiting("it builds on a change that has not arrived"));
@@ -399,6 +456,8 @@ impl Taker<'_> {
             self.summary.reports_changed += 1;
         }
         let by_author = existing.as_ref().is_none_or(|row| row.author == header.device);
+        // One that cannot be sealed to would keep coordinators from correcting the report.
+        let return_recipient = return_recipient.filter(|to| fieldbook_seal::check_recipient(to).is_ok());
         if let (true, Some(recipient)) = (by_author, return_recipient) {
             self.db
                 .prepare_cached(
@@ -466,7 +525,7 @@ impl Taker<'_> {
     }
 
     /// A member admitted by another coordinator, or, for a monitor, a new coordinator.
-    fn take_certificate(&mut self, body: &[u8]) -> Result<Taken, VaultError> {
+    fn take_certificate(&mut self, id: EntryId, body: &[u8]) -> Result<Taken, VaultError> {
         let (certificate, label) = match parse_certificate_body(body) {
             Ok(parsed) => parsed,
             Err(error) => return Ok(Taken::Bad { device: None, reason: error.to_string() }),
@@ -474,12 +533,16 @@ impl Taker<'_> {
         if let Err(error) = self.vault.team.authority.judge(&certificate, now_s()) {
             return Ok(Taken::Bad { device: None, reason: error.to_string() });
         }
-        let coordinator = certificate.body().role == Role::Coordinator;
-        if certificate.device_id() == self.vault.me {
+        // Whoever is a coordinator stays one under the certificate that stands.
+        let device = certificate.device_id();
+        if device == self.vault.me || self.vault.team.authority.coordinators().contains_key(&device) {
             return Ok(Taken::Done);
         }
-        if coordinator {
-            self.new_coordinators.push((certificate, label));
+        if let Err(error) = fieldbook_seal::check_recipient(&certificate.body().keys.recipient) {
+            return Ok(Taken::Bad { device: None, reason: error.to_string() });
+        }
+        if certificate.body().role == Role::Coordinator {
+            self.new_coordinators.push((id, certificate, label));
         } else if self.vault.team.role() == Role::Coordinator {
             save_device(self.db, &certificate, &label)?;
         }
@@ -493,7 +556,7 @@ fn by(device: fieldbook_proto::DeviceId, reason: String) -> Result<Taken, VaultE
 
 fn is_known(db: &Connection, id: &EntryId) -> Result<bool, VaultError> {
     Ok(db
-        .prepare_cached("SELECT 1 FROM entry WHERE id = ?1 UNION ALL SELECT 1 FROM problem WHERE entry = ?1 AND device IS NULL")?
+        .prepare_cached("SELECT 1 FROM entry WHERE id = ?1")?
         .query_row([id.as_bytes()], |_| Ok(()))
         .optional()?
         .is_some())

@@ -37,7 +37,7 @@ pub(crate) fn expect_parts(
     manifest: &AttachmentManifest,
 ) -> Result<(), VaultError> {
     let Ok(attachment) = manifest.id.parse::<AttachmentId>() else { return Ok(()) };
-    for part in &manifest.parts {
+    for part in manifest.parts.iter().take(fieldbook_report::limits::PARTS_MAX) {
         let Ok(entry) = part.parse::<EntryId>() else { continue };
         db.prepare_cached(
             "INSERT OR IGNORE INTO expected_part (entry, attachment, report)
@@ -170,11 +170,12 @@ impl Vault {
         Ok(entries)
     }
 
-    /// The age identities of a report's attachments.
+    /// The age identities of a report's attachments, but for those that do not read: somebody else may
+    /// have written them.
     pub(crate) fn attachment_identities(&self, id: &ReportId) -> Result<Vec<ReadingIdentity>, VaultError> {
         let row = ReportRow::get(&self.db, id)?;
         let document = load_document(&self.db, &self.me, row.number)?;
-        document.attachments().iter().map(attachment_identity).collect()
+        Ok(document.attachments().iter().filter_map(|manifest| attachment_identity(manifest).ok()).collect())
     }
 
     /// Removes the parts of attachments whose adding was interrupted: no report names them.

@@ -2,6 +2,7 @@
 
 use fieldbook_proto::ReportId;
 use fieldbook_proto::codec::{Reader, Writer};
+use fieldbook_report::limits::{LANGUAGE_MAX, TITLE_MAX};
 use fieldbook_report::{Edit, FieldValue, ReportDocument, ReportInput};
 use fieldbook_seal::{Audience, Kind, ReadingIdentity, SealedEntry};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -179,22 +180,24 @@ pub(crate) fn save_document(
     let view = document.view();
     let clashes = stored(document.clashes().len());
     let date = match view.field("date") {
-        Some(FieldValue::Text(date)) => date.as_str(),
+        Some(FieldValue::Text(date)) => clip(date, TITLE_MAX),
         _ => "",
     };
+    // Others' documents keep no limits of ours, and every list shows these.
+    let (template, title) = (clip(&view.template, TITLE_MAX), clip(&view.title, TITLE_MAX));
     let mut body = String::new();
     collect_text(&serde_json::to_value(&view).unwrap_or_default(), &mut body);
     db.prepare_cached("INSERT OR REPLACE INTO document (report, bytes) VALUES (?1, ?2)")?
-        .execute(params![number, document.save()])?;
+        .execute(params![number, document.save_for_others()?])?;
     db.prepare_cached(
         "UPDATE report SET template = ?2, title = ?3, language = ?4, date = ?5, updated_ms = ?6, clashes = ?7,
                            people = ?8, attachments = ?9 WHERE number = ?1",
     )?
     .execute(params![
         number,
-        view.template,
-        view.title,
-        view.language,
+        template,
+        title,
+        clip(&view.language, LANGUAGE_MAX),
         date,
         now_ms(),
         clashes,
@@ -208,6 +211,11 @@ pub(crate) fn save_document(
     db.prepare_cached("INSERT OR REPLACE INTO report_text (rowid, title, body) VALUES (?1, ?2, ?3)")?
         .execute(params![number, view.title, body])?;
     Ok(())
+}
+
+/// The beginning of a text, at most `max` bytes.
+fn clip(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
 }
 
 /// Every text of a report, for the search index.

@@ -63,7 +63,12 @@ CREATE INDEX entry_report ON entry (report);
 
 CREATE TABLE outbox (number INTEGER PRIMARY KEY AUTOINCREMENT, id BLOB NOT NULL, bytes BLOB NOT NULL);
 CREATE TABLE waiting (entry BLOB PRIMARY KEY, reason TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE expected_part (entry BLOB PRIMARY KEY, attachment BLOB NOT NULL, report BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE expected_part (
+    entry      BLOB NOT NULL,
+    attachment BLOB NOT NULL,
+    report     BLOB NOT NULL,
+    PRIMARY KEY (report, entry)
+) WITHOUT ROWID;
 CREATE TABLE receipt_due (entry BLOB PRIMARY KEY, author BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE receipt (
     entry   BLOB NOT NULL,

@@ -226,6 +226,11 @@ impl Vault {
         if team.authority.revoked().contains(&newcomer) {
             return Err(VaultError::Untrusted("the device was removed from the team".to_owned()));
         }
+        if role == Role::Coordinator {
+            let mut authority = team.authority.clone();
+            let added = authority.add_coordinator(certificate.clone());
+            added.map_err(|error| VaultError::Untrusted(error.to_string()))?;
+        }
         let transport_secrets = parse_transport_secrets(&self.depot)?;
         let (audience, recipients) = team.desk_audience();
         let body = certificate_body(&certificate, &label);
@@ -374,8 +379,17 @@ impl Vault {
         store::set_meta(&tx, "authority", &authority.encode())?;
         save_device(&tx, &certificate, label)?;
         tx.commit()?;
-        self.depot.set_setting("authority", Some(&authority.encode()))?;
         team.authority = authority;
+        self.tell_depot_authority()
+    }
+
+    /// Whom the network process is to believe, if it was not told: a crash may have come between.
+    pub(crate) fn tell_depot_authority(&self) -> Result<(), VaultError> {
+        let Some(team) = &self.team else { return Ok(()) };
+        let authority = team.authority.encode();
+        if self.depot.setting("authority")?.as_deref() != Some(authority.as_slice()) {
+            self.depot.set_setting("authority", Some(&authority))?;
+        }
         Ok(())
     }
 

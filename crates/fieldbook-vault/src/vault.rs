@@ -41,6 +41,8 @@ pub struct Vault {
     pub(crate) name: String,
     pub(crate) team: Option<Team>,
     pub(crate) merger: Box<dyn Merger + Send>,
+    /// What waits is to be tried again, although nothing new may have come.
+    pub(crate) retry_waiting: bool,
     depot_key: Zeroizing<[u8; 32]>,
     layout: Layout,
     /// Held for as long as the vault is open; the system releases it when the process ends.
@@ -132,9 +134,11 @@ impl Vault {
             team,
             merger: Box::new(InProcess),
             depot_key: keys.depot,
+            retry_waiting: true,
             layout,
             _lock: lock,
         };
+        vault.tell_depot_authority()?;
         vault.clear_incomplete_attachments()?;
         vault.flush()?;
         Ok(vault)

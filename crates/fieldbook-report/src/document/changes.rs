@@ -104,12 +104,21 @@ pub(super) fn decode(chunks: &[Chunk<'_>]) -> Result<Vec<Change>, ReportError> {
 /// # Errors
 /// Damaged, or its columns inflate beyond [`DOCUMENT_MAX`].
 pub(super) fn document(chunk: &Chunk<'_>) -> Result<Automerge, ReportError> {
+    check_inflated(chunk)?;
+    Ok(Automerge::load(chunk.bytes)?)
+}
+
+/// Bounds what a document chunk inflates to, without loading it.
+///
+/// # Errors
+/// As [`document`].
+pub(super) fn check_inflated(chunk: &Chunk<'_>) -> Result<(), ReportError> {
     let deflated = deflated_columns(chunk.data).ok_or_else(|| damaged("a document was cut off"))?;
     let mut budget = DOCUMENT_MAX;
     for column in deflated {
         budget = budget.checked_sub(inflated_len(column, budget)?).ok_or(ReportError::TooLarge)?;
     }
-    Ok(Automerge::load(chunk.bytes)?)
+    Ok(())
 }
 
 /// The deflated columns of a document: after its actors and heads come two tables of columns (of the

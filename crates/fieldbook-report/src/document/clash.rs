@@ -7,7 +7,8 @@ use automerge::{Automerge, ChangeHash, ObjId, ObjType, ReadDoc};
 use serde::{Deserialize, Serialize};
 
 use crate::document::layout::{
-    ATTACHMENTS, EXTRA, FIELDS, LANGUAGE, ORDER, PEOPLE, REMOVED, TEMPLATE, TITLE, all_values, child,
+    ATTACHMENTS, DEPTH_READ_MAX, EXTRA, FIELDS, LANGUAGE, ORDER, PEOPLE, REMOVED, TEMPLATE, TITLE,
+    all_values, child,
 };
 use crate::document::{ReportError, read};
 use crate::edtf::{Edtf, Member};
@@ -107,6 +108,15 @@ fn entry(doc: &Automerge, object: &ObjId, path: &str, skip: &[&str], found: &mut
 }
 
 fn walk(doc: &Automerge, object: &ObjId, path: &str, skip: &[&str], found: &mut Vec<Found>) {
+    walk_at(doc, object, path, skip, found, 0);
+}
+
+/// No deeper than a view shows: others' documents may be nested so deeply that following them ends the
+/// process.
+fn walk_at(doc: &Automerge, object: &ObjId, path: &str, skip: &[&str], found: &mut Vec<Found>, depth: usize) {
+    if depth > DEPTH_READ_MAX {
+        return;
+    }
     for key in doc.keys(object) {
         if skip.contains(&key.as_str()) {
             continue;
@@ -114,7 +124,7 @@ fn walk(doc: &Automerge, object: &ObjId, path: &str, skip: &[&str], found: &mut 
         let inner_path = format!("{path}.{key}");
         look(doc, object, &key, &inner_path, found);
         if let Some(inner) = child(doc, object, &key, ObjType::Map) {
-            walk(doc, &inner, &inner_path, &[], found);
+            walk_at(doc, &inner, &inner_path, &[], found, depth + 1);
         }
     }
 }
@@ -168,7 +178,7 @@ fn removal(doc: &Automerge, entry: &ObjId) -> Removal {
     let seen: Vec<HashSet<ChangeHash>> =
         removed.iter().filter_map(|(_, id)| doc.hash_for_opid(id)).map(|hash| ancestors(doc, hash)).collect();
     let mut writes = kept.into_iter().map(|(_, id)| id).collect();
-    writes_in(doc, entry, &mut writes);
+    writes_in(doc, entry, &mut writes, 0);
     let unseen: Vec<ObjId> = writes
         .into_iter()
         .filter(|id| doc.hash_for_opid(id).is_some_and(|hash| !seen.iter().any(|set| set.contains(&hash))))
@@ -184,14 +194,17 @@ fn removal(doc: &Automerge, entry: &ObjId) -> Removal {
 }
 
 /// Ids of all operations whose values stand in this map, and in maps within it.
-fn writes_in(doc: &Automerge, object: &ObjId, writes: &mut Vec<ObjId>) {
+fn writes_in(doc: &Automerge, object: &ObjId, writes: &mut Vec<ObjId>, depth: usize) {
+    if depth > DEPTH_READ_MAX {
+        return;
+    }
     for key in doc.keys(object) {
         if key == REMOVED {
             continue;
         }
         writes.extend(doc.get_all(object, key.as_str()).unwrap_or_default().into_iter().map(|(_, id)| id));
         if let Some(inner) = child(doc, object, &key, ObjType::Map) {
-            writes_in(doc, &inner, writes);
+            writes_in(doc, &inner, writes, depth + 1);
         }
     }
 }

@@ -44,6 +44,9 @@ pub struct HistoryEdit {
 /// text) a change is told by the characters it deleted and inserted.
 const NARRATIVE_BUDGET: usize = 64 * 1024 * 1024;
 
+/// Longest name of a place, in bytes, to which another key is added.
+const PATH_MAX: usize = 1024;
+
 /// Entries of one list, map or field's text that are followed; a report's own limits are far below.
 const ENTRIES_MAX: usize = 20_000;
 
@@ -192,6 +195,8 @@ impl Store {
         });
         let field = match &op.key {
             Key::Map(key) if path.is_empty() => key.to_string(),
+            // Others' objects may be nested without end; nobody reads such a name.
+            Key::Map(_) if path.len() > PATH_MAX => path.clone(),
             Key::Map(key) => format!("{path}.{key}"),
             Key::Seq(_) => path.clone(),
         };

@@ -27,7 +27,7 @@ pub(super) const REMOVED: &str = "removed";
 pub(super) const ORDER: &str = "order";
 
 /// Objects nested deeper than this in a document from elsewhere are shown as null.
-const DEPTH_READ_MAX: usize = 16;
+pub(super) const DEPTH_READ_MAX: usize = 16;
 
 /// The object under a key, if it is one of this type.
 pub(super) fn child(doc: &impl ReadDoc, object: &ObjId, key: &str, kind: ObjType) -> Option<ObjId> {

@@ -232,6 +232,16 @@ impl ReportDocument {
         self.doc.save()
     }
 
+    /// As [`Self::save`], for a document that others shall load: refused where they would refuse it.
+    ///
+    /// # Errors
+    /// [`ReportError::TooLarge`].
+    pub fn save_for_others(&mut self) -> Result<Vec<u8>, ReportError> {
+        let bytes = self.doc.save();
+        changes::split(&bytes)?.iter().filter(|c| c.is_document()).try_for_each(changes::check_inflated)?;
+        Ok(bytes)
+    }
+
     /// The hashes of the latest changes: what this document has seen.
     pub fn heads(&self) -> Vec<[u8; 32]> {
         self.doc.get_heads().into_iter().map(|hash| hash.0).collect()

@@ -1,0 +1,348 @@
+//! What a certified device that has turned against its team can send, and what it must not achieve:
+//! its entries may fail, those of the others never. Also what honest clocks and crashes can cause.
+
+use std::path::Path;
+
+use fieldbook_depot::{Depot, Incoming, Source, SqlDepot};
+use fieldbook_proto::certificate::{CertificateBody, Recipient, Role};
+use fieldbook_proto::{DeviceId, EntryId, ReportId};
+use fieldbook_report::{AttachmentManifest, Edit, FieldValue, ReportDocument, ReportInput};
+use fieldbook_seal::{Kind, ReadingIdentity};
+use tempfile::TempDir;
+
+use crate::names::actor_of;
+use crate::outgoing::{self, Outgoing};
+use crate::reports::report_body;
+use crate::vault::Vault;
+use crate::{CreateOptions, Passphrase};
+
+struct Device {
+    vault: Vault,
+    dir: TempDir,
+}
+
+fn open(dir: &Path) -> Vault {
+    Vault::open(dir, &Passphrase::new("not a secret".into())).unwrap()
+}
+
+fn device(name: &str) -> Device {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CreateOptions { name: name.into(), work_factor: Some(15) };
+    Vault::create(dir.path(), &Passphrase::new("not a secret".into()), &options).unwrap();
+    Device { vault: open(dir.path()), dir }
+}
+
+fn admit(coordinator: &mut Device, name: &str, role: Role) -> Device {
+    let mut newcomer = device(name);
+    let admission = coordinator.vault.admit(&newcomer.vault.join_request(), role).unwrap();
+    newcomer.vault.adopt(&admission).unwrap();
+    newcomer
+}
+
+/// A coordinator, an honest monitor, and one that is not.
+fn team() -> (Device, Device, Device) {
+    let mut coordinator = device("Coordination");
+    coordinator.vault.create_team("Minsk 2017").unwrap();
+    let honest = admit(&mut coordinator, "Honest", Role::Monitor);
+    let hostile = admit(&mut coordinator, "Hostile", Role::Monitor);
+    (coordinator, honest, hostile)
+}
+
+fn carry(from: &Vault, to: &Vault) {
+    let open = |vault: &Vault| SqlDepot::open(&vault.depot_path(), &vault.depot_key()).unwrap();
+    let (source, target) = (open(from), open(to));
+    let sender: DeviceId = from.device().id.parse().unwrap();
+    for (arrival, bytes) in source.arrivals_with_bytes(0, 100_000, u64::MAX).unwrap() {
+        let bytes = bytes.unwrap();
+        target.put(&[Incoming { id: arrival.id, bytes: &bytes, from: Source::Peer(sender) }]).unwrap();
+    }
+}
+
+/// Carries one entry only.
+fn carry_one(from: &Vault, to: &Vault, id: EntryId) {
+    let fieldbook_depot::Lookup::Held(bytes) = from.depot.get(&id).unwrap() else { panic!("not held") };
+    to.depot.put(&[Incoming { id, bytes: &bytes, from: Source::Peer(from.me) }]).unwrap();
+}
+
+/// An entry of the author's making, whatever is in it.
+fn craft(author: &mut Device, kind: Kind, report: Option<ReportId>, body: &[u8]) -> EntryId {
+    let (_, recipients) = author.vault.team.as_ref().unwrap().desk_audience();
+    craft_for(author, kind, report, body, &recipients)
+}
+
+fn craft_for(
+    author: &mut Device,
+    kind: Kind,
+    report: Option<ReportId>,
+    body: &[u8],
+    recipients: &[Recipient],
+) -> EntryId {
+    let vault = &mut author.vault;
+    let (audience, _) = vault.team.as_ref().unwrap().desk_audience();
+    let outgoing = Outgoing { kind, report, audience, body, recipients };
+    let (id, _) = outgoing::queue(&vault.db, &vault.device, &outgoing).unwrap();
+    vault.flush().unwrap();
+    id
+}
+
+/// A document of this device's hand.
+fn document(author: &Device) -> ReportDocument {
+    let input = ReportInput::from_json(DETENTION).unwrap();
+    ReportDocument::create(actor_of(&author.vault.me), &input, &mut || "00000001".into(), 0).unwrap()
+}
+
+/// Sends what a document has gained since `heads`.
+fn send(
+    author: &mut Device,
+    report: ReportId,
+    document: &mut ReportDocument,
+    heads: &[[u8; 32]],
+    answer_to: Option<&Recipient>,
+) -> EntryId {
+    let changes = document.changes_since(heads).concat();
+    craft(author, Kind::Report, Some(report), &report_body(answer_to, &changes))
+}
+
+fn write(device: &mut Device) -> ReportId {
+    let id: ReportId =
+        device.vault.create_report(&ReportInput::from_json(DETENTION).unwrap()).unwrap().id.parse().unwrap();
+    device.vault.finish(id, true).unwrap();
+    id
+}
+
+/// The honest device's report arrives and its receipt comes back.
+fn honest_work_goes_on(coordinator: &mut Device, honest: &mut Device) {
+    let id = write(honest);
+    carry(&honest.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    assert!(coordinator.vault.show(id).is_ok());
+    carry(&coordinator.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    assert_eq!(honest.vault.summary(id).unwrap().delivery.word, "received");
+}
+
+fn manifest(identity: String, parts: Vec<String>) -> AttachmentManifest {
+    AttachmentManifest {
+        id: "0".repeat(32),
+        name: "a".into(),
+        media_type: "image/jpeg".into(),
+        size: 1,
+        blake3: "0".repeat(64),
+        sha256: "0".repeat(64),
+        identity,
+        parts,
+    }
+}
+
+const DETENTION: &str = r#"{"template":"detention","title":"At the office","language":"en",
+    "fields":{"date":"2017-03-25","people_detained":57},"narrative":"Taken to buses."}"#;
+
+#[test]
+fn an_attachment_with_a_key_that_does_not_read_stops_nobody() {
+    let (mut coordinator, mut honest, mut hostile) = team();
+    let mut doc = document(&hostile);
+    let elsewhere = [ReadingIdentity::generate().recipient()];
+    let part = craft_for(&mut hostile, Kind::AttachmentPart, None, b"part", &elsewhere);
+    let bad = manifest("not a key".into(), vec![part.to_string()]);
+    doc.edit(&[Edit::AddAttachment(bad)], 0).unwrap();
+    send(&mut hostile, ReportId::from_bytes([1; 16]), &mut doc, &[], None);
+    carry(&hostile.vault, &coordinator.vault);
+    honest_work_goes_on(&mut coordinator, &mut honest);
+    assert!(!coordinator.vault.problems().unwrap().is_empty());
+}
+
+#[test]
+fn a_report_that_grows_beyond_what_can_be_loaded_stops_nobody() {
+    let (mut coordinator, mut honest, mut hostile) = team();
+    let mut doc = document(&hostile);
+    let report = ReportId::from_bytes([1; 16]);
+    send(&mut hostile, report, &mut doc, &[], None);
+    // Changes that a device of their author's making sends, whatever its own limits say.
+    for round in 0..18_u32 {
+        let heads = doc.heads();
+        let edits: Vec<Edit> = (0..40)
+            .map(|n| Edit::Field {
+                name: format!("x-{n}"),
+                value: Some(FieldValue::Text(format!("{round:08}").repeat(2000))),
+            })
+            .collect();
+        doc.edit(&edits, 0).unwrap();
+        send(&mut hostile, report, &mut doc, &heads, None);
+    }
+    carry(&hostile.vault, &coordinator.vault);
+    honest_work_goes_on(&mut coordinator, &mut honest);
+    assert!(!coordinator.vault.problems().unwrap().is_empty());
+    assert!(coordinator.vault.show(report).is_ok());
+}
+
+#[test]
+fn an_edit_after_which_nobody_else_could_load_the_report_is_refused() {
+    let mut monitor = device("Monitor");
+    let input = ReportInput::from_json(DETENTION).unwrap();
+    let id: ReportId = monitor.vault.create_report(&input).unwrap().id.parse().unwrap();
+    let mut refused = false;
+    for round in 0..18_u32 {
+        let edits: Vec<Edit> = (0..40)
+            .map(|n| Edit::Field {
+                name: format!("x-{n}"),
+                value: Some(FieldValue::Text(format!("{round:08}").repeat(2000))),
+            })
+            .collect();
+        refused |= monitor.vault.edit(id, &edits).is_err();
+        monitor.vault.show(id).unwrap();
+    }
+    assert!(refused);
+}
+
+#[test]
+fn a_part_that_somebody_else_names_as_theirs_still_counts_for_its_report() {
+    let (mut coordinator, mut honest, mut hostile) = team();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"bytes").unwrap();
+    let input = ReportInput::from_json(DETENTION).unwrap();
+    let id: ReportId = honest.vault.create_report(&input).unwrap().id.parse().unwrap();
+    honest.vault.attach(id, file.path(), Some("photo.jpg"), "image/jpeg").unwrap();
+    honest.vault.finish(id, true).unwrap();
+    let part = honest.vault.entries(id).unwrap().into_iter().find(|e| e.kind == "attachment part").unwrap();
+
+    let mut doc = document(&hostile);
+    let squat = manifest(ReadingIdentity::generate().to_text().to_string(), vec![part.id]);
+    doc.edit(&[Edit::AddAttachment(squat)], 0).unwrap();
+    send(&mut hostile, ReportId::from_bytes([0; 16]), &mut doc, &[], None);
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    carry(&honest.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    carry(&coordinator.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    assert_eq!(honest.vault.summary(id).unwrap().delivery.word, "received");
+}
+
+#[test]
+fn a_waiting_entry_that_somebody_names_as_a_part_is_opened_all_the_same() {
+    let (mut coordinator, mut honest, mut hostile) = team();
+    let mut doc = document(&honest);
+    let report = ReportId::from_bytes([2; 16]);
+    let first = send(&mut honest, report, &mut doc, &[], None);
+    let heads = doc.heads();
+    doc.edit(&[Edit::Title("Second".into())], 0).unwrap();
+    let second = send(&mut honest, report, &mut doc, &heads, None);
+    carry_one(&honest.vault, &coordinator.vault, second);
+    coordinator.vault.absorb().unwrap();
+
+    let mut squat = document(&hostile);
+    let identity = ReadingIdentity::generate().to_text().to_string();
+    squat.edit(&[Edit::AddAttachment(manifest(identity, vec![second.to_string()]))], 0).unwrap();
+    send(&mut hostile, ReportId::from_bytes([0; 16]), &mut squat, &[], None);
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+
+    carry_one(&honest.vault, &coordinator.vault, first);
+    coordinator.vault.absorb().unwrap();
+    assert_eq!(coordinator.vault.show(report).unwrap().content.title, "Second");
+}
+
+#[test]
+fn parts_that_never_come_hide_nobody_elses() {
+    let (mut coordinator, mut honest, _) = team();
+    // As thirteen attachments of somebody else's reports would, with ids that come before all others.
+    let tx = coordinator.vault.db.transaction().unwrap();
+    for n in 0..100_001_u32 {
+        tx.prepare_cached("INSERT INTO expected_part (entry, attachment, report) VALUES (?1, x'00', x'00')")
+            .unwrap()
+            .execute([EntryId::of(&n.to_be_bytes()).as_bytes()])
+            .unwrap();
+    }
+    tx.commit().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), b"bytes").unwrap();
+    let input = ReportInput::from_json(DETENTION).unwrap();
+    let id: ReportId = honest.vault.create_report(&input).unwrap().id.parse().unwrap();
+    honest.vault.attach(id, file.path(), Some("photo.jpg"), "image/jpeg").unwrap();
+    honest.vault.finish(id, true).unwrap();
+    carry(&honest.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    carry(&coordinator.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    assert_eq!(honest.vault.summary(id).unwrap().delivery.word, "received");
+}
+
+#[test]
+fn an_author_whose_return_recipient_cannot_be_used_can_still_be_corrected() {
+    let (mut coordinator, _, mut hostile) = team();
+    let mut doc = document(&hostile);
+    // The all-zero point: everybody can compute its shared secret, and sealing to it is refused.
+    let zero = Recipient::parse("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqjg3kgh");
+    let zero = zero.unwrap_or_else(|_| Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap());
+    let report = ReportId::from_bytes([1; 16]);
+    send(&mut hostile, report, &mut doc, &[], Some(&zero));
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    coordinator.vault.edit(report, &[Edit::Title("Corrected".into())]).unwrap();
+}
+
+#[test]
+fn a_list_is_not_longer_than_it_may_be_whatever_stands_in_a_title() {
+    let (mut coordinator, _, mut hostile) = team();
+    let mut doc = document(&hostile);
+    doc.edit(&[Edit::Title("ё".repeat(1000))], 0).unwrap();
+    send(&mut hostile, ReportId::from_bytes([1; 16]), &mut doc, &[], None);
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    assert_eq!(coordinator.vault.list(&Default::default()).unwrap().len(), 1);
+}
+
+/// A certificate entry by a coordinator, for whom it likes.
+fn certify(by: &mut Device, body: CertificateBody) {
+    let certificate = by.vault.device.issue(body);
+    let body = crate::team::certificate_body(&certificate, "label");
+    craft(by, Kind::Certificate, None, &body);
+}
+
+#[test]
+fn a_coordinator_whose_clock_is_slow_can_admit_another() {
+    let mut first = device("First");
+    first.vault.create_team("Minsk 2017").unwrap();
+    let mut second = admit(&mut first, "Second", Role::Coordinator);
+    let third = device("Third");
+    let own = second.vault.team.as_ref().unwrap().certificate.body().clone();
+    let issuer = second.vault.me;
+    certify(
+        &mut second,
+        CertificateBody { keys: third.vault.device.keys(), admitted: own.admitted - 86_400, issuer, ..own },
+    );
+    carry(&second.vault, &first.vault);
+    first.vault.absorb().unwrap();
+    assert_eq!(first.vault.team.as_ref().unwrap().authority.coordinators().len(), 3);
+    let Device { vault, dir } = first;
+    drop(vault);
+    assert_eq!(open(dir.path()).team.unwrap().authority.coordinators().len(), 3);
+}
+
+#[test]
+fn no_coordinator_can_take_another_ones_place_or_stop_a_vault_from_opening() {
+    let mut first = device("First");
+    first.vault.create_team("Minsk 2017").unwrap();
+    let mut second = admit(&mut first, "Second", Role::Coordinator);
+    let mut honest = admit(&mut first, "Honest", Role::Monitor);
+    let own = second.vault.team.as_ref().unwrap().certificate.body().clone();
+    let issuer = second.vault.me;
+    // Itself, by itself; the founder, by another, in both roles; more coordinators than there may be.
+    certify(&mut second, CertificateBody { issuer, ..own.clone() });
+    for role in [Role::Coordinator, Role::Monitor] {
+        let keys = first.vault.device.keys();
+        certify(&mut second, CertificateBody { issuer, role, keys, ..own.clone() });
+    }
+    for n in 0..70_u8 {
+        let mut keys = first.vault.device.keys();
+        keys.signing[0] ^= n + 1;
+        certify(&mut second, CertificateBody { issuer, keys, ..own.clone() });
+    }
+    carry(&second.vault, &first.vault);
+    first.vault.absorb().unwrap();
+    honest_work_goes_on(&mut first, &mut honest);
+    let Device { vault, dir } = first;
+    drop(vault);
+    let again = open(dir.path());
+    assert_eq!(again.team.unwrap().role(), Role::Coordinator);
+}
