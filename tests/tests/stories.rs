@@ -313,7 +313,7 @@ fn a_second_coordinator_reads_and_another_monitor_does_not() {
     for machine in [&b, &c, &d] {
         machine.ok(&["sync", "--with", daemon.address()]);
     }
-    assert_eq!(ids(&c), [before.clone()]);
+    assert_eq!(ids(&c), std::slice::from_ref(&before));
     assert_eq!(c.show(&before)["content"], b.show(&before)["content"]);
     assert_eq!(ids(&d), Vec::<String>::new());
     // What a monitor's device tells of its team: coordinators and itself, never another monitor.
