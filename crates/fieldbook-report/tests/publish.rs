@@ -54,6 +54,29 @@ fn secret_report() -> ReportView {
 }
 
 #[test]
+fn who_agrees_under_a_longer_name_elsewhere_does_not_unmask_who_does_not() {
+    let report = |narrative: &str, name: &str, consent: &str| {
+        view(&format!(
+            r#"{{"template":"detention","title":"A","language":"ru","narrative":"{narrative}",
+            "people":[{{"name":"{name}","role":"witness","consent":"{consent}"}}]}}"#
+        ))
+    };
+    let views = [
+        report("Ольга Петровна Иванова видела автобус.", "Ольга Иванова", "keep internally"),
+        report("Что-то.", "Иванова Ольга Петровна", "publish named"),
+        report("Анна Кузнецова видела.", "Анна", "keep internally"),
+        report("Что-то.", "Анна Кузнецова", "publish named"),
+    ];
+    for format in ALL {
+        let text = published(&views, format);
+        assert!(!text.contains("Ольга") && !text.contains("Иванова"), "{text}");
+    }
+    let pseudonyms = redact(&views, &RedactOptions::default()).private.pseudonyms;
+    assert_eq!(pseudonyms.len(), 2);
+    assert_eq!(pseudonyms.iter().filter(|p| p.contradicts).count(), 1);
+}
+
+#[test]
 fn nothing_of_a_protected_person_is_in_any_format() {
     let view = secret_report();
     for format in ALL {

@@ -252,6 +252,17 @@ fn private(group: &Group) -> PrivatePseudonym {
     }
 }
 
+/// Whether two sets of spellings are held for one person's: one in common, or one that says all of
+/// another and more. Who is "Olga Ivanova" here and does not agree may be the "Olga Petrovna Ivanova"
+/// who agrees there; a surname or a given name alone says too little.
+fn same_person(one: &BTreeSet<String>, other: &BTreeSet<String>) -> bool {
+    let says_all = |long: &str, short: &str| {
+        let long: BTreeSet<&str> = long.split(' ').collect();
+        short.contains(' ') && short.split(' ').all(|part| long.contains(part))
+    };
+    one.iter().any(|a| other.iter().any(|b| a == b || says_all(a, b) || says_all(b, a)))
+}
+
 /// People with a spelling in common are one person; the strictest of their consents holds.
 fn groups(views: &[ReportView]) -> Vec<Group> {
     let mut groups: Vec<Group> = Vec::new();
@@ -266,7 +277,7 @@ fn groups(views: &[ReportView]) -> Vec<Group> {
             number: 0,
         };
         let (same, others): (Vec<Group>, Vec<Group>) =
-            groups.into_iter().partition(|group| !group.keys.is_disjoint(&merged.keys));
+            groups.into_iter().partition(|group| same_person(&group.keys, &merged.keys));
         groups = others;
         for (index, group) in same.into_iter().enumerate() {
             if index == 0 {
