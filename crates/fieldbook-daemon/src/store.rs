@@ -29,6 +29,17 @@ impl DepotStore {
         Self { depot, address, peer: None, refused: false }
     }
 
+    /// The name under which a cursor in the peer's order is kept. A depot's name is the peer's own word:
+    /// together with the device, which was proven, nobody moves the cursor of another's depot.
+    fn order(&self, depot: &DepotId) -> DepotId {
+        let device = self.peer.as_ref().map(|peer| peer.device.id());
+        let device = device.as_ref().map_or(&[][..], |device| device.as_bytes());
+        let hash = EntryId::of(&[device, depot.as_bytes()].concat());
+        let mut name = [0; DepotId::LEN];
+        name.copy_from_slice(&hash.as_bytes()[..DepotId::LEN]);
+        DepotId::from_bytes(name)
+    }
+
     /// Remembers the peer. `holds` never falls: the depot sees to it.
     fn record(&self, holds: u64) -> Result<(), DepotError> {
         let Some(peer) = &self.peer else { return Ok(()) };
@@ -85,7 +96,7 @@ impl SessionStore for DepotStore {
     }
 
     fn cursor(&mut self, depot: &DepotId) -> Result<u64, DepotError> {
-        self.depot.peer_cursor(depot)
+        self.depot.peer_cursor(&self.order(depot))
     }
 
     fn snapshot(&mut self) -> Result<(Fingerprint, u64), DepotError> {
@@ -113,8 +124,62 @@ impl SessionStore for DepotStore {
                 Ok(())
             }
             Event::PeerHolds { position } if !self.refused => self.record(*position),
-            Event::CursorAdvanced { depot, position } => self.depot.set_peer_cursor(depot, *position),
+            Event::CursorAdvanced { depot, position } => {
+                self.depot.set_peer_cursor(&self.order(depot), *position)
+            }
             _ => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use ed25519_dalek::{Signer, SigningKey};
+    use fieldbook_depot::DepotKey;
+    use fieldbook_proto::certificate::{
+        Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role,
+    };
+    use fieldbook_proto::{DeskId, TeamId};
+
+    use super::*;
+
+    fn peer(seed: u8, depot: DepotId) -> Peer {
+        let signing = SigningKey::from_bytes(&[seed; 32]);
+        let keys = DeviceKeys {
+            signing: signing.verifying_key().to_bytes(),
+            transport: SigningKey::from_bytes(&[seed ^ 0x80; 32]).verifying_key().to_bytes(),
+            recipient: Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap(),
+        };
+        let body = CertificateBody {
+            team: TeamId::from_bytes([7; 16]),
+            issuer: keys.device_id(),
+            keys,
+            role: Role::Coordinator,
+            desk: DeskId::from_bytes([8; 16]),
+            admitted: 1,
+            not_after: u64::MAX,
+        };
+        let signature = signing.sign(&body.signed_bytes()).to_bytes();
+        let certificate = Certificate::new(body, signature);
+        let device = Authority::new(certificate.clone()).unwrap().judge(&certificate, 2).unwrap();
+        Peer { device, depot, known: 0, head: 100, epoch: 1 }
+    }
+
+    #[test]
+    fn a_device_that_claims_anothers_depot_does_not_move_the_cursor_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = DepotKey::new([1; 32]);
+        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+        let depot = Arc::new(depot);
+        let theirs = DepotId::from_bytes([2; 16]);
+        let session = |seed| {
+            let mut store = DepotStore::new(depot.clone(), None);
+            store.note(&Event::Met(Box::new(peer(seed, theirs)))).unwrap();
+            store
+        };
+        session(2).note(&Event::CursorAdvanced { depot: theirs, position: 5 }).unwrap();
+        session(3).note(&Event::CursorAdvanced { depot: theirs, position: 99 }).unwrap();
+        assert_eq!(session(2).cursor(&theirs).unwrap(), 5);
     }
 }
