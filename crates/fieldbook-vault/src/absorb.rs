@@ -5,14 +5,12 @@
 //! changes of its author's own hand. An entry that fails costs itself and nothing else: it is named
 //! as a problem, or waits for what it needs (its author's certificate, an earlier change).
 
-use std::collections::HashSet;
-
 use fieldbook_depot::{Depot, Lookup, Source};
+use fieldbook_proto::EntryId;
 use fieldbook_proto::certificate::{Certificate, Role};
 use fieldbook_proto::codec::{Reader, Writer};
-use fieldbook_proto::{EntryId, ReportId};
 use fieldbook_report::ReportDocument;
-use fieldbook_seal::{Audience, Header, Kind, OpenError, OpenedEntry, ReadingIdentity, SealedEntry};
+use fieldbook_seal::{Audience, Header, Kind, OpenError, ReadingIdentity, SealedEntry};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::VaultError;
@@ -30,8 +28,6 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// How often what waits is tried in one go: each pass may settle one link of a long chain. What is left
 /// is tried by the next.
 const PASSES_MAX: usize = 16;
-/// Ids that are looked up in the depot at once.
-const PAGE: usize = 10_000;
 /// Ids in one receipt: half of an entry's largest body.
 const RECEIPT_IDS_MAX: usize = 16_384;
 
@@ -207,88 +203,6 @@ impl Vault {
             self.tell_depot_authority()?;
         }
         Ok(any)
-    }
-
-    /// Checks the attachment parts that reports name and that have arrived: from here on they count
-    /// as received.
-    fn absorb_parts(&mut self, summary: &mut AbsorbSummary) -> Result<(), VaultError> {
-        let mut open: Option<(Vec<u8>, Vec<ReadingIdentity>)> = None;
-        for (id, report) in self.arrived_parts()? {
-            let Lookup::Held(bytes) = self.depot.get(&id)? else { continue };
-            if open.as_ref().is_none_or(|(of, _)| *of != report) {
-                let report_id = ReportId::from_bytes(store::array(&report, "a report id")?);
-                open = Some((report.clone(), self.attachment_identities(&report_id)?));
-            }
-            let identities: Vec<&ReadingIdentity> =
-                open.iter().flat_map(|(_, identities)| identities).collect();
-            let verdict = self.check_part(bytes, &report, &identities)?;
-            let tx = self.db.transaction()?;
-            match verdict {
-                Ok(opened) => {
-                    outgoing::record(&tx, &id, opened.header())?;
-                    note_receipt_due(&tx, &self.me, &id, opened.header())?;
-                    check_chain(&tx, &id, opened.header(), summary)?;
-                    summary.opened += 1;
-                }
-                Err(reason) => summary.problems.extend(note_problem(&tx, &id, None, reason)?),
-            }
-            // Several reports may name it, and only one of them rightly.
-            tx.execute(
-                "DELETE FROM expected_part WHERE report = ?1 AND entry = ?2",
-                params![report, id.as_bytes()],
-            )?;
-            tx.commit()?;
-        }
-        Ok(())
-    }
-
-    /// The parts that were waited for and are in the depot, each with the report that names it.
-    fn arrived_parts(&self) -> Result<Vec<(EntryId, Vec<u8>)>, VaultError> {
-        let mut arrived = Vec::new();
-        let (mut report, mut entry) = (Vec::new(), Vec::new());
-        loop {
-            let page: Vec<(Vec<u8>, Vec<u8>)> = self
-                .db
-                .prepare_cached(
-                    "SELECT report, entry FROM expected_part WHERE (report, entry) > (?1, ?2)
-                     ORDER BY report, entry LIMIT ?3",
-                )?
-                .query_map(params![report, entry, PAGE as i64], |row| Ok((row.get(0)?, row.get(1)?)))?
-                .collect::<Result<_, _>>()?;
-            let Some(last) = page.last() else { return Ok(arrived) };
-            (report, entry) = last.clone();
-            let mut ids = Vec::with_capacity(page.len());
-            for (report, entry) in page {
-                ids.push((EntryId::from_bytes(store::array(&entry, "an entry id")?), report));
-            }
-            let asked: Vec<EntryId> = ids.iter().map(|(id, _)| *id).collect();
-            let unknown: HashSet<EntryId> = self.depot.unknown(&asked)?.into_iter().collect();
-            arrived.extend(ids.into_iter().filter(|(id, _)| !unknown.contains(id)));
-        }
-    }
-
-    fn check_part(
-        &self,
-        bytes: Vec<u8>,
-        report: &[u8],
-        identities: &[&ReadingIdentity],
-    ) -> Result<Result<OpenedEntry, String>, VaultError> {
-        let opened = SealedEntry::parse(bytes).map_err(|error| error.to_string()).and_then(|sealed| {
-            fieldbook_seal::decrypt(&sealed, identities).map_err(|error| error.to_string())
-        });
-        let unverified = match opened {
-            Ok(unverified) => unverified,
-            Err(reason) => return Ok(Err(format!("a part of an attachment does not open: {reason}"))),
-        };
-        let header = unverified.header();
-        let named = header.report.is_some_and(|id| id.as_bytes().as_slice() == report);
-        if header.kind != Kind::AttachmentPart || !named {
-            return Ok(Err("what a report names as a part of its attachment is something else".to_owned()));
-        }
-        let Some(certificate) = self.certificate_of(&header.device)? else {
-            return Ok(Err("a part of an attachment is by a device that this one does not know".to_owned()));
-        };
-        Ok(unverified.verify(&certificate.body().keys).map_err(|error| error.to_string()))
     }
 
     /// Signs for what came in, one receipt per author.
@@ -573,7 +487,7 @@ fn certificate_of(
     bytes.map(|bytes| Certificate::decode(&bytes).map_err(VaultError::from)).transpose()
 }
 
-fn note_receipt_due(
+pub(crate) fn note_receipt_due(
     db: &Connection,
     me: &fieldbook_proto::DeviceId,
     id: &EntryId,
@@ -587,7 +501,7 @@ fn note_receipt_due(
 }
 
 /// Notes what is wrong with an entry, once.
-fn note_problem(
+pub(crate) fn note_problem(
     db: &Connection,
     id: &EntryId,
     device: Option<Vec<u8>>,
@@ -605,7 +519,7 @@ fn note_problem(
 /// Compares an entry with its neighbours in its author's chain. A missing neighbour proves nothing
 /// (it may be on its way, or addressed to others); two entries in one place, or a neighbour of
 /// another id, prove that the author's device was copied or restored, or that it lies.
-fn check_chain(
+pub(crate) fn check_chain(
     db: &Connection,
     id: &EntryId,
     header: &Header,

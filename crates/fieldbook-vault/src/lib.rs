@@ -35,6 +35,7 @@ mod layout;
 mod merge;
 mod names;
 mod outgoing;
+mod parts;
 mod passphrase;
 mod reports;
 mod slots;

@@ -214,7 +214,7 @@ pub(crate) fn save_document(
 }
 
 /// The beginning of a text, at most `max` bytes.
-fn clip(text: &str, max: usize) -> &str {
+pub(crate) fn clip(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 

@@ -329,3 +329,33 @@ fn date_set(texts: &[&str]) -> Option<String> {
     members.dedup();
     Some(format!("[{}]", members.join(",")))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use automerge::transaction::Transactable as _;
+
+    use super::*;
+    use crate::document::ReportDocument;
+    use crate::input::ReportInput;
+
+    #[test]
+    fn a_document_nested_without_end_is_read_as_far_as_anybody_looks() {
+        let input =
+            ReportInput::from_json(r#"{"template":"detention","title":"A","language":"en"}"#).unwrap();
+        let mut report = ReportDocument::create([7; 16], &input, &mut || "00000001".into(), 0).unwrap();
+        let mut doc = Automerge::load(&report.save()).unwrap();
+        let mut tx = doc.transaction();
+        let mut inner = tx.get(ObjId::Root, EXTRA).unwrap().unwrap().1;
+        for _ in 0..50_000 {
+            inner = tx.put_object(&inner, "k", ObjType::Map).unwrap();
+        }
+        tx.put(&inner, "k", 1).unwrap();
+        tx.commit();
+        let mut report = ReportDocument::load([7; 16], &doc.save()).unwrap();
+        assert!(report.clashes().is_empty());
+        assert!(report.save_for_others().is_ok());
+        assert_eq!(report.view().extra.len(), 1);
+        assert!(!report.history().is_empty());
+    }
+}
