@@ -357,6 +357,10 @@ pub fn decrypt(sealed: &SealedEntry, identities: &[&ReadingIdentity]) -> Result<
         age::DecryptError::NoMatchingKeys => OpenError::NotForUs,
         why => Damage::Ciphertext(why).into(),
     };
+    if stanzas(&sealed.bytes) > STANZAS_MAX {
+        let why = DecodeError::TooLong { field: "recipients", limit: ENTRY_RECIPIENTS_MAX };
+        return Err(Damage::Layout(why).into());
+    }
     let mut plaintext = Zeroizing::new(Vec::with_capacity(sealed.bytes.len()));
     age::Decryptor::new_buffered(sealed.bytes.as_slice())
         .and_then(|decryptor| decryptor.decrypt(identities.iter().map(|identity| identity.as_age())))
@@ -364,6 +368,16 @@ pub fn decrypt(sealed: &SealedEntry, identities: &[&ReadingIdentity]) -> Result<
         .read_to_end(&mut plaintext)
         .map_err(|why| ciphertext(age::DecryptError::Io(why)))?;
     UnverifiedEntry::parse(sealed.id, plaintext)
+}
+
+/// The recipients, and the one stanza that age adds to keep readers honest ("grease").
+const STANZAS_MAX: usize = ENTRY_RECIPIENTS_MAX + 1;
+
+/// How many stanzas the age header has. Each costs a key agreement to try, so a header made of nothing
+/// else would cost a second.
+fn stanzas(sealed: &[u8]) -> usize {
+    let header = sealed.windows(5).position(|window| window == b"\n--- ").unwrap_or(sealed.len());
+    sealed[..header].windows(4).filter(|window| *window == b"\n-> ").count()
 }
 
 /// A decrypted, well-formed entry. Who wrote it is not yet known.
@@ -503,6 +517,24 @@ mod tests {
             Err(OpenError::NotForUs) => "not for us",
             Err(OpenError::Damaged { why }) => why.class(),
         }
+    }
+
+    #[test]
+    fn a_header_made_of_stanzas_is_refused_before_they_are_tried() {
+        let (author, desk) = (device(), ReadingIdentity::generate());
+        let many: Vec<Recipient> = (1..ENTRY_RECIPIENTS_MAX)
+            .map(|_| ReadingIdentity::generate().recipient())
+            .chain([desk.recipient()])
+            .collect();
+        let sealed = seal(&header(author.id()), b"body", &author, &many).unwrap();
+        assert_eq!(class(decrypt(&sealed, &[&desk]), &author.keys()), "ok");
+
+        let mut bytes = sealed.into_bytes();
+        let first = bytes.iter().position(|byte| *byte == b'\n').unwrap();
+        let stanza = b"\n-> X25519 AAAA\nBBBB".repeat(ENTRY_RECIPIENTS_MAX);
+        bytes.splice(first..first, stanza);
+        let sealed = SealedEntry::parse(bytes).unwrap();
+        assert_eq!(class(decrypt(&sealed, &[&desk]), &author.keys()), "layout");
     }
 
     #[test]

@@ -5,10 +5,13 @@
 //! changes of its author's own hand. An entry that fails costs itself and nothing else: it is named
 //! as a problem, or waits for what it needs (its author's certificate, an earlier change).
 
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
 use fieldbook_depot::{Depot, Lookup, Source};
-use fieldbook_proto::EntryId;
 use fieldbook_proto::certificate::{Certificate, Role};
 use fieldbook_proto::codec::{Reader, Writer};
+use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_report::ReportDocument;
 use fieldbook_seal::{Audience, Header, Kind, OpenError, ReadingIdentity, SealedEntry};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -30,6 +33,10 @@ const BATCH_BYTES: u64 = 8 << 20;
 const PASSES_MAX: usize = 16;
 /// Ids in one receipt: half of an entry's largest body.
 const RECEIPT_IDS_MAX: usize = 16_384;
+
+/// How long merging the changes of one author may take in one go, before the others' come first. An
+/// honest author's first ten thousand reports take half of it; a hostile one's cost this much a time.
+const MERGE_BUDGET: Duration = Duration::from_secs(60);
 
 /// What became of one entry.
 enum Taken {
@@ -59,6 +66,7 @@ impl Vault {
         if self.team.is_none() {
             return Ok(summary);
         }
+        self.merge_costs.clear();
         self.retry_waiting |= self.absorb_arrivals(&mut summary)?;
         for _ in 0..PASSES_MAX {
             if !self.retry_waiting {
@@ -66,6 +74,8 @@ impl Vault {
             }
             self.retry_waiting = self.retry_all_waiting(&mut summary)?;
         }
+        // Whoever used up the budget goes on the next time.
+        self.retry_waiting |= self.merge_costs.values().any(|spent| *spent > MERGE_BUDGET);
         self.absorb_parts(&mut summary)?;
         self.write_receipts()?;
         self.flush()?;
@@ -150,6 +160,7 @@ impl Vault {
                 summary,
                 new_coordinators: &mut new_coordinators,
                 merger: self.merger.as_mut(),
+                costs: &mut self.merge_costs,
             };
             let taken = match taker.take(id, bytes) {
                 // What a document or a certificate does not allow is the fault of what was sent.
@@ -260,6 +271,7 @@ struct Taker<'a> {
     summary: &'a mut AbsorbSummary,
     new_coordinators: &'a mut Vec<NewCoordinator>,
     merger: &'a mut dyn Merger,
+    costs: &'a mut HashMap<DeviceId, Duration>,
 }
 
 impl Taker<'_> {
@@ -335,7 +347,13 @@ impl Taker<'_> {
         }
         let document = existing.as_ref().map(|row| document_bytes(self.db, row.number)).transpose()?;
         let me = actor_of(&self.vault.me);
+        let spent = self.costs.entry(header.device).or_default();
+        if *spent > MERGE_BUDGET {
+            return Ok(Taken::Waiting("its author's changes take too long to merge; others' come first"));
+        }
+        let begun = Instant::now();
         let merged = self.merger.merge(&MergeRequest { me, hand, document: document.as_deref(), changes });
+        *spent += begun.elapsed();
         let mut document = match merged {
             // What does not load here, although it merged there, is refused like what did not merge.
             Ok(Merged { document: Some(bytes) }) => match ReportDocument::load(me, &bytes) {

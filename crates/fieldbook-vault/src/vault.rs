@@ -1,9 +1,10 @@
 //! Creating, opening and closing a vault.
 
+use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fieldbook_depot::{Depot, DepotKey, SqlDepot, cipher};
 use fieldbook_proto::{DepotId, DeviceId};
@@ -41,6 +42,8 @@ pub struct Vault {
     pub(crate) name: String,
     pub(crate) team: Option<Team>,
     pub(crate) merger: Box<dyn Merger + Send>,
+    /// What merging has cost in this absorption, by author.
+    pub(crate) merge_costs: HashMap<DeviceId, Duration>,
     /// What waits is to be tried again, although nothing new may have come.
     pub(crate) retry_waiting: bool,
     depot_key: Zeroizing<[u8; 32]>,
@@ -133,6 +136,7 @@ impl Vault {
             name,
             team,
             merger: Box::new(InProcess),
+            merge_costs: HashMap::new(),
             depot_key: keys.depot,
             retry_waiting: true,
             layout,
