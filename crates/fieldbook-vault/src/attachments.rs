@@ -199,6 +199,12 @@ impl Vault {
             if named {
                 tx.execute("UPDATE attachment SET complete = 1 WHERE id = ?1", [attachment.as_bytes()])?;
             } else {
+                // Parts that were sealed already belong to no report: nobody will ever sign for them.
+                tx.execute(
+                    "UPDATE entry SET report = NULL WHERE id IN
+                         (SELECT entry FROM attachment_part WHERE attachment = ?1 AND entry IS NOT NULL)",
+                    [attachment.as_bytes()],
+                )?;
                 tx.execute("DELETE FROM attachment_part WHERE attachment = ?1", [attachment.as_bytes()])?;
                 tx.execute("DELETE FROM attachment WHERE id = ?1", [attachment.as_bytes()])?;
             }
