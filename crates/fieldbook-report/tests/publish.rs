@@ -184,8 +184,83 @@ fn a_person_keeps_one_pseudonym_in_every_report_and_language() {
         "fields":{"persons":[{"name":"Петрова Ольга","role":"victim"}]}}"#,
     );
     let redacted = redact(&[one, two], &RedactOptions::default());
-    assert_eq!(redacted.reports[0].narrative, "Witness 1 and Witness 2 spoke.");
-    assert_eq!(redacted.reports[1].narrative, "Свидетель 2 вышла. [имя скрыто] молчала.");
+    assert_eq!(redacted.reports[0].narrative, "Witness 1 and Person 1 spoke.");
+    assert_eq!(redacted.reports[1].narrative, "Лицо 1 вышла. [имя скрыто] молчала.");
+}
+
+#[test]
+fn roles_beside_pseudonyms_speak_the_language_of_the_report() {
+    let line = |language: &str, role: &str, consent: &str| {
+        view(&format!(
+            r#"{{"template":"raid","language":"{language}","fields":{{"persons":[
+            {{"name":"Анна Петрова","role":"{role}","consent":"{consent}"}}]}}}}"#
+        ))
+    };
+    for (language, role, shown) in [
+        ("ru", "witness", "Свидетель 1 – свидетель"),
+        ("be", "defendant", "Абвінавачаны 1 – абвінавачаны"),
+        ("uk", "свидетельница", "Свідок 1 – свідок"),
+        ("en", "свидетель", "Witness 1 – witness"),
+        ("ru", "редактор", "Лицо 1 – редактор"),
+    ] {
+        for format in [Format::Html, Format::Markdown, Format::Csv] {
+            let text = published(&[line(language, role, "publish anonymised")], format);
+            assert!(text.contains(shown), "{shown}: {text}");
+        }
+    }
+    // Beside a name the report's own word stays.
+    let named = published(&[line("ru", "свидетельница", "publish named")], Format::Markdown);
+    assert!(named.contains("Анна Петрова – свидетельница"), "{named}");
+    assert!(published(&[line("be", "witness", "publish named")], Format::Markdown).contains("– сведка"));
+    // No role in one report contradicts nothing.
+    let redacted =
+        redact(&[line("ru", "", "internal"), line("en", "witness", "internal")], &RedactOptions::default());
+    assert_eq!(redacted.reports[0].people[0].name, "Свидетель 1");
+    assert_eq!(redacted.reports[1].people[0].name, "Witness 1");
+}
+
+#[test]
+fn a_person_written_in_two_languages_is_one_person() {
+    let line = |language: &str, name: &str, narrative: &str| {
+        view(&format!(
+            r#"{{"template":"raid","language":"{language}","narrative":"{narrative}",
+            "fields":{{"persons":[{{"name":"{name}","role":"witness"}}]}}}}"#
+        ))
+    };
+    let views = [
+        line("ru", "Дмитрий Зайцев", "Олексій и Дзмітрый Зайцаў ушли."),
+        line("be", "Дзмітрый Зайцаў", "Дмитрия Зайцева не было."),
+    ];
+    let redacted = redact(&views, &RedactOptions::default());
+    assert_eq!(redacted.reports[0].narrative, "Олексій и Свидетель 1 ушли.");
+    assert_eq!(redacted.reports[1].narrative, "Сведка 1 не было.");
+    assert_eq!(redacted.private.pseudonyms.len(), 1);
+    for format in ALL {
+        assert!(export(&views, format, &RedactOptions::default()).is_ok());
+    }
+}
+
+#[test]
+fn contacts_of_anybody_are_withheld_wherever_they_stand() {
+    let report = view(
+        r#"{"template":"detention","language":"be","title":"Тэл. 8 029 123-45-67","narrative":"Пісаць на hata@example.org. Затрымалі 2017-03-25 700 чалавек, арт. 193.1.",
+        "fields":{"date":"2017-03-25/2017-03-26","duration":"PT2H30M","people_detained":1234567890,"authority":"РУУС, +375 (17) 222-33-44",
+        "persons":[{"name":"Contact Кантакт","role":"witness"}]},"sources":["x@example.org"]}"#,
+    );
+    for format in ALL {
+        let text = published(std::slice::from_ref(&report), format);
+        for secret in ["123-45", "222-33", "hata", "example.org"] {
+            assert!(!text.contains(secret), "{format:?} holds {secret}: {text}");
+        }
+        for kept in ["2017-03-25 700 чалавек, арт. 193.1", "1234567890", "РУУС"] {
+            assert!(text.contains(kept), "{format:?} lost {kept}: {text}");
+        }
+        assert!(text.contains("схаваны"), "{format:?}: {text}");
+    }
+    let log = redact(&[report], &RedactOptions::default()).log;
+    let places: Vec<&str> =
+        log.entries.iter().filter(|e| e.what == What::DetailReplaced).map(|e| e.place.as_str()).collect();
+    assert_eq!(places, ["fields.authority", "narrative", "sources", "title"]);
 }
 
 #[test]

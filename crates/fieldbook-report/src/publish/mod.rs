@@ -14,6 +14,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod contacts;
 mod csv;
 mod details;
 mod html;
@@ -23,6 +24,7 @@ mod names;
 mod redact;
 mod shown;
 mod skeleton;
+mod spellings;
 mod words;
 
 use std::collections::BTreeMap;
@@ -231,8 +233,9 @@ fn main_language(redacted: &Redacted) -> Language {
         .map_or(Language::English, |(l, _)| l)
 }
 
-/// "Witness 1 – witness", "Elena Tonkacheva (…) – victim".
+/// "Witness 1 – witness", "Elena Tonkacheva (…) – victim", in the language of the report.
 fn people_lines(report: &PublicReport) -> Vec<String> {
+    let language = Language::of(&report.language);
     report
         .people
         .iter()
@@ -242,7 +245,7 @@ fn people_lines(report: &PublicReport) -> Vec<String> {
                 line.push_str(&format!(" ({})", person.also_spelled.join("; ")));
             }
             if !person.role.is_empty() {
-                line.push_str(&format!(" – {}", person.role));
+                line.push_str(&format!(" – {}", words::role(&person.role, person.pseudonym, language)));
             }
             for (key, value) in &person.extra {
                 line.push_str(&format!("; {key}: {value}"));

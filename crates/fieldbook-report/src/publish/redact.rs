@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use super::contacts;
 use super::details::Details;
 use super::names::{Names, identity};
-use super::words::{NAME_WITHHELD, ROLES, WITHHELD, role_class, say};
+use super::words::{CONTACT_WITHHELD, NAME_WITHHELD, PERSON, ROLES, WITHHELD, role_class, say};
 use crate::attachment::AttachmentView;
 use crate::edtf::{Edtf, is_duration};
 use crate::language::{Language, is_language_tag};
@@ -120,7 +121,8 @@ pub enum What {
     NameReplaced,
     /// A name that two people share, one of them protected.
     AmbiguousNameReplaced,
-    /// A phone number, an address or the like of a protected person, or an exact place.
+    /// Anybody's phone number or e-mail address; an address or the like of a protected person, or an
+    /// exact place.
     DetailReplaced,
     /// A field that can lead to a person.
     IdentifyingFieldLeftOut,
@@ -149,9 +151,7 @@ impl What {
             Self::AmbiguousNameReplaced => {
                 "the name can also be that of a person who did not agree to be named"
             }
-            Self::DetailReplaced => {
-                "it leads to a person who did not agree to be named, or to an exact place"
-            }
+            Self::DetailReplaced => "it can lead to a person or to an exact place",
             Self::IdentifyingFieldLeftOut => "the field can lead to a person",
             Self::UnknownFieldLeftOut => {
                 "the template does not know the field, so nobody said that it is safe"
@@ -190,7 +190,8 @@ struct Group {
     names: Vec<String>,
     consent: Consent,
     loosest: Consent,
-    class: usize,
+    /// Index into [`ROLES`]; none while no role was given.
+    class: Option<usize>,
     number: usize,
 }
 
@@ -199,8 +200,12 @@ impl Group {
         self.consent < Consent::PublishNamed
     }
 
+    fn class(&self) -> usize {
+        self.class.unwrap_or(PERSON)
+    }
+
     fn pseudonym(&self, language: Language) -> String {
-        format!("{} {}", say(&ROLES[self.class].0, language), self.number)
+        format!("{} {}", say(&ROLES[self.class()].0, language), self.number)
     }
 }
 
@@ -273,16 +278,18 @@ fn groups(views: &[ReportView]) -> Vec<Group> {
             names: spellings.into_iter().cloned().collect(),
             consent: person.consent,
             loosest: person.consent,
-            class: role_class(&person.role),
+            class: (!person.role.trim().is_empty()).then(|| role_class(&person.role)),
             number: 0,
         };
         let (same, others): (Vec<Group>, Vec<Group>) =
             groups.into_iter().partition(|group| same_person(&group.keys, &merged.keys));
         groups = others;
-        for (index, group) in same.into_iter().enumerate() {
-            if index == 0 {
-                merged.class = group.class;
-            }
+        for group in same {
+            // A witness here who is a victim there is a person: one word for both would be wrong in one.
+            merged.class = match (group.class, merged.class) {
+                (Some(one), Some(other)) if one != other => Some(PERSON),
+                (one, other) => one.or(other),
+            };
             merged.keys.extend(group.keys);
             merged.names.extend(group.names);
             merged.consent = merged.consent.min(group.consent);
@@ -294,7 +301,7 @@ fn groups(views: &[ReportView]) -> Vec<Group> {
     }
     let mut numbers = BTreeMap::new();
     for group in groups.iter_mut().filter(|group| group.protected()) {
-        let number = numbers.entry(group.class).or_insert(0);
+        let number = numbers.entry(group.class()).or_insert(0);
         *number += 1;
         group.number = *number;
     }
@@ -484,6 +491,12 @@ impl Work<'_> {
     /// A text with every protected name and detail replaced.
     fn clean(&mut self, text: &str, spot: Spot<'_>) -> String {
         let mut text = text.to_owned();
+        let found = contacts::find(&text);
+        if !found.is_empty() {
+            let word = say(&CONTACT_WITHHELD, spot.language);
+            self.note(spot, What::DetailReplaced, Some(word.to_owned()), found.len());
+            text = replaced(&text, found.into_iter().map(|(start, end)| (start, end, word.to_owned())));
+        }
         // What stands side by side after a replacement may form a name again; three rounds settle it.
         for _ in 0..3 {
             let details = self.details.find(&text);

@@ -40,6 +40,8 @@ pub(super) const NO: Phrase = ["no", "нет", "не", "ні"];
 pub(super) const WITHHELD: Phrase = ["[withheld]", "[скрыто]", "[схавана]", "[приховано]"];
 pub(super) const NAME_WITHHELD: Phrase =
     ["[name withheld]", "[имя скрыто]", "[імя схавана]", "[ім'я приховано]"];
+pub(super) const CONTACT_WITHHELD: Phrase =
+    ["[contact withheld]", "[контакт скрыт]", "[кантакт схаваны]", "[контакт приховано]"];
 pub(super) const CHANGED: Phrase = [
     "Names of people who did not agree to be named were replaced, and details that could lead to them left out; \
      redactions.json lists how often and where.",
@@ -128,10 +130,25 @@ pub(super) const ROLES: [(Phrase, &[&str]); 11] = [
     (["Person", "Лицо", "Асоба", "Особа"], &[]),
 ];
 
+/// The neutral word: [`ROLES`]' last.
+pub(super) const PERSON: usize = ROLES.len() - 1;
+
+/// A role in the language of the page, where there is a word for it. Beside a pseudonym always the word
+/// that stands in pseudonyms, which does not tell a man from a woman; beside a name, what was written
+/// stays if it is in the alphabet of the page.
+pub(super) fn role(written: &str, pseudonym: bool, language: Language) -> String {
+    let class = role_class(written);
+    let own = written.is_ascii() == (language == Language::English);
+    if class == PERSON || (own && !pseudonym) {
+        return written.to_owned();
+    }
+    say(&ROLES[class].0, language).to_lowercase()
+}
+
 /// Index into [`ROLES`]; the last for any role without a word of its own.
 pub(super) fn role_class(role: &str) -> usize {
     let role = role.trim().to_lowercase();
-    ROLES.iter().position(|(_, words)| words.contains(&role.as_str())).unwrap_or(ROLES.len() - 1)
+    ROLES.iter().position(|(_, words)| words.contains(&role.as_str())).unwrap_or(PERSON)
 }
 
 /// The skeletons of all words that a publication writes by itself.
@@ -150,6 +167,7 @@ pub(super) fn vocabulary() -> BTreeSet<String> {
         &NO,
         &WITHHELD,
         &NAME_WITHHELD,
+        &CONTACT_WITHHELD,
         &CHANGED,
     ];
     let mut words: Vec<&str> = phrases.into_iter().flatten().copied().collect();
