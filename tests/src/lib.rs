@@ -33,7 +33,7 @@ mod running;
 pub mod traces;
 
 pub use daemon::Daemon;
-pub use machine::Machine;
+pub use machine::{MACHINE, Machine};
 pub use pairing::{pair, team_of_two};
 pub use run::{Run, run};
 pub use running::Running;

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::SystemTime;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -11,10 +12,14 @@ use tempfile::TempDir;
 use crate::run::{Run, run};
 use crate::{Running, binary, processes};
 
+/// How the names of machines' directories begin.
+pub const MACHINE: &str = "fbtest-";
+
 /// A machine with a home, a runtime directory and a directory for temporary files of its own, and
 /// room for one vault. When it goes, every process that was started on it goes with it.
 pub struct Machine {
     root: TempDir,
+    born: SystemTime,
     name: String,
     passphrase: String,
 }
@@ -28,12 +33,16 @@ impl Machine {
         processes::keep_descendants();
         // Short: the path of a Unix socket has at most 107 bytes.
         let root =
-            tempfile::Builder::new().prefix("fb").rand_bytes(8).tempdir().expect("a temporary directory");
+            tempfile::Builder::new().prefix(MACHINE).rand_bytes(8).tempdir().expect("a temporary directory");
         for dir in ["home", "run", "tmp", "work"] {
             fs::DirBuilder::new().mode(0o700).create(root.path().join(dir)).expect("a directory");
         }
-        let machine =
-            Self { root, name: name.to_owned(), passphrase: format!("zebra canoe lantern of {name}") };
+        let machine = Self {
+            root,
+            born: SystemTime::now(),
+            name: name.to_owned(),
+            passphrase: format!("zebra canoe lantern of {name}"),
+        };
         machine.secret_file("passphrase", &format!("{}\n", machine.passphrase));
         machine
     }
@@ -53,6 +62,11 @@ impl Machine {
     /// Its passphrase.
     pub fn passphrase(&self) -> &str {
         &self.passphrase
+    }
+
+    /// When it came to be. What is older is not its doing.
+    pub fn born(&self) -> SystemTime {
+        self.born
     }
 
     /// Everything the machine has on disk.

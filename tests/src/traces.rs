@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// A word, and the bytes it would leave.
 #[derive(Debug, Clone)]
@@ -118,10 +119,39 @@ fn below(root: &Path, wanted: impl Fn(&fs::FileType) -> bool) -> Vec<PathBuf> {
     found
 }
 
+/// Files in the directories that every program may write to, and in the root, which were written since then; the
+/// directories of machines left out, here and of tests that run at the same time.
+pub fn written_elsewhere_since(then: SystemTime) -> Vec<PathBuf> {
+    let recent =
+        |file: &PathBuf| fs::metadata(file).and_then(|file| file.modified()).is_ok_and(|time| time >= then);
+    let of_a_machine = |path: &PathBuf| {
+        path.components().any(|part| part.as_os_str().to_string_lossy().starts_with(crate::MACHINE))
+    };
+    let mut found: Vec<PathBuf> =
+        fs::read_dir("/").into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    found.retain(|path| path.is_file());
+    for shared in [std::env::temp_dir(), "/tmp".into(), "/var/tmp".into(), "/dev/shm".into()] {
+        let tops: Vec<PathBuf> =
+            fs::read_dir(shared).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+        for top in tops.into_iter().filter(|top| !of_a_machine(top)) {
+            found.extend(if top.is_dir() { files(&top) } else { vec![top] });
+        }
+    }
+    found.retain(recent);
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// Looks for the canaries in the names and the bytes of every file below `roots`.
 pub fn search(roots: &[&Path], canaries: &[Canary]) -> Vec<Trace> {
+    search_files(roots.iter().flat_map(|root| files(root)), canaries)
+}
+
+/// The same, file by file.
+pub fn search_files(files: impl IntoIterator<Item = PathBuf>, canaries: &[Canary]) -> Vec<Trace> {
     let mut traces = Vec::new();
-    for file in roots.iter().flat_map(|root| files(root)) {
+    for file in files {
         let Ok(bytes) = fs::read(&file) else { continue };
         for place in [&bytes, file.as_os_str().as_encoded_bytes()] {
             for canary in canaries {

@@ -48,6 +48,11 @@ fn assert_clean(machine: &Machine, more: &[Canary], when: &str) {
     assert!(!traces::files(&machine.vault()).is_empty(), "{when}: there is something to search");
     let found = traces::search(&roots, &[&canaries()[..], more].concat());
     assert!(found.is_empty(), "{when}, on {}: {found:#?}", machine.name());
+    // A process that was started without an environment writes elsewhere, if it writes.
+    let words: Vec<Canary> =
+        WORDS.iter().map(|word| Canary::word(word)).chain(more.iter().cloned()).collect();
+    let found = traces::search_files(traces::written_elsewhere_since(machine.born()), &words);
+    assert!(found.is_empty(), "{when}: {found:#?}");
 }
 
 /// A team whose every word is a canary.
