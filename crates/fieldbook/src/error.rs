@@ -161,7 +161,23 @@ impl Failure {
     /// The disk, a pipe or a file named by the user.
     pub fn io(doing: impl fmt::Display) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.to_string();
-        move |error| Self::failed("io", format!("{doing}: {error}"))
+        move |error| Self::failed("io", format!("{doing}: {}", plain(&error)))
+    }
+
+    /// A file that the user named and that cannot be read. `name` is sanitised.
+    pub fn input(name: &str) -> impl FnOnce(io::Error) -> Self {
+        Self::file(Kind::Usage, "input-unreadable", format!("{name} cannot be read"))
+    }
+
+    /// A file that the user named. `what` names it, sanitised, and says what cannot be done with it.
+    pub fn file(kind: Kind, code: &'static str, what: String) -> impl FnOnce(io::Error) -> Self {
+        move |error| {
+            let failure = Self::new(kind, code, format!("{what}: {}", plain(&error)));
+            match advice(&error) {
+                "" => failure,
+                hint => failure.hint(hint),
+            }
+        }
     }
 
     /// The object that `--json` puts on stderr.
@@ -183,6 +199,35 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// What the system says, in words and without its numbers.
+pub fn plain(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        io::ErrorKind::PermissionDenied => "you are not allowed to".to_owned(),
+        io::ErrorKind::IsADirectory => "it is a directory".to_owned(),
+        io::ErrorKind::NotADirectory => "a part of its path is not a directory".to_owned(),
+        io::ErrorKind::InvalidData => "it is not a text in UTF-8".to_owned(),
+        _ => {
+            let text = error.to_string();
+            text.split_once(" (os error").map_or(text.as_str(), |(words, _)| words).to_owned()
+        }
+    }
+}
+
+/// What to do about it; "" when that is not known.
+pub fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => {
+            "check the name and the directory that you are in; directories are not made"
+        }
+        io::ErrorKind::PermissionDenied => "check who may read and write there (`ls -l`)",
+        io::ErrorKind::IsADirectory => "name a file",
+        io::ErrorKind::StorageFull => "make room and try again",
+        io::ErrorKind::ReadOnlyFilesystem => "name a place that can be written",
+        _ => "",
+    }
+}
 
 /// The table of exit codes for the long help.
 pub fn exit_code_table() -> String {
@@ -211,6 +256,14 @@ mod tests {
         for kind in Kind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.word());
         }
+    }
+
+    #[test]
+    fn the_system_speaks_plainly_and_names_the_file() {
+        let failure = Failure::input("report.json")(io::Error::from_raw_os_error(2));
+        assert_eq!(failure.message, "report.json cannot be read: no such file or directory");
+        assert!(failure.hint.is_some() && failure.kind.exit() == 2);
+        assert_eq!(plain(&io::Error::from_raw_os_error(111)), "Connection refused");
     }
 
     #[test]

@@ -39,7 +39,7 @@ impl NewFile {
             .truncate(true)
             .mode(0o600)
             .open(&partial)
-            .map_err(Failure::io(format!("{name} cannot be written")))?;
+            .map_err(on_disk(format!("{name} cannot be written")))?;
         Ok(Self { file, partial, target: target.to_owned(), kept: false })
     }
 
@@ -49,9 +49,9 @@ impl NewFile {
     /// The disk's.
     pub fn keep(mut self) -> Result<(), Failure> {
         let doing = || format!("{} cannot be written", line(&self.target.to_string_lossy()));
-        self.file.sync_all().map_err(Failure::io(doing()))?;
-        fs::rename(&self.partial, &self.target).map_err(Failure::io(doing()))?;
-        sync_directory(self.target.parent()).map_err(Failure::io(doing()))?;
+        self.file.sync_all().map_err(on_disk(doing()))?;
+        fs::rename(&self.partial, &self.target).map_err(on_disk(doing()))?;
+        sync_directory(self.target.parent()).map_err(on_disk(doing()))?;
         self.kept = true;
         Ok(())
     }
@@ -102,11 +102,11 @@ impl NewDirectory {
                 .hint("choose another directory, or give --force to write into this one"));
             }
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(Failure::io(format!("{name} cannot be used"))(error));
+                return Err(on_disk(format!("{name} cannot be used"))(error));
             }
             _ => {}
         }
-        let target = std::path::absolute(target).map_err(Failure::io(format!("{name} cannot be used")))?;
+        let target = std::path::absolute(target).map_err(on_disk(format!("{name} cannot be used")))?;
         let mut partial = target.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
@@ -115,7 +115,7 @@ impl NewDirectory {
             .recursive(true)
             .mode(0o700)
             .create(&partial)
-            .map_err(Failure::io(format!("{name} cannot be made")))?;
+            .map_err(on_disk(format!("{name} cannot be made")))?;
         Ok(Self { target, partial, files: Vec::new(), current: None, kept: false })
     }
 
@@ -136,12 +136,12 @@ impl NewDirectory {
                 .create_new(true)
                 .mode(0o600)
                 .open(self.partial.join(name))
-                .map_err(Failure::io(doing()))?;
+                .map_err(on_disk(doing()))?;
             self.files.push(name.to_owned());
             self.current = Some(file);
         }
         match &mut self.current {
-            Some(file) => file.write_all(bytes).map_err(Failure::io(doing())),
+            Some(file) => file.write_all(bytes).map_err(on_disk(doing())),
             None => Ok(()),
         }
     }
@@ -184,6 +184,11 @@ impl Drop for NewDirectory {
             let _ = fs::remove_dir_all(&self.partial);
         }
     }
+}
+
+/// The disk's refusal. `what` names the file, sanitised.
+fn on_disk(what: String) -> impl FnOnce(io::Error) -> Failure {
+    Failure::file(Kind::Failed, "io", what)
 }
 
 /// Makes the names in a directory durable.

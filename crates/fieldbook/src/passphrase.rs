@@ -18,6 +18,9 @@ use crate::ui::Ui;
 /// Longest first line that is taken for a passphrase, in bytes.
 const LINE_MAX: usize = 4 * 1024;
 
+/// A passphrase with fewer characters is called short.
+const SHORT: usize = 12;
+
 /// How often a person may mistype.
 const TRIES: u32 = 3;
 
@@ -193,8 +196,7 @@ fn warn_if_others_can_read(file: &File, name: &str, ui: &Ui) {
 }
 
 fn unreadable(name: &str) -> impl FnOnce(io::Error) -> Failure {
-    let name = name.to_owned();
-    move |error| Failure::usage("passphrase-unreadable", format!("{name} cannot be read: {error}"))
+    Failure::file(Kind::Usage, "passphrase-unreadable", format!("{name} cannot be read"))
 }
 
 fn empty(name: &str) -> Failure {
@@ -204,6 +206,18 @@ fn empty(name: &str) -> Failure {
 fn quoted(path: &Path) -> String {
     let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
     format!("\"{}\"", crate::sanitise::line(&path.to_string_lossy()))
+}
+
+/// Why a new passphrase is easy to guess, if that can be told without a dictionary.
+pub fn weakness(passphrase: &str) -> Option<&'static str> {
+    let letters = passphrase.trim_matches(|c: char| !c.is_alphabetic());
+    if passphrase.chars().count() < SHORT {
+        Some("a short passphrase is guessed quickly when the device is seized")
+    } else if letters.chars().all(char::is_alphabetic) {
+        Some("a passphrase of a single word is guessed quickly when the device is seized")
+    } else {
+        None
+    }
 }
 
 /// What the flags and the environment say; `None` in `environment` when the variable is unset.
@@ -278,6 +292,17 @@ mod tests {
             |command: &str| Source::Command(command.into()).read(Path::new("v"), &ui).map(|s| s.to_string());
         assert_eq!(read("printf 'six words\\nmore\\n'").unwrap(), "six words");
         assert_eq!(read("echo half; exit 3").unwrap_err().code, "passphrase-command");
+    }
+
+    #[test]
+    fn a_short_passphrase_and_a_single_word_are_called_weak() {
+        for weak in ["", "hunter2", "zebra canoe", "Extraordinarily2017!", "несправядлівасць", "123456789012"]
+        {
+            assert!(weakness(weak).is_some(), "{weak}");
+        }
+        for good in ["zebra canoe lantern of A", "zebra-canoe-lantern", "k8#pL0zt4Qwe"] {
+            assert_eq!(weakness(good), None, "{good}");
+        }
     }
 
     #[test]

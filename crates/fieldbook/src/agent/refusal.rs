@@ -5,11 +5,14 @@ use fieldbook_depot::DepotError;
 use fieldbook_report::ReportError;
 use fieldbook_vault::VaultError;
 
-use crate::error::{Failure, Kind};
+use crate::error::{self, Failure, Kind};
 
 impl From<VaultError> for Failure {
     fn from(error: VaultError) -> Self {
-        let message = error.to_string();
+        let message = match &error {
+            VaultError::Io { doing, source } => format!("{doing}: {}", error::plain(source)),
+            error => error.to_string(),
+        };
         let (kind, code, hint) = classify(&error);
         let failure = Self::new(kind, code, message);
         if hint.is_empty() { failure } else { failure.hint(hint) }
@@ -64,7 +67,7 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::Seal(_) => (Kind::Failed, "seal", ""),
         E::Depot(error) => classify_depot(error),
         E::Database(_) => (Kind::Failed, "store", ""),
-        E::Io { .. } => (Kind::Failed, "io", ""),
+        E::Io { source, .. } => (Kind::Failed, "io", error::advice(source)),
         E::Randomness => (Kind::Failed, "randomness", ""),
     }
 }

@@ -30,8 +30,7 @@ pub struct AttachArgs {
 
 pub fn run(args: AttachArgs, global: &Global) -> Result<(), Failure> {
     let name = line(&args.file.to_string_lossy());
-    let path = std::fs::canonicalize(&args.file)
-        .map_err(|error| Failure::usage("input-unreadable", format!("{name} cannot be read: {error}")))?;
+    let path = std::fs::canonicalize(&args.file).map_err(Failure::input(&name))?;
     if !path.is_file() {
         return Err(Failure::usage("input-unreadable", format!("{name} is not a file")));
     }

@@ -8,6 +8,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Create;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::passphrase;
 
 /// Make a vault on this device.
 ///
@@ -30,6 +31,12 @@ pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
     let vault =
         std::path::absolute(&global.vault).map_err(Failure::io("the vault's directory cannot be named"))?;
     let passphrase = global.passphrase.read_new(&vault, &global.ui)?;
+    if let Some(why) = passphrase::weakness(&passphrase) {
+        global.ui.warn(
+            "weak-passphrase",
+            format_args!("{why}; five or six words that you picked by chance are better"),
+        );
+    }
     let create = Create { name: args.name, work_factor: args.work_factor };
     let device: DeviceInfo = Agent::create(&vault, &passphrase, create)?;
     global.ui.emit(json(&device)?)?;
