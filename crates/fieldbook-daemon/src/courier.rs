@@ -1,5 +1,6 @@
 //! The courier: one sync with the first device that answers, then its process ends.
 
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ const LAST_WORD: Duration = Duration::from_millis(20);
 /// What a courier tells while it works. Addresses are what the user gave or what was remembered.
 #[derive(Debug, Clone)]
 pub enum CourierEvent {
+    /// An address is tried now.
+    Trying(String),
     /// A device of the team answered.
     Met {
         /// Where.
@@ -88,10 +91,11 @@ async fn try_address(
     let failed = |why: String, answered: bool, tell: &mut dyn FnMut(CourierEvent)| {
         tell(CourierEvent::Failed { address: address.to_owned(), why, answered });
     };
+    tell(CourierEvent::Trying(address.to_owned()));
     let targets: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
         Ok(targets) => targets.collect(),
         Err(error) => {
-            failed(format!("the address cannot be understood: {error}"), false, tell);
+            failed(unresolved(address, &error), false, tell);
             return None;
         }
     };
@@ -139,6 +143,15 @@ async fn try_address(
         }
     }
     None
+}
+
+/// The resolver's own words ("Name or service not known") help nobody.
+fn unresolved(address: &str, error: &io::Error) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    match error.kind() {
+        io::ErrorKind::InvalidInput => format!("the address cannot be understood: {error}"),
+        _ => format!("no device of the name \"{host}\" can be found: it is mistyped, or there is no network"),
+    }
 }
 
 /// A server that does not know us closes without a word: say what that usually means.

@@ -95,17 +95,25 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
     let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
     let mut partner = None;
     let mut traffic = None;
-    let mut failures = Vec::new();
+    let mut failures: Vec<Missed> = Vec::new();
     for said in BufReader::new(from).lines() {
         let said = said.map_err(Failure::io("the process for the network is gone"))?;
         match serde_json::from_str(&said) {
+            Ok(Said::Trying { address }) => ui.note(format_args!("Trying {} …", line(&address))),
             Ok(Said::Connected { address, device }) => {
+                // When nobody answers, the failure that ends the command says it.
+                if partner.is_none() {
+                    failures.iter().for_each(|missed| ui.note(missed_line(missed)));
+                }
                 ui.note(format_args!("Connected to {}.", line(&address)));
                 partner = Some((address, device));
             }
             Ok(Said::Failed { address, why, answered }) => {
-                ui.note(format_args!("{}: {}", line(&address), line(&why)));
-                failures.push((address, why, answered));
+                // A name can stand for several addresses that fail alike.
+                let missed = (address, why, answered);
+                if !failures.contains(&missed) {
+                    failures.push(missed);
+                }
             }
             Ok(Said::Synced(counted)) => traffic = Some(counted),
             Ok(Said::Sent { .. }) => {}
@@ -120,7 +128,8 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
     match (partner, traffic) {
         (Some((address, device)), Some(traffic)) if status.success() => Ok((address, device, traffic)),
         (Some(_), _) => {
-            let why = failures.pop().map_or_else(|| "it ended".to_owned(), |(_, why, _)| why);
+            let lost = failures.into_iter().rfind(|(_, _, answered)| *answered);
+            let why = lost.map_or_else(|| "it ended".to_owned(), |(_, why, _)| why);
             Err(Failure::new(
                 Kind::Unreachable,
                 "connection-lost",
@@ -132,9 +141,15 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
     }
 }
 
-fn unreachable(failures: &[(String, String, bool)]) -> Failure {
-    let tried: Vec<String> =
-        failures.iter().map(|(address, why, _)| format!("{}: {}", line(address), line(why))).collect();
+/// An address, why it led nowhere, and whether somebody answered there.
+type Missed = (String, String, bool);
+
+fn missed_line((address, why, _): &Missed) -> String {
+    format!("{}: {}", line(address), line(why))
+}
+
+fn unreachable(failures: &[Missed]) -> Failure {
+    let tried: Vec<String> = failures.iter().map(missed_line).collect();
     let message =
         format!("nobody of your team could be reached ({}); your work is safe here", tried.join("; "));
     Failure::new(Kind::Unreachable, "unreachable", message)
@@ -149,6 +164,7 @@ mod tests {
     fn the_courier_is_understood_line_by_line() {
         let traffic = Traffic { sent: 2, sent_bytes: 4096, ..Traffic::default() };
         for said in [
+            Said::Trying { address: "a:1".into() },
             Said::Connected { address: "a:1".into(), device: "00".into() },
             Said::Failed { address: "a:1".into(), why: "no answer".into(), answered: false },
             Said::Synced(traffic),

@@ -23,6 +23,7 @@ pub fn run() -> Result<(), Failure> {
     let key = job::depot_key(&network)?;
     let summary = run_courier(&network.depot, &key, &addresses, |event| {
         let said = match event {
+            CourierEvent::Trying(address) => Said::Trying { address },
             CourierEvent::Met { address, device, role: _ } => {
                 Said::Connected { address, device: device.to_string() }
             }

@@ -41,6 +41,11 @@ pub enum Task {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
 pub enum Said {
+    /// An address is tried now.
+    Trying {
+        /// Which.
+        address: String,
+    },
     /// A device of the team answered.
     Connected {
         /// Where.

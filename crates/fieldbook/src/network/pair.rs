@@ -12,7 +12,7 @@ use fieldbook_proto::pairing::MESSAGE_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::{self, Hex};
-use crate::error::Failure;
+use crate::error::{Failure, plain};
 
 /// How long a connection may stay silent before it has shown that it speaks the protocol.
 const PATIENCE_FIRST: Duration = Duration::from_secs(20);
@@ -106,7 +106,7 @@ pub fn dial(addresses: &[String]) -> Result<(), Failure> {
                 carrier.only_one = true;
                 return carrier.run(&events, None);
             }
-            Err(error) => why = format!("{address}: {error}"),
+            Err(error) => why = format!("{address}: {}", plain(&error)),
         }
     }
     tell(&Report::Unreachable(why))
@@ -114,7 +114,13 @@ pub fn dial(addresses: &[String]) -> Result<(), Failure> {
 
 fn connect(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no such host");
-    for address in address.to_socket_addrs()? {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    let unresolved = |_| {
+        let words =
+            format!("no device of the name \"{host}\" can be found: it is mistyped, or there is no network");
+        io::Error::other(words)
+    };
+    for address in address.to_socket_addrs().map_err(unresolved)? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
