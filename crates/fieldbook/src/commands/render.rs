@@ -136,9 +136,26 @@ pub fn field(value: &FieldValue) -> String {
     line(&value.to_string())
 }
 
+/// The name of a field as people type it: `fields.date` is `date`, unless the report has one of its own by that name.
+pub fn field_name(path: &str) -> String {
+    const OWN: [&str; 9] = [
+        "title",
+        "language",
+        "narrative",
+        "template",
+        "sources",
+        "people",
+        "attachments",
+        "extra",
+        "fieldbook",
+    ];
+    let own = |name: &str| OWN.contains(&name.split('.').next().unwrap_or(name));
+    line(path.strip_prefix("fields.").filter(|name| !own(name)).unwrap_or(path))
+}
+
 /// The values of a clash, one a line.
 pub fn clash(clash: &ClashView) -> String {
-    let mut out = format!("  {}\n", line(&clash.field));
+    let mut out = format!("  {}\n", field_name(&clash.field));
     for value in &clash.values {
         out.push_str(&format!(
             "    {}  — {}, {}{}\n",
