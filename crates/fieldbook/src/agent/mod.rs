@@ -13,6 +13,6 @@ mod publication;
 mod refusal;
 mod server;
 mod service;
-mod typed;
+pub mod typed;
 pub mod wire;
 pub mod worker;

@@ -32,6 +32,14 @@ pub fn new_report(new: &NewReport) -> Result<ReportInput, Failure> {
     Ok(input)
 }
 
+/// Whether a new report can be made of this, so that nothing is typed for one that cannot.
+///
+/// # Errors
+/// What is not understood, as [`new_report`] and the vault would say it.
+pub fn check_new(new: &NewReport) -> Result<(), Failure> {
+    new_report(new)?.check().map(|_| ()).map_err(refused)
+}
+
 /// `place.locality` is a key of the field `place`.
 fn set_field(fields: &mut Vec<(String, FieldValue)>, name: &str, value: Option<FieldValue>) {
     let (name, key) = name.split_once('.').map_or((name, None), |(name, key)| (name, Some(key)));

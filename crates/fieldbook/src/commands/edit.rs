@@ -8,6 +8,7 @@ use fieldbook_vault::{ReportSummary, ShownReport};
 use super::{json, new, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Changes, Request};
+use crate::agent::typed;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
@@ -40,18 +41,23 @@ impl ContentArgs {
     /// The names of these arguments, for what excludes them.
     pub const NAMES: [&'static str; 6] = ["set", "title", "language", "narrative_file", "person", "source"];
 
+    /// The changes that the command line gives, without the narrative's file.
+    pub fn without_narrative(&self) -> Changes {
+        Changes {
+            set: self.set.clone(),
+            title: self.title.clone(),
+            language: self.language.clone(),
+            people: self.person.clone(),
+            sources: self.source.clone(),
+            ..Changes::default()
+        }
+    }
+
     /// The changes; reads the narrative's file.
     pub fn changes(self, ui: &Ui) -> Result<Changes, Failure> {
+        let changes = self.without_narrative();
         let narrative = self.narrative_file.map(|path| new::read_text(&path, ui)).transpose()?;
-        Ok(Changes {
-            set: self.set,
-            title: self.title,
-            language: self.language,
-            narrative,
-            people: self.person,
-            sources: self.source,
-            ..Changes::default()
-        })
+        Ok(Changes { narrative, ..changes })
     }
 }
 
@@ -79,8 +85,14 @@ pub struct EditArgs {
 pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     if args.content.narrative_file.as_deref() == Some(Path::new("-")) {
-        // A report that is not here is noticed before a text is typed.
-        agent.call::<ShownReport>(&Request::Show { report: args.id.clone() })?;
+        // A report that is not here, and a mistyped change, are noticed before a text is typed.
+        let shown: ShownReport = agent.call(&Request::Show { report: args.id.clone() })?;
+        let changes = Changes {
+            unset: args.unset.clone(),
+            set_person: args.set_person.clone(),
+            ..args.content.without_narrative()
+        };
+        typed::edits(typed::find(&shown.content.template)?, &changes)?;
     }
     let changes = Changes {
         unset: args.unset,

@@ -47,7 +47,7 @@ pub fn run(args: FinishArgs, global: &Global) -> Result<(), Failure> {
             None => {
                 finished += 1;
                 global.ui.emit(json!({"event": "finished", "id": report.id, "title": report.title}))?;
-                global.ui.note(format_args!("{id}  {title}"));
+                global.ui.say(format_args!("{id}  {title}"))?;
             }
             Some(failure) => {
                 refused += 1;
@@ -61,7 +61,7 @@ pub fn run(args: FinishArgs, global: &Global) -> Result<(), Failure> {
     })?;
     network::nudge(&global.vault);
     global.ui.emit(json!({"event": "summary", "finished": finished, "refused": refused}))?;
-    global.ui.say(format_args!("Finished {}.", count(finished, "report", "reports")))?;
+    global.ui.note(format_args!("Finished {}.", count(finished, "report", "reports")));
     let message = format!("{} still a draft", count(refused, "report is", "reports are"));
     let hint = "fill in what is missing, or finish with --incomplete";
     match (refused, finished) {

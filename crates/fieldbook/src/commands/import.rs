@@ -1,5 +1,6 @@
 //! `fieldbook import`
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -8,6 +9,7 @@ use clap::Args;
 use fieldbook_vault::Created;
 use serde_json::json;
 
+use super::new::{MISPLACED, misplaced_fields, misplaced_words};
 use super::render;
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
@@ -35,6 +37,8 @@ struct Tally {
     imported: u64,
     known: u64,
     refused: u64,
+    /// Fields that stood beside `fields`, in whichever line.
+    misplaced: BTreeSet<String>,
 }
 
 pub fn run(args: ImportArgs, global: &Global) -> Result<(), Failure> {
@@ -52,9 +56,12 @@ pub fn run(args: ImportArgs, global: &Global) -> Result<(), Failure> {
     global.ui.emit(json!({
         "event": "summary", "imported": tally.imported, "already_there": tally.known, "refused": tally.refused
     }))?;
-    global.ui.say(format_args!("Imported {}.", count(tally.imported, "report", "reports")))?;
+    global.ui.note(format_args!("Imported {}.", count(tally.imported, "report", "reports")));
     if tally.known > 0 {
-        global.ui.say(format_args!("{} had been imported before.", count(tally.known, "line", "lines")))?;
+        global.ui.note(format_args!("{} had been imported before.", count(tally.known, "line", "lines")));
+    }
+    if !tally.misplaced.is_empty() {
+        global.ui.warn(MISPLACED, misplaced_words(&tally.misplaced));
     }
     let message = format!("{} could not be imported", count(tally.refused, "line", "lines"));
     match (tally.refused, tally.imported + tally.known) {
@@ -71,7 +78,7 @@ fn open(path: &Path, name: &str) -> Result<Box<dyn BufRead>, Failure> {
     }
     match File::open(path) {
         Ok(file) => Ok(Box::new(BufReader::new(file))),
-        Err(error) => Err(Failure::usage("input-unreadable", format!("{name} cannot be read: {error}"))),
+        Err(error) => Err(Failure::input(name)(error)),
     }
 }
 
@@ -90,7 +97,14 @@ fn import_file(
         };
         let created = match source {
             Line::Text(text) if text.trim().is_empty() => continue,
-            Line::Text(text) => agent.call::<Created>(&Request::Import { source: text }),
+            Line::Text(text) => {
+                let misplaced = misplaced_fields(&text);
+                let created = agent.call::<Created>(&Request::Import { source: text });
+                if created.is_ok() {
+                    tally.misplaced.extend(misplaced);
+                }
+                created
+            }
             Line::Unusable(why) => Err(Failure::usage("input", why)),
         };
         match created {
@@ -102,7 +116,7 @@ fn import_file(
                 }))?;
                 if !created.already_there {
                     let id = render::short(&created.summary.id);
-                    global.ui.note(format_args!("{id}  {}", render::title(&created.summary.title)));
+                    global.ui.say(format_args!("{id}  {}", render::title(&created.summary.title)))?;
                 }
             }
             Err(failure) if concerns_the_line(&failure) => {

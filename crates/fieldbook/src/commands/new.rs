@@ -4,12 +4,14 @@ use std::io::{IsTerminal as _, Read};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use fieldbook_report::ReportInput;
 use fieldbook_vault::{Created, ReportSummary};
 
 use super::edit::ContentArgs;
 use super::{json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::{NewReport, Request};
+use crate::agent::typed;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::ui::Ui;
@@ -31,11 +33,17 @@ pub struct NewArgs {
 }
 
 pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
-    // The passphrase first: nothing that is typed after it can be lost.
+    if let Some(template) = &args.template {
+        let new = NewReport { template: template.clone(), changes: args.content.without_narrative() };
+        typed::check_new(&new)?;
+    }
+    // The words of the command line and the passphrase first: nothing that is typed after them can be lost.
     let mut agent = Agent::open(global)?;
+    let mut misplaced = Vec::new();
     let created = match (args.from, args.template) {
         (Some(path), _) => {
             let source = read_text(&path, &global.ui)?;
+            misplaced = misplaced_fields(&source);
             agent.call::<Created>(&Request::Import { source })?
         }
         (None, Some(template)) => {
@@ -48,6 +56,14 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     let Created { summary, already_there } = created;
     let mut object = json(&summary)?;
     object["already_there"] = already_there.into();
+    let warning = (!misplaced.is_empty()).then(|| misplaced_words(&misplaced));
+    if let Some(message) = &warning {
+        global.ui.warn(MISPLACED, message);
+    }
+    object["warnings"] = warning
+        .map(|message| serde_json::json!({"code": MISPLACED, "message": message, "keys": misplaced}))
+        .into_iter()
+        .collect();
     global.ui.emit(object)?;
     let (id, title) = (render::short(&summary.id), render::title(&summary.title));
     if already_there {
@@ -56,10 +72,28 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(format_args!("Saved draft {id}: {title}"))
 }
 
+/// The code of the warning about [`misplaced_fields`].
+pub const MISPLACED: &str = "field-outside-fields";
+
+/// Fields of the report's template that stand beside `fields` instead of in it.
+pub fn misplaced_fields(source: &str) -> Vec<String> {
+    let Ok(input) = ReportInput::from_json(source) else { return Vec::new() };
+    let Ok(template) = typed::find(&input.template) else { return Vec::new() };
+    input.extra.into_iter().map(|(key, _)| key).filter(|key| template.field(key).is_some()).collect()
+}
+
+/// What became of them.
+pub fn misplaced_words<'a>(keys: impl IntoIterator<Item = &'a String>) -> String {
+    let keys: Vec<String> = keys.into_iter().map(|key| crate::sanitise::line(key)).collect();
+    format!(
+        "{}: kept as extra and never published, because a field of the template belongs inside \"fields\"",
+        keys.join(", ")
+    )
+}
+
 /// Reads a text from a file, or from standard input for `-`.
 pub fn read_text(path: &Path, ui: &Ui) -> Result<String, Failure> {
     let name = crate::sanitise::line(&path.to_string_lossy());
-    let unreadable = |error| Failure::usage("input-unreadable", format!("{name} cannot be read: {error}"));
     let mut text = String::new();
     let mut take = |from: &mut dyn Read| from.take(INPUT_MAX + 1).read_to_string(&mut text);
     let read = if path == Path::new("-") {
@@ -70,8 +104,22 @@ pub fn read_text(path: &Path, ui: &Ui) -> Result<String, Failure> {
     } else {
         std::fs::File::open(path).and_then(|mut file| take(&mut file))
     };
-    if read.map_err(unreadable)? as u64 > INPUT_MAX {
+    if read.map_err(Failure::input(&name))? as u64 > INPUT_MAX {
         return Err(Failure::usage("too-large", format!("{name} is larger than {INPUT_MAX} bytes")));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_field_beside_the_fields_is_noticed_and_other_extras_are_not() {
+        let of = |text: &str| misplaced_fields(text);
+        assert_eq!(of(r#"{"template": "detention", "date": "2017", "case_number": 4}"#), ["date"]);
+        assert!(of(r#"{"template": "detention", "fields": {"date": "2017"}}"#).is_empty());
+        assert!(of(r#"{"template": "no such", "date": "2017"}"#).is_empty());
+        assert!(of("no report").is_empty());
+    }
 }
