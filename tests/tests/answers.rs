@@ -75,3 +75,108 @@ fn an_entry_goes_to_standard_output_and_is_named_by_its_report_if_that_has_no_ot
     assert_eq!(machine.fails(2, &["entry", "export", &id, "--out", "e.age"])["code"], "several-entries");
     assert_eq!(machine.fails(1, &["entry", "export", "ffffff", "--out", "e.age"])["code"], "no-such-entry");
 }
+
+/// What is at the terminal may be read only when everything else is in order: a typed text that is then
+/// refused is lost. Standard input stays open here, so a program that reads first never comes back.
+#[test]
+fn a_mistyped_word_is_told_before_the_text_is_read() {
+    let (machine, id) = with_draft();
+    let commands: [&[&str]; 5] = [
+        &["new", "--template", "detentoin"],
+        &["new", "--template", "detention", "--set", "dat=2017"],
+        &["new", "--template", "detention", "--set", "date=yesterday"],
+        &["new", "--template", "detention", "--person", "name=A,consent=perhaps"],
+        &["edit", &id, "--set", "date=yesterday"],
+    ];
+    for args in commands {
+        let (input, held_open) = std::io::pipe().expect("a pipe");
+        let mut command = machine.command(args);
+        command.args(["--narrative-file", "-"]).stdin(input);
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+        let mut child = command.spawn().expect("it starts");
+        drop(command);
+        let done = fieldbook_tests::wait_for("the refusal", || child.try_wait().expect("a child"));
+        assert_eq!(done.code(), Some(2), "{args:?}");
+        drop(held_open);
+    }
+}
+
+#[test]
+fn what_was_done_is_on_standard_output_and_the_sentences_are_beside_it() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "T"]);
+    let line = |title: &str| {
+        json!({"template": "raid", "title": title, "language": "en", "fields": {"date": "2017"}, "narrative": "n"})
+            .to_string()
+    };
+    let file = machine.file("two.jsonl", format!("{}\n{}\n", line("One"), line("Two")));
+    for args in [&["import", &file][..], &["finish", "--all", "--incomplete"]] {
+        let said = machine.run(args).exits(0);
+        let (out, known) = (said.out(), ids(&machine));
+        assert_eq!(out.lines().count(), 2, "{said:?}");
+        assert!(known.iter().all(|id| out.contains(&id[..8])), "{said:?}");
+        assert!(out.contains("One") && said.err().contains("2 reports"), "{said:?}");
+    }
+}
+
+#[test]
+fn a_field_outside_of_the_fields_is_warned_about() {
+    let machine = Machine::with_vault("Monitor");
+    let report = json!({"template": "detention", "title": "One", "date": "2017", "case": 4}).to_string();
+    let said = machine.run_with(&["--json", "new", "--from", "-"], report.as_bytes()).exits(0);
+    let warning = &said.lines()[0]["warnings"][0];
+    assert_eq!((&warning["code"], &warning["keys"]), (&json!("field-outside-fields"), &json!(["date"])));
+    assert!(said.err().contains("never published"), "{said:?}");
+    let good = json!({"template": "detention", "title": "Two", "fields": {"date": "2017"}}).to_string();
+    let said = machine.run_with(&["--json", "new", "--from", "-"], good.as_bytes()).exits(0);
+    assert_eq!((&said.lines()[0]["warnings"], said.err().as_str()), (&json!([]), ""));
+}
+
+#[test]
+fn a_sync_that_reaches_nobody_says_whom_it_tries_and_each_reason_once() {
+    let machine = Machine::with_vault("Coordinator");
+    machine.ok(&["team", "create", "T"]);
+    let said = machine.run(&["sync", "--with", "no-such-device.invalid:4040"]).exits(14);
+    let err = said.err();
+    assert!(err.starts_with("Trying no-such-device.invalid:4040 …\nerror: "), "{said:?}");
+    assert_eq!(err.matches("\"no-such-device.invalid\" can be found").count(), 1, "{said:?}");
+    assert_eq!((err.matches("hint:").count(), said.out().as_str()), (1, ""), "{said:?}");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named_with_a_hint() {
+    let (machine, id) = with_draft();
+    for args in [
+        &["new", "--from", "gone.json"][..],
+        &["new", "--template", "raid", "--narrative-file", "gone.json"],
+        &["import", "gone.json"],
+        &["attach", &id, "gone.json"],
+    ] {
+        let error = machine.fails(2, args);
+        assert_eq!(error["message"], "gone.json cannot be read: no such file or directory", "{args:?}");
+        assert!(error["hint"].is_string(), "{args:?}");
+    }
+}
+
+#[test]
+fn a_weak_passphrase_is_warned_about_and_taken() {
+    for (passphrase, warned) in [("hunter2", true), ("zebra canoe lantern", false)] {
+        let machine = Machine::new("Monitor");
+        let file = machine.secret_file("weak", passphrase);
+        let mut command = machine.bare();
+        command.arg("--vault").arg(machine.vault()).args(["--passphrase-file", &file]);
+        command.args(["init", "--name", "M", "--work-factor", "15"]);
+        let said = run(command, b"").exits(0);
+        assert_eq!(said.err().contains("guessed quickly"), warned, "{said:?}");
+    }
+}
+
+#[test]
+fn who_invites_a_coordinator_is_told_before_the_code_what_it_will_read() {
+    let machine = Machine::with_vault("Coordinator");
+    machine.ok(&["team", "create", "T"]);
+    let mut waiting = machine.start(&["team", "invite", "--role", "coordinator", "--listen", "127.0.0.1:0"]);
+    waiting.object_with("code");
+    assert!(waiting.err().contains("read everything that the desk has received so far"), "{}", waiting.err());
+    waiting.kill();
+}

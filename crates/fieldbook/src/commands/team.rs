@@ -85,8 +85,9 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     let role = match args.role {
         RoleArg::Monitor => "monitor",
         RoleArg::Coordinator => {
-            global.ui.note(
-                "A coordinator admitted now can also read what the desk received in its current epoch.",
+            global.ui.warn(
+                "reads-everything",
+                "the new coordinator will be able to read everything that the desk has received so far",
             );
             "coordinator"
         }
