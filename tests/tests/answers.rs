@@ -144,6 +144,20 @@ fn a_sync_that_reaches_nobody_says_whom_it_tries_and_each_reason_once() {
 }
 
 #[test]
+fn a_host_that_nobody_knows_is_called_so_by_whoever_needs_it() {
+    let machine = Machine::with_vault("Coordinator");
+    machine.ok(&["team", "create", "T"]);
+    for (code, args) in [
+        (1, &["team", "invite", "--role", "monitor", "--listen", "no-such.invalid:0"][..]),
+        (2, &["daemon", "--listen", "no-such.invalid:0"]),
+    ] {
+        let error = machine.fails(code, args);
+        let message = error["message"].as_str().expect("a message");
+        assert!(message.contains("\"no-such.invalid\" can be found"), "{error}");
+    }
+}
+
+#[test]
 fn a_file_that_is_not_there_is_named_with_a_hint() {
     let (machine, id) = with_draft();
     for args in [

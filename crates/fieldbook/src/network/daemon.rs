@@ -1,7 +1,7 @@
 //! The daemon's process: the job from standard input, then listen until told to stop.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use fieldbook_daemon::{DaemonOptions, run_daemon};
@@ -55,15 +55,11 @@ fn log(line: &str, json: bool) {
 }
 
 fn addresses(text: &str) -> Result<Vec<SocketAddr>, Failure> {
-    let found: Vec<SocketAddr> = text
-        .to_socket_addrs()
-        .map_err(|error| {
-            let text = crate::sanitise::line(text);
-            Failure::new(Kind::Usage, "bad-address", format!("{text} is not an address: {error}"))
-                .hint("for example --listen 0.0.0.0:4433, or 127.0.0.1:0 for any free port of this machine")
-        })?
-        .collect();
-    Ok(found)
+    super::resolve(text).map_err(|error| {
+        let message = format!("{} is not an address: {error}", crate::sanitise::line(text));
+        Failure::new(Kind::Usage, "bad-address", message)
+            .hint("for example --listen 0.0.0.0:4433, or 127.0.0.1:0 for any free port of this machine")
+    })
 }
 
 /// Whether a daemon runs for this vault: it holds the lock for as long as it lives.

@@ -6,6 +6,8 @@ pub mod job;
 pub mod pair;
 pub mod reachable;
 
+use std::io;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
@@ -56,6 +58,22 @@ pub fn check_address(text: &str, flag: &str) -> Result<(), Failure> {
     Err(Failure::usage("bad-address", format!("\"{}\" is not an address", crate::sanitise::line(text))).hint(
         format!("an address is a host and a port: {flag} 192.0.2.7:4040 or {flag} desk.example.org:4040"),
     ))
+}
+
+/// The addresses that `HOST:PORT` stands for. The resolver's own words for a name that it does not know
+/// ("Name or service not known") help nobody.
+///
+/// # Errors
+/// It is no `HOST:PORT`, or the name is not known.
+pub fn resolve(text: &str) -> io::Result<Vec<SocketAddr>> {
+    let host = text.rsplit_once(':').map_or(text, |(host, _)| host);
+    match text.to_socket_addrs() {
+        Ok(found) => Ok(found.collect()),
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => Err(error),
+        Err(_) => Err(io::Error::other(format!(
+            "no device of the name \"{host}\" can be found: it is mistyped, or there is no network"
+        ))),
+    }
 }
 
 /// Tells a running daemon that there is something new to carry. If it does not hear, it finds out by itself.

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -67,10 +67,12 @@ enum Event {
 /// The parent cannot be told.
 pub fn listen(listen: &str, patience: Duration) -> Result<(), Failure> {
     let (sender, events) = mpsc::channel();
-    let bound = TcpListener::bind(listen).and_then(|listener| Ok((listener.local_addr()?, listener)));
+    let bound = super::resolve(listen)
+        .and_then(|at| TcpListener::bind(at.as_slice()))
+        .and_then(|listener| Ok((listener.local_addr()?, listener)));
     let (address, listener) = match bound {
         Ok(bound) => bound,
-        Err(error) => return tell(&Report::Unreachable(format!("{listen}: {error}"))),
+        Err(error) => return tell(&Report::Unreachable(format!("{listen}: {}", plain(&error)))),
     };
     tell(&Report::Listening(super::reachable::addresses(address)))?;
     hear_parent(sender.clone());
@@ -114,13 +116,7 @@ pub fn dial(addresses: &[String]) -> Result<(), Failure> {
 
 fn connect(address: &str) -> io::Result<TcpStream> {
     let mut last = io::Error::new(io::ErrorKind::NotFound, "no such host");
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    let unresolved = |_| {
-        let words =
-            format!("no device of the name \"{host}\" can be found: it is mistyped, or there is no network");
-        io::Error::other(words)
-    };
-    for address in address.to_socket_addrs().map_err(unresolved)? {
+    for address in super::resolve(address)? {
         match TcpStream::connect_timeout(&address, CONNECT_TIMEOUT) {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
