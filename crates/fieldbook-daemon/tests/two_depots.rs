@@ -154,7 +154,10 @@ fn who_is_not_of_the_team_gets_no_entry_and_no_word() {
     for stranger in [device(3, 3, 5), device(2, 1, 6)] {
         let (summary, events) = stranger.sync(&daemon.address);
         assert!(summary.is_none());
-        assert!(matches!(&events[..], [CourierEvent::Trying(_), CourierEvent::Failed { answered: false, .. }]), "{events:?}");
+        assert!(
+            matches!(&events[..], [CourierEvent::Trying(_), CourierEvent::Failed { answered: false, .. }]),
+            "{events:?}"
+        );
         assert_eq!(stranger.depot.head().unwrap(), 0);
     }
     daemon.stop();
@@ -214,5 +217,8 @@ fn a_second_daemon_is_refused_and_nobody_there_is_said() {
     daemon.stop();
     let (summary, events) = device(2, 1, 5).sync(&address);
     assert!(summary.is_none());
-    assert!(matches!(&events[..], [CourierEvent::Trying(_), CourierEvent::Failed { answered: false, .. }]), "{events:?}");
+    assert!(
+        matches!(&events[..], [CourierEvent::Trying(_), CourierEvent::Failed { answered: false, .. }]),
+        "{events:?}"
+    );
 }

@@ -57,8 +57,13 @@ impl Agent {
             return Ok(None);
         }
         let Some(mut agent) = Self::connect(&place.agent())? else { return Ok(None) };
-        let _: Greeting = agent.call(&Request::Hello { v: VERSION })?;
-        Ok(Some(agent))
+        match agent.call::<Greeting>(&Request::Hello { v: VERSION }) {
+            Ok(_) => Ok(Some(agent)),
+            // It ended between the connection and its answer: nothing was asked of it yet, so the command
+            // does without, as if it had come a moment later.
+            Err(failure) if failure.code == AGENT_GONE => Ok(None),
+            Err(failure) => Err(failure),
+        }
     }
 
     /// Connects to a socket; `None` when nobody listens there.
@@ -226,7 +231,10 @@ fn understood<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
     })
 }
 
+/// The word for an agent that ended before it answered.
+const AGENT_GONE: &str = "agent-gone";
+
 fn gone() -> Failure {
-    Failure::failed("agent-gone", "the vault's process ended before it answered")
+    Failure::failed(AGENT_GONE, "the vault's process ended before it answered")
         .hint("what was reported as saved is saved; try again")
 }
