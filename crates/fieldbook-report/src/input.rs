@@ -12,6 +12,7 @@ use crate::limits::{
     SOURCES_MAX, TITLE_MAX,
 };
 use crate::person::NewPerson;
+use crate::publish::words::INTERNAL;
 use crate::template::{Template, builtin, find, split_tag};
 use crate::value::FieldValue;
 
@@ -283,6 +284,8 @@ impl ReportInput {
                     return Err(InputError::wrong(&key, "a text"));
                 }
                 ("fields", _) => return Err(InputError::wrong("fields", "an object {…}")),
+                // The warning that an internal export carries is no part of the report.
+                ("notice", Value::String(text)) if text == INTERNAL => {}
                 (_, value) => input.extra.push((key, FieldValue::from_json(value))),
             }
         }

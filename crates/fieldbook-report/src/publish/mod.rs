@@ -25,7 +25,7 @@ mod redact;
 mod shown;
 mod skeleton;
 mod spellings;
-mod words;
+pub(crate) mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -60,7 +60,7 @@ pub(super) const PLACE_KEYS: [(&str, Phrase); 4] = [
 ];
 
 /// Stands at the head of every file that was exported with nothing taken out.
-pub(super) const INTERNAL: &str = "INTERNAL – NOT FOR PUBLICATION";
+pub(crate) const INTERNAL: &str = "INTERNAL – NOT FOR PUBLICATION";
 
 /// What a pseudonym calls a person, and the words for the role that lead to it.
 pub(super) const ROLES: [(Phrase, &[&str]); 11] = [
