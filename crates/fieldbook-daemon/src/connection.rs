@@ -18,6 +18,15 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a peer that shook hands may take to open its stream.
 const OPENING: Duration = Duration::from_secs(10);
 
+/// What sessions run on: the same for a daemon and a courier.
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, DaemonError> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(DaemonError::io("the network cannot be used"))
+}
+
 /// Runs a session on an established connection.
 pub(crate) async fn session(
     connection: &Connection,

@@ -65,11 +65,7 @@ pub fn run_courier(
 ) -> Result<Option<Summary>, DaemonError> {
     let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(DaemonError::io("the network cannot be used"))?;
+    let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
         for address in addresses {
             if let Some(summary) = try_address(address, &identity, &depot, &mut tell).await {

@@ -101,11 +101,7 @@ pub fn run_daemon(
     let _lock = lock(&options.lock_path)?;
     let depot = Arc::new(SqlDepot::open(&options.depot_path, &options.depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(DaemonError::io("the network cannot be used"))?;
+    let runtime = connection::runtime()?;
     let result = runtime.block_on(async {
         let mut endpoints = Vec::new();
         for address in &options.listen {

@@ -472,7 +472,11 @@ impl Vault {
     /// [`VaultError::NoSuchReport`], or the store's.
     pub fn summary(&self, id: ReportId) -> Result<ReportSummary, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
-        Ok(row.summary(&self.me, &self.names()?, &self.delivery(&row)?))
+        self.summary_of(&row, &self.names()?)
+    }
+
+    fn summary_of(&self, row: &ReportRow, names: &Names) -> Result<ReportSummary, VaultError> {
+        Ok(row.summary(&self.me, names, &self.delivery(row)?))
     }
 
     /// One report, whole.
@@ -484,7 +488,7 @@ impl Vault {
         let mut document = load_document(&self.db, &self.me, row.number)?;
         let names = self.names()?;
         Ok(ShownReport {
-            summary: self.summary(id)?,
+            summary: self.summary_of(&row, &names)?,
             clashes: crate::clashes::view(&mut document, &names),
             content: document.view(),
         })
@@ -511,19 +515,7 @@ impl Vault {
     /// [`VaultError::NoSuchReport`], [`VaultError::Ambiguous`].
     pub fn find(&self, prefix: &str) -> Result<ReportId, VaultError> {
         let missing = || VaultError::NoSuchReport(prefix.chars().take(40).collect());
-        let wanted = prefix.trim().to_ascii_lowercase();
-        if wanted.is_empty() || wanted.len() > 32 || !wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(missing());
-        }
-        let mut statement =
-            self.db.prepare_cached("SELECT id FROM report WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 100")?;
-        let ids: Vec<Vec<u8>> =
-            statement.query_map([&wanted], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        match ids.as_slice() {
-            [] => Err(missing()),
-            [one] => Ok(ReportId::from_bytes(store::array(one, "a report id")?)),
-            many => Err(VaultError::Ambiguous { prefix: wanted, matches: many.len() }),
-        }
+        store::id_by_prefix(&self.db, "report", prefix, missing).map(ReportId::from_bytes)
     }
 
     /// The name of a report's template.

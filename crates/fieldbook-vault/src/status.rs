@@ -138,19 +138,7 @@ impl Vault {
     /// [`VaultError::NoSuchEntry`], [`VaultError::Ambiguous`], or the store's.
     pub fn entry_bytes(&self, prefix: &str) -> Result<(String, Vec<u8>), VaultError> {
         let missing = || VaultError::NoSuchEntry(prefix.chars().take(64).collect());
-        let wanted = prefix.trim().to_ascii_lowercase();
-        if wanted.is_empty() || wanted.len() > 64 || !wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(missing());
-        }
-        let mut statement =
-            self.db.prepare_cached("SELECT id FROM entry WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 100")?;
-        let ids: Vec<Vec<u8>> =
-            statement.query_map([&wanted], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let id = match ids.as_slice() {
-            [] => return Err(missing()),
-            [one] => EntryId::from_bytes(store::array(one, "an entry id")?),
-            many => return Err(VaultError::Ambiguous { prefix: wanted, matches: many.len() }),
-        };
+        let id = EntryId::from_bytes(store::id_by_prefix(&self.db, "entry", prefix, missing)?);
         match self.depot.get(&id)? {
             Lookup::Held(bytes) => Ok((id.to_string(), bytes)),
             _ => Err(missing()),

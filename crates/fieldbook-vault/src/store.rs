@@ -127,6 +127,27 @@ pub(crate) fn set_meta(db: &Connection, name: &str, value: &[u8]) -> Result<(), 
     Ok(())
 }
 
+/// The one id in a table that begins with what a person typed; `missing` says that there is none.
+pub(crate) fn id_by_prefix<const LEN: usize>(
+    db: &Connection,
+    table: &str,
+    typed: &str,
+    missing: impl Fn() -> VaultError,
+) -> Result<[u8; LEN], VaultError> {
+    let wanted = typed.trim().to_ascii_lowercase();
+    if wanted.is_empty() || wanted.len() > 2 * LEN || !wanted.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(missing());
+    }
+    let mut statement =
+        db.prepare_cached(&format!("SELECT id FROM {table} WHERE lower(hex(id)) LIKE ?1 || '%' LIMIT 100"))?;
+    let ids: Vec<Vec<u8>> = statement.query_map([&wanted], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    match ids.as_slice() {
+        [] => Err(missing()),
+        [one] => array(one, "an id"),
+        many => Err(VaultError::Ambiguous { prefix: wanted, matches: many.len() }),
+    }
+}
+
 /// An array from a blob column, or a word on what is damaged.
 pub(crate) fn array<const N: usize>(bytes: &[u8], what: &str) -> Result<[u8; N], VaultError> {
     bytes.try_into().map_err(|_| VaultError::Damaged(format!("{what} has the wrong length")))

@@ -237,17 +237,11 @@ impl Vault {
         let device = &self.device;
         let tx = self.db.transaction()?;
         save_device(&tx, &certificate, &label)?;
-        outgoing::queue(
-            &tx,
-            device,
-            &Outgoing {
-                kind: Kind::Certificate,
-                report: None,
-                audience,
-                body: &body,
-                recipients: &recipients,
-            },
-        )?;
+        let announce = |audience, recipients: &[Recipient]| {
+            let kind = Kind::Certificate;
+            outgoing::queue(&tx, device, &Outgoing { kind, report: None, audience, body: &body, recipients })
+        };
+        announce(audience, &recipients)?;
         if role == Role::Coordinator {
             // Each monitor learns of the new coordinator in an entry of its own: a common one would
             // name its readers to each other.
@@ -256,18 +250,7 @@ impl Vault {
                     continue;
                 }
                 let audience = Audience { desk: None, readers: vec![*id], attachment: None };
-                let recipients = [member.body().keys.recipient.clone()];
-                outgoing::queue(
-                    &tx,
-                    device,
-                    &Outgoing {
-                        kind: Kind::Certificate,
-                        report: None,
-                        audience,
-                        body: &body,
-                        recipients: &recipients,
-                    },
-                )?;
+                announce(audience, std::slice::from_ref(&member.body().keys.recipient))?;
             }
         }
         tx.commit()?;
