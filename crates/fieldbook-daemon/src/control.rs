@@ -6,7 +6,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Weak;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -69,13 +69,19 @@ pub trait Controlled: Send + Sync {
     fn nudge(&self);
 }
 
-/// A bound control socket; its file is removed when this is dropped.
+/// A bound control socket. When this is dropped its file is removed, and an answer that is being given
+/// is given to its end: whoever asked the daemon to stop is told so before the process is gone.
 #[derive(Debug)]
-pub struct ControlSocket(PathBuf);
+pub struct ControlSocket {
+    path: PathBuf,
+    answering: Arc<Mutex<()>>,
+}
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_file(&self.path);
+        // Bounded by the timeouts of an answer.
+        drop(self.answering.lock().unwrap_or_else(PoisonError::into_inner));
     }
 }
 
@@ -90,15 +96,19 @@ pub fn serve(path: &Path, controlled: Weak<dyn Controlled>) -> io::Result<Contro
         _ => {}
     }
     let listener = UnixListener::bind(path)?;
+    let answering = Arc::new(Mutex::new(()));
+    let busy = answering.clone();
     thread::Builder::new().name("control".to_owned()).spawn(move || {
         for stream in listener.incoming().flatten() {
+            // Let go after the daemon's state is, so that whoever waits for it can close the depot.
+            let _busy = busy.lock().unwrap_or_else(PoisonError::into_inner);
             // Not held between two questions: when the daemon ends, its depot is to be closed.
             let Some(controlled) = controlled.upgrade() else { break };
             // One at a time: each is bounded by the timeouts.
             let _ = answer(&stream, controlled.as_ref());
         }
     })?;
-    Ok(ControlSocket(path.to_owned()))
+    Ok(ControlSocket { path: path.to_owned(), answering })
 }
 
 fn answer(stream: &UnixStream, controlled: &dyn Controlled) -> io::Result<()> {
@@ -149,7 +159,6 @@ fn write_line(mut stream: &UnixStream, value: &impl Serialize) -> io::Result<()>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     #[derive(Default)]
@@ -194,5 +203,40 @@ mod tests {
         assert_eq!(ask(&path, Ask::Stop).unwrap().unwrap().sessions_done, 1);
         drop(socket);
         assert!(!path.exists());
+    }
+
+    /// Tells when it was stopped, and takes its time to answer.
+    struct Slow {
+        stopped: std::sync::mpsc::Sender<()>,
+        answered: AtomicU64,
+    }
+
+    impl Controlled for Slow {
+        fn status(&self) -> DaemonStatus {
+            thread::sleep(Duration::from_millis(100));
+            self.answered.store(1, Ordering::SeqCst);
+            Counting::default().status()
+        }
+
+        fn stop(&self) {
+            self.stopped.send(()).unwrap();
+        }
+
+        fn nudge(&self) {}
+    }
+
+    #[test]
+    fn whoever_stops_a_daemon_is_answered_before_it_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("daemon");
+        let (stopped, stop) = std::sync::mpsc::channel();
+        let slow = Arc::new(Slow { stopped, answered: AtomicU64::new(0) });
+        let controlled: Arc<dyn Controlled> = slow.clone();
+        let socket = serve(&path, Arc::downgrade(&controlled)).unwrap();
+        let asking = thread::spawn(move || ask(&path, Ask::Stop));
+        stop.recv().unwrap();
+        drop(socket);
+        assert_eq!(slow.answered.load(Ordering::SeqCst), 1);
+        assert!(asking.join().unwrap().unwrap().is_some());
     }
 }
