@@ -7,12 +7,13 @@ mod floor;
 mod proxy;
 mod sample;
 mod save;
+mod share;
 mod sync;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | depot | save | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | depot | save | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +22,11 @@ fn main() -> ExitCode {
         [] | ["all"] => all(),
         ["depot"] => depot::run(),
         ["save"] => save::run(),
+        ["share"] => share::run(share::REPORTS),
+        ["share", number] => match number.parse() {
+            Ok(number) => share::run(number),
+            Err(_) => return usage(),
+        },
         ["sync"] => sync::run(sync::REPORTS),
         ["sync", number] => match number.parse() {
             Ok(number) => sync::run(number),
@@ -46,6 +52,8 @@ fn all() -> Result<(), Box<dyn Error>> {
     save::run()?;
     println!();
     sync::run(sync::REPORTS)?;
+    println!();
+    share::run(share::REPORTS)?;
     println!();
     depot::run()
 }

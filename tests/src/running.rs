@@ -18,6 +18,8 @@ pub struct Running {
     child: Child,
     lines: Receiver<String>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Its other end goes when standard error has been read to its end.
+    stderr_open: Receiver<()>,
 }
 
 impl Running {
@@ -45,13 +47,15 @@ impl Running {
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let mut from = child.stderr.take().expect("a pipe");
         let into = Arc::clone(&stderr);
+        let (open, stderr_open) = channel();
         thread::spawn(move || {
+            let _open = open;
             let mut block = [0; 4096];
             while let Ok(n @ 1..) = from.read(&mut block) {
                 into.lock().expect("stderr").extend_from_slice(&block[..n]);
             }
         });
-        Self { said, child, lines, stderr }
+        Self { said, child, lines, stderr, stderr_open }
     }
 
     /// Its process.
@@ -110,7 +114,7 @@ impl Running {
         matches!(self.child.try_wait(), Ok(None))
     }
 
-    /// Waits for its end.
+    /// Waits for its end; all that it wrote to standard error is there then.
     ///
     /// # Panics
     /// It does not come.
@@ -118,6 +122,13 @@ impl Running {
         let until = Instant::now() + DEADLINE;
         loop {
             if let Some(status) = self.child.try_wait().expect("its state") {
+                let read = self.stderr_open.recv_timeout(DEADLINE);
+                assert_eq!(
+                    read,
+                    Err(RecvTimeoutError::Disconnected),
+                    "{}: something holds its output",
+                    self.said
+                );
                 return status;
             }
             assert!(Instant::now() < until, "{}: does not end\n{}", self.said, self.err());

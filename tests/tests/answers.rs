@@ -191,6 +191,10 @@ fn who_invites_a_coordinator_is_told_before_the_code_what_it_will_read() {
     machine.ok(&["team", "create", "T"]);
     let mut waiting = machine.start(&["team", "invite", "--role", "coordinator", "--listen", "127.0.0.1:0"]);
     waiting.object_with("code");
-    assert!(waiting.err().contains("read everything that the desk has received so far"), "{}", waiting.err());
+    assert!(
+        waiting.err().contains("read everything that is written to the desk from now on"),
+        "{}",
+        waiting.err()
+    );
     waiting.kill();
 }

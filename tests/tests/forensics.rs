@@ -296,7 +296,7 @@ fn of_the_two_pairs_of_files_nothing_tells_which_is_in_use_at_birth() {
     let mut used = [0; 2];
     for _ in 0..12 {
         let machine = Machine::with_vault("Fresh");
-        for store in ["a", "b"] {
+        for store in ["a", "b", "k"] {
             assert_eq!(sizes(&machine, &format!("0.{store}")), sizes(&machine, &format!("1.{store}")));
         }
         // Which one changes with use is by chance, not always the first.

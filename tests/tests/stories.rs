@@ -300,6 +300,8 @@ fn a_second_coordinator_reads_and_another_monitor_does_not() {
     let (c, d) = (Machine::with_vault("Second coordinator"), Machine::with_vault("Other monitor"));
     pair(&a, &c, "coordinator");
     pair(&a, &d, "monitor");
+    // The first monitor learns of the desk's new key.
+    sync(&b, &a);
     let before = b.write(&[
         "--template",
         "detention",

@@ -26,7 +26,7 @@ pub enum Ask {
     Status,
     /// End, after the sessions have come to a safe point.
     Stop,
-    /// Something new lies in the depot.
+    /// Something new lies in the depot: entries, or that a device was removed.
     Nudge,
 }
 
@@ -65,7 +65,7 @@ pub trait Controlled: Send + Sync {
     fn status(&self) -> DaemonStatus;
     /// Begin to stop.
     fn stop(&self);
-    /// Look for new entries.
+    /// Look at who is believed now, and end the sessions of those who are not.
     fn nudge(&self);
 }
 

@@ -37,6 +37,17 @@ pub enum CourierEvent {
         /// In which role.
         role: Role,
     },
+    /// To the device that answered, this device's membership has run out. Everything goes to it all the
+    /// same, and what is addressed to this device comes back: the renewal, if it was written already.
+    RanOut {
+        /// Last second of validity of the certificate that was shown, in seconds since 1970.
+        not_after: u64,
+    },
+    /// The membership of the device that answered has run out: it got only what is addressed to it.
+    PeerRanOut {
+        /// Last second of validity of its certificate, in seconds since 1970.
+        not_after: u64,
+    },
     /// Entries that the other side has made durable, so far.
     Sent(u64),
     /// Both sides offer everything once more: the check found a difference.
@@ -108,13 +119,18 @@ async fn try_address(
                 continue;
             }
         };
-        let (mut answered, mut held) = (false, 0);
+        let (mut answered, mut peer_until, mut held) = (false, 0, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
                 answered = true;
+                peer_until = peer.device.body().not_after;
                 let (device, role) = (peer.device.id(), peer.device.body().role);
                 tell(CourierEvent::Met { address: address.to_owned(), device, role });
             }
+            Event::Limited(limits) if limits.us => {
+                tell(CourierEvent::RanOut { not_after: identity.certificate.body().not_after });
+            }
+            Event::Limited(_) => tell(CourierEvent::PeerRanOut { not_after: peer_until }),
             Event::Held(ids) => {
                 held += ids.len() as u64;
                 tell(CourierEvent::Sent(held));

@@ -19,7 +19,8 @@ use tokio::time::timeout;
 use crate::connection;
 use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
-use crate::identity::Identity;
+use crate::identity::{self, Identity};
+use crate::met::Met;
 use crate::store::now_ms;
 use crate::strangers::{Stranger, Strangers};
 
@@ -55,6 +56,7 @@ struct State {
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
+    met: Arc<Met>,
     done: AtomicU64,
     failed: AtomicU64,
     received: AtomicU64,
@@ -82,8 +84,15 @@ impl Controlled for State {
         self.stop.notify_one();
     }
 
-    /// Sessions read the depot as they go; there is nothing to wake until connections stay open.
-    fn nudge(&self) {}
+    /// Sessions read the depot as they go, and each new one reads who is believed. What runs with a device
+    /// that was removed meanwhile ends here, also when it is idle.
+    fn nudge(&self) {
+        let authority = match identity::authority(self.depot.as_ref()) {
+            Ok(authority) => authority,
+            Err(error) => return (self.log)(&format!("nobody can be judged: {error}")),
+        };
+        self.met.end(|peer| !identity::stands(&authority, peer));
+    }
 }
 
 /// Runs until it is told to stop (control socket, SIGTERM, SIGINT). `listening` hears the bound
@@ -118,6 +127,7 @@ pub fn run_daemon(
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
             strangers: Arc::default(),
+            met: Arc::default(),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             received: AtomicU64::new(0),
@@ -192,11 +202,16 @@ async fn serve(incoming: Incoming, stranger: Stranger, state: &State) {
     let Ok(channel) = quic::channel(&connection) else { return };
     let mut who = "a stranger".to_owned();
     let mut stranger = Some(stranger);
-    let mut on_event = |event: &Event| {
-        if let Event::Met(peer) = event {
+    let mut running = None;
+    let mut on_event = |event: &Event| match event {
+        Event::Met(peer) => {
             stranger = None;
+            running = Some(state.met.enter(peer.as_ref().clone(), connection.clone()));
             who = format!("{} {}", peer.device.body().role.word(), peer.device.id().short());
         }
+        Event::Limited(limits) if limits.us => who += " (to it, our membership has run out)",
+        Event::Limited(_) => who += " (its membership has run out)",
+        _ => {}
     };
     let (summary, result) =
         connection::session(&connection, channel, Side::Server, &identity, &state.depot, None, &mut on_event)

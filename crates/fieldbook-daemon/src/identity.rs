@@ -3,10 +3,24 @@
 use fieldbook_depot::Depot;
 use fieldbook_net::tls::TransportKey;
 use fieldbook_proto::certificate::{Authority, Certificate};
-use fieldbook_proto::session::TransportSecret;
+use fieldbook_proto::session::{Peer, TransportSecret};
 use zeroize::Zeroizing;
 
 use crate::error::DaemonError;
+
+/// Whom this device believes, as its vault has learnt last.
+///
+/// # Errors
+/// As [`Identity::load`].
+pub(crate) fn authority(depot: &dyn Depot) -> Result<Authority, DaemonError> {
+    let authority = depot.setting("authority")?.ok_or(DaemonError::NoTeam)?;
+    Authority::decode(&authority).map_err(|_| DaemonError::Damaged("authority"))
+}
+
+/// Whether a device that was met still stands. Whether its certificate has run out meanwhile is no matter.
+pub(crate) fn stands(authority: &Authority, peer: &Peer) -> bool {
+    authority.judge(&peer.certificate, 0).is_ok()
+}
 
 /// The network side of a device: no key of it can open or write an entry.
 #[derive(Debug)]
@@ -31,8 +45,7 @@ impl Identity {
         let certificate = depot.setting("certificate")?.ok_or(DaemonError::NoTeam)?;
         let certificate =
             Certificate::decode(&certificate).map_err(|_| DaemonError::Damaged("certificate"))?;
-        let authority = depot.setting("authority")?.ok_or(DaemonError::NoTeam)?;
-        let authority = Authority::decode(&authority).map_err(|_| DaemonError::Damaged("authority"))?;
+        let authority = authority(depot)?;
         let secrets = Zeroizing::new(depot.setting("transport-secrets")?.ok_or(DaemonError::NoTeam)?);
         let secrets =
             TransportSecret::decode_list(&secrets).map_err(|_| DaemonError::Damaged("transport secrets"))?;

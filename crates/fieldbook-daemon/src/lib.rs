@@ -5,7 +5,7 @@
 //! report or automerge.
 //!
 //! Where to look: `connection` is one session over QUIC, `store` the depot behind it, `identity` what
-//! the device shows and believes, [`control`] the daemon's socket.
+//! the device shows and believes, `met` who is being served, [`control`] the daemon's socket.
 
 mod connection;
 pub mod control;
@@ -13,6 +13,7 @@ mod courier;
 mod daemon;
 mod error;
 mod identity;
+mod met;
 mod store;
 mod strangers;
 

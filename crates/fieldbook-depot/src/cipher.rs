@@ -80,13 +80,9 @@ fn apply_key(db: &Connection, key: &[u8; 32]) -> Result<(), DepotError> {
     }
     db.execute_batch("PRAGMA cipher_log = off; PRAGMA cipher_log_level = NONE;")?;
     let mut statement = Zeroizing::new(String::with_capacity(96));
-    statement.push_str("PRAGMA key = \"x'");
-    for byte in key {
-        for digit in [byte >> 4, byte & 15] {
-            statement.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
-        }
-    }
-    statement.push_str("'\"");
+    statement.push_str("PRAGMA key = \"");
+    statement.push_str(&key_literal(key));
+    statement.push('"');
     db.execute_batch(&statement)?;
     db.execute_batch(&format!(
         "PRAGMA cipher_compatibility = 4;
@@ -94,6 +90,51 @@ fn apply_key(db: &Connection, key: &[u8; 32]) -> Result<(), DepotError> {
          PRAGMA cipher_memory_security = OFF;"
     ))?;
     Ok(())
+}
+
+/// A raw key the way SQLCipher takes it: `x'` and 64 hexadecimal digits and `'`.
+fn key_literal(key: &[u8; 32]) -> Zeroizing<String> {
+    let mut literal = Zeroizing::new(String::with_capacity(67));
+    literal.push_str("x'");
+    for byte in key {
+        for digit in [byte >> 4, byte & 15] {
+            literal.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+        }
+    }
+    literal.push('\'');
+    literal
+}
+
+/// Writes everything that `db` holds, as it stands now, into a new database at `path` under another raw key:
+/// the live rows and nothing that was ever deleted. The new file is durable when this returns, but for its
+/// entry in the directory. `db` stays as it is; on failure the new file is worth nothing.
+///
+/// # Errors
+/// [`DepotError::AlreadyExists`]; the disk's.
+pub fn copy_database(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(), DepotError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(path)?;
+    // A path is bytes, which need not be UTF-8.
+    let name = path.as_os_str().as_encoded_bytes();
+    db.prepare("ATTACH DATABASE CAST(?1 AS TEXT) AS copy KEY ?2")?
+        .execute((name, key_literal(key).as_str()))?;
+    let copied = (|| {
+        // No journal beside it: whoever is interrupted begins anew.
+        db.execute_batch(&format!(
+            "PRAGMA copy.cipher_page_size = {PAGE_SIZE};
+             PRAGMA copy.journal_mode = OFF;
+             PRAGMA copy.synchronous = OFF;"
+        ))?;
+        db.query_row("SELECT sqlcipher_export('copy')", [], |_| Ok(()))?;
+        let version: i64 = db.query_row("PRAGMA main.user_version", [], |row| row.get(0))?;
+        db.execute_batch(&format!("PRAGMA copy.user_version = {version}"))
+    })();
+    let detached = db.execute_batch("DETACH DATABASE copy");
+    copied.and(detached)?;
+    Ok(file.sync_all()?)
 }
 
 #[cfg(test)]
@@ -167,5 +208,35 @@ mod tests {
         assert!(matches!(open_database(&path, &KEY, false), Err(DepotError::WrongKey)));
         std::fs::write(&path, []).unwrap();
         assert!(matches!(open_database(&path, &KEY, false), Err(DepotError::Damaged(_))));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_copy_under_another_key_has_all_that_lives_and_nothing_else() {
+        use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+        let dir = tempfile::tempdir().unwrap();
+        let db = open_database(&dir.path().join("store"), &KEY, true).unwrap();
+        db.execute_batch(
+            "CREATE TABLE word (number INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT);
+             CREATE VIRTUAL TABLE found USING fts5(body);
+             INSERT INTO word (text) VALUES ('samizdat'), ('deleted');
+             INSERT INTO found VALUES ('samizdat and more');
+             DELETE FROM word WHERE text = 'deleted';
+             PRAGMA user_version = 7;",
+        )
+        .unwrap();
+        let path = dir.path().join(OsStr::from_bytes(b"copy \xff of 'it'"));
+        copy_database(&db, &path, &[9; 32]).unwrap();
+        assert!(matches!(copy_database(&db, &path, &[9; 32]), Err(DepotError::AlreadyExists)));
+        assert!(matches!(open_database(&path, &KEY, false), Err(DepotError::WrongKey)));
+        let copy = open_database(&path, &[9; 32], false).unwrap();
+        let one = |sql: &str| copy.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(one("PRAGMA user_version"), 7);
+        assert_eq!(one("SELECT count(*) FROM word WHERE text = 'samizdat'"), 1);
+        assert_eq!(one("SELECT count(*) FROM word"), 1);
+        assert_eq!(one("SELECT count(*) FROM found WHERE found MATCH 'more'"), 1);
+        assert_eq!(one("SELECT seq FROM sqlite_sequence WHERE name = 'word'"), 2);
+        copy.close().unwrap();
+        db.execute("INSERT INTO word (text) VALUES ('the first goes on')", []).unwrap();
     }
 }

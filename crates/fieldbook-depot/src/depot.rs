@@ -4,6 +4,8 @@ use std::fmt;
 
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::Fingerprint;
+#[cfg(doc)]
+use fieldbook_proto::session::limits::ADDRESSED_MAX;
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use zeroize::Zeroizing;
 
@@ -288,6 +290,21 @@ pub trait Depot: Send + Sync {
     /// # Errors
     /// The backend's.
     fn record_peer(&self, peer: PeerRecord) -> Result<(), DepotError>;
+
+    /// Notes that these entries are for this device alone or above all: a device whose membership has run
+    /// out may fetch them, and nothing else. A depot cannot tell by itself, so the vault that made them
+    /// says it, before or after they are put in. Of each device the latest [`ADDRESSED_MAX`] are kept.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn address_to(&self, device: &DeviceId, ids: &[EntryId]) -> Result<(), DepotError>;
+
+    /// What was noted for this device by [`Depot::address_to`], the latest last; whether it is known or
+    /// held here is another question.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn addressed_to(&self, device: &DeviceId) -> Result<Vec<EntryId>, DepotError>;
 
     /// Counts and sizes. Costs the same whatever the number of entries.
     ///

@@ -26,6 +26,7 @@
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `schema` its tables and their
 //! migrations, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
 
+mod addressed;
 pub mod cipher;
 mod depot;
 mod error;

@@ -44,6 +44,14 @@ const STEPS: &[&str] = &[
          last_sync_ms   INTEGER NOT NULL,
          holds_position INTEGER NOT NULL
      ) WITHOUT ROWID;",
+    // 2: what is for whom, as this device's vault says. An entry may be noted before it is known. `number`
+    // rises with the notes of one device.
+    "CREATE TABLE addressed (
+         device BLOB NOT NULL,
+         id     BLOB NOT NULL,
+         number INTEGER NOT NULL,
+         PRIMARY KEY (device, id)
+     ) WITHOUT ROWID;",
 ];
 
 /// Brings the database to the present schema, in one transaction.

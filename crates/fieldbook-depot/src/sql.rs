@@ -19,7 +19,7 @@ use crate::depot::{
     Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
     Refusal, Source, State, Stats,
 };
-use crate::{DepotError, cipher, schema};
+use crate::{DepotError, addressed, cipher, schema};
 
 /// How many refused entries are listed at most, so that a hostile peer cannot fill the disk with them.
 const REFUSED_KEPT: i64 = 1_000;
@@ -369,6 +369,18 @@ impl Depot for SqlDepot {
             ])?;
         transaction.commit()?;
         Ok(())
+    }
+
+    fn address_to(&self, device: &DeviceId, ids: &[EntryId]) -> Result<(), DepotError> {
+        let db = self.db();
+        let transaction = write(&db)?;
+        addressed::note(&transaction, device, ids)?;
+        transaction.commit()?;
+        Ok(())
+    }
+
+    fn addressed_to(&self, device: &DeviceId) -> Result<Vec<EntryId>, DepotError> {
+        addressed::list(&self.db(), device)
     }
 
     fn stats(&self) -> Result<Stats, DepotError> {

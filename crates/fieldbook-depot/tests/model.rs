@@ -7,6 +7,7 @@ use fieldbook_depot::{
     Depot, DepotKey, Fingerprint, Incoming, Lookup, PeerRecord, Refusal, Source, SqlDepot, State, Stats,
 };
 use fieldbook_proto::certificate::Role;
+use fieldbook_proto::session::limits::ADDRESSED_MAX;
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -301,6 +302,28 @@ proptest! {
     fn a_depot_and_its_model_agree(steps in steps()) {
         run(steps);
     }
+}
+
+#[test]
+fn what_is_addressed_to_a_device_is_kept_for_it_alone_the_latest_first_to_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("depot");
+    let key = DepotKey::new([9; 32]);
+    let depot = SqlDepot::create(&path, &key, DepotId::from_bytes([3; 16])).unwrap();
+    let (one, two) = (DeviceId::from_bytes([1; 32]), DeviceId::from_bytes([2; 32]));
+    depot.address_to(&one, &[id(5), id(3)]).unwrap();
+    depot.address_to(&one, &[id(3), id(4)]).unwrap();
+    depot.address_to(&two, &[id(9)]).unwrap();
+    depot.close().unwrap();
+    let depot = SqlDepot::open(&path, &key).unwrap();
+    assert_eq!(depot.addressed_to(&one).unwrap(), [id(5), id(3), id(4)]);
+    assert_eq!(depot.addressed_to(&DeviceId::from_bytes([7; 32])).unwrap(), []);
+    let many: Vec<EntryId> = (0..ADDRESSED_MAX as u32).map(|n| EntryId::of(&n.to_be_bytes())).collect();
+    depot.address_to(&one, &many[..many.len() - 1]).unwrap();
+    assert_eq!(depot.addressed_to(&one).unwrap()[0], id(4));
+    depot.address_to(&one, &many).unwrap();
+    assert_eq!(depot.addressed_to(&one).unwrap(), many);
+    assert_eq!(depot.addressed_to(&two).unwrap(), [id(9)], "another's stay");
 }
 
 #[test]

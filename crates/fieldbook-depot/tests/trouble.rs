@@ -103,6 +103,7 @@ fn use_everything(depot: &SqlDepot, ids: &[EntryId]) -> Result<(), DepotError> {
     depot.setting("x")?;
     put_all(depot, &[noise(77, 2_000)], Source::Own)?;
     depot.forget(&ids[..1])?;
+    depot.addressed_to(&DeviceId::from_bytes([1; 32]))?;
     Ok(())
 }
 

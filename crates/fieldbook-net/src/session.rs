@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldbook_proto::session::{Arrival, Engine, Event, Fingerprint, Output, SessionError, Summary};
-use fieldbook_proto::{DepotId, EntryId};
+use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -47,6 +47,11 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn arrivals(&mut self, after: u64, max_entries: usize) -> Result<Vec<Arrival>, Self::Error>;
+    /// What is addressed to this device, as far as it is known here.
+    ///
+    /// # Errors
+    /// The store's.
+    fn addressed(&mut self, device: &DeviceId) -> Result<Vec<Arrival>, Self::Error>;
     /// The bytes of entries; `None` for what is no longer held.
     ///
     /// # Errors
@@ -67,6 +72,12 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn note(&mut self, event: &Event) -> Result<(), Self::Error>;
+    /// Whether the peer still stands. Asked before anything else is done for it, so that a removal that
+    /// this device learns of ends the sessions that run.
+    ///
+    /// # Errors
+    /// The store's.
+    fn peer_stands(&mut self) -> Result<bool, Self::Error>;
 }
 
 /// Why a session ended before its end. What was acknowledged before is durable on the other side.
@@ -78,6 +89,8 @@ pub enum SessionFailure {
     Connection(io::Error),
     /// This side's store, in its words.
     Store(String),
+    /// The other device was removed from the team while the session ran.
+    Removed,
     /// Nothing moved for a minute, or no hello came within ten seconds.
     Stalled,
 }
@@ -88,6 +101,7 @@ impl fmt::Display for SessionFailure {
             Self::Session(error) => error.fmt(f),
             Self::Connection(error) => write!(f, "the connection broke: {error}"),
             Self::Store(error) => write!(f, "this device's depot failed: {error}"),
+            Self::Removed => f.write_str("the other device was removed from the team meanwhile"),
             Self::Stalled => f.write_str("the other side went silent"),
         }
     }
@@ -110,9 +124,11 @@ enum Answer {
     Stored(Vec<EntryId>),
     Unknown(Vec<EntryId>),
     Arrivals(Vec<Arrival>),
+    Addressed(Vec<Arrival>),
     Entries(Vec<Option<Bytes>>),
     Cursor(u64),
     Snapshot(Fingerprint, u64),
+    Removed,
     Failed(String),
 }
 
@@ -176,8 +192,10 @@ async fn drive<R: AsyncRead + Unpin>(
             // The last notes are taken before anybody is told that the session is over.
             drop(questions);
             while let Some(answer) = answers.recv().await {
-                if let Answer::Failed(error) = answer {
-                    return Err(SessionFailure::Store(error));
+                match answer {
+                    Answer::Failed(error) => return Err(SessionFailure::Store(error)),
+                    Answer::Removed => return Err(SessionFailure::Removed),
+                    _ => {}
                 }
             }
             return Ok(());
@@ -206,9 +224,11 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
         Answer::Stored(refused) => engine.stored(&refused)?,
         Answer::Unknown(ids) => engine.unknown(&ids)?,
         Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
+        Answer::Addressed(entries) => engine.addressed(entries)?,
         Answer::Entries(entries) => engine.entries(entries)?,
         Answer::Cursor(position) => engine.cursor(position)?,
         Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
+        Answer::Removed => return Err(SessionFailure::Removed),
         Answer::Failed(error) => return Err(SessionFailure::Store(error)),
     }
     Ok(())
@@ -244,6 +264,11 @@ fn start_store<S: SessionStore + 'static>(
                     Err(error) => Answer::Failed(error.to_string()),
                 },
                 Question::Ask(output) => match ask(&mut store, output) {
+                    Ok(Some(Answer::Removed)) => {
+                        // Nothing more is done for it, whatever was asked already.
+                        let _ = answers.send(Answer::Removed);
+                        break;
+                    }
                     Ok(Some(answer)) => answer,
                     Ok(None) => continue,
                     Err(error) => Answer::Failed(error.to_string()),
@@ -261,10 +286,14 @@ fn start_store<S: SessionStore + 'static>(
 }
 
 fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>, S::Error> {
+    if !store.peer_stands()? {
+        return Ok(Some(Answer::Removed));
+    }
     Ok(Some(match output {
         Output::Store(batch) => Answer::Stored(store.store(&batch)?),
         Output::FindUnknown { ids } => Answer::Unknown(store.unknown(&ids)?),
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
+        Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
         Output::ReadCursor { depot } => Answer::Cursor(store.cursor(&depot)?),
         Output::TakeSnapshot => {

@@ -84,7 +84,8 @@ identifier!(
     TeamId, 16, "a team id of 32 hexadecimal digits"
 );
 identifier!(
-    /// Names a desk, a set of coordinators who read together (16 random bytes).
+    /// Names a desk, a set of coordinators who read together: 16 random bytes for a team's first desk,
+    /// [`DeskId::founded_by`] for every other.
     DeskId, 16, "a desk id of 32 hexadecimal digits"
 );
 identifier!(
@@ -99,6 +100,17 @@ identifier!(
     /// Names one depot and its arrival order; a depot that was recreated has a new one (16 random bytes).
     DepotId, 16, "a depot id of 32 hexadecimal digits"
 );
+
+const DESK_ID_CONTEXT: &str = "fieldbook 2026 desk id v1";
+
+impl DeskId {
+    /// The desk that this device founds, if it founds one: nobody else can be the root of its readers.
+    pub fn founded_by(device: &DeviceId) -> Self {
+        let mut id = [0; Self::LEN];
+        id.copy_from_slice(&blake3::derive_key(DESK_ID_CONTEXT, device.as_bytes())[..Self::LEN]);
+        Self(id)
+    }
+}
 
 impl EntryId {
     /// The id of these sealed bytes.

@@ -18,8 +18,17 @@ pub const CERTIFICATE_MAX: usize = 4 * 1024;
 /// Longest age recipient, in bytes: leaves room for the post-quantum ones (about 2,000).
 pub const RECIPIENT_MAX: usize = 2_560;
 
-/// Most coordinators of one team.
+/// Most coordinators that one team ever has.
 pub const COORDINATORS_MAX: usize = 64;
 
-/// Most revoked devices that a team keeps.
-pub const REVOKED_MAX: usize = 65_536;
+/// Most certificates of coordinators in an authority: a coordinator may have one from each other.
+pub const AUTHORITY_CERTIFICATES_MAX: usize = 256;
+
+/// Largest encoded removal, in bytes: a fixed part and the coordinators who stay.
+pub const REMOVAL_MAX: usize = 256 + COORDINATORS_MAX * 32;
+
+/// Most removals that a team keeps: one for each coordinator and device it removed.
+pub const REMOVALS_MAX: usize = 4_096;
+
+/// Most devices that a coordinator vouches for.
+pub const VOUCHED_MAX: usize = 16_384;

@@ -68,7 +68,7 @@ mod words;
 use std::fmt;
 
 pub use admission::{Admission, DeskInfo, JoinRequest};
-pub use code::{Code, CodeError};
+pub use code::{Code, CodeError, LONG_SECRET_LEN};
 pub use invitation::{Invitation, InvitationEnd, WRONG_GUESSES_MAX};
 pub use inviter::Inviter;
 pub use joiner::Joiner;

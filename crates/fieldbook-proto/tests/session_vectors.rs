@@ -6,7 +6,8 @@ use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use fieldbook_proto::session::{
-    Engine, Fault, Fingerprint, Frame, Hello, Output, SessionError, Setup, Side, TransportSecret, WireEntry,
+    Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, SessionError, Setup, Side, TransportSecret,
+    WireEntry,
 };
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId, encode_hex};
 
@@ -41,9 +42,11 @@ fn class_of_frame(vector: &Vector) -> &'static str {
 }
 
 fn class_of_hello(vector: &Vector) -> &'static str {
-    let secret = TransportSecret::new(1, vector.hex("secret").try_into().unwrap());
+    // One secret, or several one after the other, newest first.
+    let secrets: Vec<_> = vector.hex("secret").chunks(32).map(|s| s.try_into().unwrap()).collect();
+    let secrets: Vec<_> = secrets.into_iter().map(|secret| TransportSecret::new(1, secret)).collect();
     let binding = vector.hex("binding").try_into().unwrap();
-    match Hello::open(&vector.bytes(), &[secret], Side::Client, &binding) {
+    match Hello::open(&vector.bytes(), &secrets, Side::Client, &binding) {
         Some(_) => "ok",
         None => "not-of-the-team",
     }
@@ -62,7 +65,15 @@ fn class_of_conversation(vector: &Vector) -> &'static str {
         known: 0,
         head: 0,
     };
-    match converse(setup, &vector.bytes()) {
+    let (failed, sent, limits) = converse(setup, &vector.bytes());
+    let limited = match (limits.peer, limits.us) {
+        (false, false) => "nobody",
+        (true, false) => "client",
+        (false, true) => "server",
+        (true, true) => "both",
+    };
+    assert_eq!(limited, vector.field("limited"), "{}", vector.file);
+    match (failed, sent) {
         (None, _) => "ok",
         (Some(SessionError::Fault(fault)), _) => class_of_fault(fault),
         (Some(error), sent) => {
@@ -77,8 +88,9 @@ fn class_of_conversation(vector: &Vector) -> &'static str {
     }
 }
 
-/// A server with an empty depot hears `bytes`. What it failed with, and how many bytes it sent.
-fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize) {
+/// A server with an empty depot hears `bytes`. What it failed with, how many bytes it sent, and whose
+/// membership has run out.
+fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits) {
     let mut engine = Engine::new(setup).unwrap();
     let mut known = Vec::new();
     let mut sent = 0;
@@ -88,7 +100,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize) {
             let output = match engine.poll(true) {
                 Ok(Some(output)) => output,
                 Ok(None) => break,
-                Err(error) => return (Some(error), sent),
+                Err(error) => return (Some(error), sent, engine.summary().limits),
             };
             match output {
                 Output::Send(bytes) => sent += bytes.len(),
@@ -98,6 +110,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize) {
                 }
                 Output::FindUnknown { ids } => engine.unknown(&ids).unwrap(),
                 Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
+                Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
                 Output::ReadCursor { .. } => engine.cursor(0).unwrap(),
                 Output::TakeSnapshot => engine.snapshot(known.iter().copied().collect(), 0).unwrap(),
@@ -105,7 +118,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize) {
             }
         }
     }
-    (None, sent)
+    (None, sent, engine.summary().limits)
 }
 
 const fn class_of_fault(fault: Fault) -> &'static str {
@@ -137,6 +150,10 @@ fn keys(seed: u8) -> (SigningKey, DeviceKeys) {
 }
 
 fn certificate(issuer: u8, subject: u8, role: Role) -> Certificate {
+    certificate_until(issuer, subject, role, 2_000)
+}
+
+fn certificate_until(issuer: u8, subject: u8, role: Role, not_after: u64) -> Certificate {
     let (signer, issuer) = keys(issuer);
     let body = CertificateBody {
         team: TeamId::from_bytes([0x77; 16]),
@@ -144,8 +161,9 @@ fn certificate(issuer: u8, subject: u8, role: Role) -> Certificate {
         role,
         desk: DeskId::from_bytes([0x55; 16]),
         admitted: 1_000,
-        not_after: 2_000,
+        not_after,
         issuer: issuer.device_id(),
+        serial: 0,
     };
     let signature = signer.sign(&body.signed_bytes()).to_bytes();
     Certificate::new(body, signature)
@@ -189,6 +207,7 @@ fn write_the_vectors() {
 
 fn write_frames() {
     let good = [
+        ("limited", Frame::Limited),
         ("since", Frame::Since { position: 5 }),
         ("entries", Frame::Entries(vec![wire(1), wire(2)])),
         ("offer", Frame::Offer(vec![id(1), id(2)])),
@@ -209,9 +228,10 @@ fn write_frames() {
     let cut = |frame: Vec<u8>, by: usize| frame[..frame.len() - by].to_vec();
     let entry =
         |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &[0; 8], bytes].concat();
-    let bad: [(&str, &str, &str, Vec<u8>); 18] = [
+    let bad: [(&str, &str, &str, Vec<u8>); 19] = [
         ("type-0", "unknown-frame", "type 0", raw(0, &[])),
-        ("type-9", "unknown-frame", "type 9", raw(9, &[])),
+        ("type-10", "unknown-frame", "type 10", raw(10, &[])),
+        ("limited-long", "too-long", "a Limited of 1 byte", raw(9, &[0])),
         ("since-long", "too-long", "a Since of 9 bytes", raw(1, &[0; 9])),
         ("since-short", "malformed", "a Since of 7 bytes", raw(1, &[0; 7])),
         ("since-beyond", "malformed", "position 2^63", raw(1, &(1_u64 << 63).to_be_bytes())),
@@ -269,6 +289,14 @@ fn write_hellos() {
     for (name, cause, bytes) in cases {
         write(&format!("hello-{name}"), "not-of-the-team", "hello", cause, &fields, &bytes);
     }
+    let after = |newer: usize| encode_hex(&[vec![0x34; 32 * newer], SECRET.to_vec()].concat());
+    for (name, expect, cause, newer) in [
+        ("old-secret", "ok", "under the last of 64 secrets", 63),
+        ("forgotten-secret", "not-of-the-team", "under the last of 65 secrets", 64),
+    ] {
+        let fields = [("secret", after(newer)), fields[1].clone()];
+        write(&format!("hello-{name}"), expect, "hello", cause, &fields, &good);
+    }
     for (at, name) in ["secret", "binding"].into_iter().enumerate() {
         let mut other = fields.clone();
         other[at].1 = encode_hex(&[0x34; 32]);
@@ -291,12 +319,17 @@ fn write_conversations() {
         ("authority", encode_hex(&authority.encode())),
         ("certificate", encode_hex(&certificate(1, 1, Role::Coordinator).encode())),
         ("peer-key", encode_hex(&keys(2).1.transport)),
-        ("now", "1500".to_owned()),
     ];
-    let say = |name: &str, expect: &str, cause: &str, certificate: Certificate, frames: &[Frame]| {
+    let tell = |name: &str, expect: &str, cause: &str, client: (Certificate, u32, &str), frames: &[Frame]| {
+        let (certificate, now, limited) = client;
         let mut bytes = sealed(&hello(certificate));
         bytes.extend(frames.iter().flat_map(Frame::encode));
+        let mut fields = fields.to_vec();
+        fields.extend([("now", now.to_string()), ("limited", limited.to_owned())]);
         write(&format!("conversation-{name}"), expect, "conversation", cause, &fields, &bytes);
+    };
+    let say = |name: &str, expect: &str, cause: &str, certificate: Certificate, frames: &[Frame]| {
+        tell(name, expect, cause, (certificate, 1_500, "nobody"), frames);
     };
     let member = || certificate(1, 2, Role::Monitor);
     say("stranger", "certificate", "its issuer is unknown", certificate(3, 2, Role::Monitor), &[]);
@@ -359,5 +392,15 @@ fn write_conversations() {
         let frames = [vec![since.clone()], frames].concat();
         say(name, expect, cause, member(), &frames);
     }
+    let late = || certificate_until(1, 2, Role::Monitor, 1_499);
+    let delivery = [since.clone(), Frame::Entries(vec![wire(1), wire(2)]), mark(2, true)];
+    let limited = |frames: &[Frame]| [&[Frame::Limited], frames].concat();
+    tell("late", "ok", "the client's certificate has run out", (late(), 1_500, "client"), &delivery);
+    tell("last-second", "ok", "the last second of the certificate", (late(), 1_499, "nobody"), &delivery);
+    tell("late-both", "ok", "both certificates have run out", (late(), 2_001, "nobody"), &delivery);
+    tell("limited", "ok", "the client limits the server", (member(), 1_500, "server"), &limited(&delivery));
+    let twice = limited(&limited(&delivery));
+    tell("limited-twice", "out-of-phase", "a second Limited", (member(), 1_500, "server"), &twice);
+    say("limited-late", "out-of-phase", "Limited after Since", member(), &[since.clone(), Frame::Limited]);
     say("no-since", "out-of-phase", "a Mark before the Since", member(), &[mark(0, true)]);
 }

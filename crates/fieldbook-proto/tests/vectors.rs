@@ -8,10 +8,10 @@ mod reader;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{
-    Authority, Certificate, CertificateBody, CertificateError, DeviceKeys, Recipient, Role,
+    Act, Authority, Certificate, CertificateBody, CertificateError, DeviceKeys, Recipient, Removal, Role,
 };
 use fieldbook_proto::pairing::{
-    Admission, Code, DeskInfo, Event, Invitation, Inviter, JoinRequest, Joiner, PairingError,
+    Admission, Code, CodeError, DeskInfo, Event, Invitation, Inviter, JoinRequest, Joiner, PairingError,
 };
 use fieldbook_proto::{DeskId, TeamId, encode_hex};
 use reader::{Vector, folder, from_hex, to_hex_lines, vectors};
@@ -32,7 +32,10 @@ fn judge(vector: &Vector) -> &'static str {
         Err(CertificateError::UnknownIssuer) => "unknown-issuer",
         Err(CertificateError::BadSignature) => "bad-signature",
         Err(CertificateError::Revoked) => "revoked",
-        Err(CertificateError::TooManyCoordinators) => unreachable!("judging adds nobody"),
+        Err(CertificateError::IssuerRemoved) => "issuer-removed",
+        Err(error @ (CertificateError::AfterRemoval | CertificateError::TooMany)) => {
+            unreachable!("no verdict on a certificate: {error}")
+        }
     }
 }
 
@@ -55,10 +58,18 @@ fn seed(vector: &Vector) -> [u8; 32] {
 fn pair(vector: &Vector) -> String {
     let code: Code = match vector.field("code").parse() {
         Ok(code) => code,
+        Err(CodeError::Version { .. }) => return "version".into(),
         Err(_) => return "not-a-code".into(),
     };
     if let Some(words) = vector.fields.get("words") {
-        assert_eq!(code.words().join(" "), *words, "{}", vector.file);
+        assert_eq!(code.words().unwrap().join(" "), *words, "{}", vector.file);
+    }
+    if let Some(addresses) = vector.fields.get("addresses") {
+        assert_eq!(code.addresses().join(" "), *addresses, "{}", vector.file);
+    }
+    if vector.fields.contains_key("secret") {
+        let secret = vector.hex("secret").try_into().unwrap();
+        assert_eq!(Code::long(secret, code.addresses().to_vec()), Ok(code.clone()), "{}", vector.file);
     }
     let side = match vector.fields.get("side") {
         None => return "ok".into(),
@@ -178,6 +189,7 @@ fn body(issuer: u8, subject: u8, role: Role) -> CertificateBody {
         admitted: 1_000,
         not_after: 2_000,
         issuer: device(issuer).1.device_id(),
+        serial: 0,
     }
 }
 
@@ -186,18 +198,42 @@ fn issue(signer: u8, body: CertificateBody) -> Certificate {
     Certificate::new(body, signature)
 }
 
+fn remove(signer: u8, sequence: u64, removed: u8, act: Act, cut: u64) -> Removal {
+    let (signing, keys) = device(signer);
+    let mut removal = Removal {
+        team: TeamId::from_bytes([0x77; 16]),
+        issuer: keys.device_id(),
+        sequence,
+        device: device(removed).1.device_id(),
+        act,
+        cut,
+        keeps: Vec::new(),
+        time_s: 1_400,
+        signature: [0; 64],
+    };
+    removal.signature = signing.sign(&removal.signed_bytes()).to_bytes();
+    removal
+}
+
 #[test]
 #[ignore = "writes protocol/vectors/certificate anew"]
 fn write_the_certificate_vectors() {
     let founder = issue(1, body(1, 1, Role::Coordinator));
     let mut authority = Authority::new(founder).unwrap();
     authority.add_coordinator(issue(1, body(1, 2, Role::Coordinator))).unwrap();
-    authority.revoke(device(9).1.device_id());
+    for removed in [6, 7] {
+        authority.add_coordinator(issue(1, body(1, removed, Role::Coordinator))).unwrap();
+    }
+    authority.add_removal(remove(2, 4, 9, Act::Lost, 7)).unwrap();
+    authority.add_removal(remove(1, 12, 6, Act::Removed, 3)).unwrap();
+    authority.add_removal(remove(1, 13, 7, Act::Demoted, 3)).unwrap();
+    authority.vouch(device(10).1.device_id()).unwrap();
     let write = |name: &str, expect: &str, cause: &str, now: u64, bytes: &[u8]| {
         let mut text = format!("expect: {expect}\ncause: {cause}\nnow: {now}\n");
         if let Ok(certificate) = Certificate::decode(bytes) {
-            text +=
-                &format!("device: {}\nrole: {}\n", certificate.device_id(), certificate.body().role.word());
+            let judged = authority.judge(&certificate, now);
+            let role = judged.map_or(certificate.body().role, |device| device.body().role);
+            text += &format!("device: {}\nrole: {}\n", certificate.device_id(), role.word());
         }
         text += &format!("authority: {}\n\n{}", encode_hex(&authority.encode()), to_hex_lines(bytes));
         std::fs::write(folder("certificate").join(format!("{name}.txt")), text).unwrap();
@@ -239,8 +275,21 @@ fn write_the_certificate_vectors() {
     write("truncated", "malformed", "the last byte is missing", 1_500, &good[..good.len() - 1]);
     write("extended", "malformed", "a byte follows", 1_500, &[good.as_slice(), &[0]].concat());
     let mut bytes = good.clone();
-    bytes[0] = 2;
-    write("version", "malformed", "certificate version 2", 1_500, &bytes);
+    bytes[0] = 3;
+    write("version", "malformed", "certificate version 3", 1_500, &bytes);
+    let renewed = CertificateBody { serial: 1, not_after: 9_000, ..body(2, 3, Role::Monitor) };
+    let renewed = issue(2, renewed).encode();
+    write("good-renewed", "ok", "version 2: renewed by another coordinator", 8_000, &renewed);
+    let mut bytes = renewed;
+    let serial_at = bytes.len() - 64 - 4;
+    bytes[serial_at..serial_at + 4].fill(0);
+    write("serial-zero", "malformed", "version 2 with number 0", 1_500, &bytes);
+    let fallen = issue(6, body(6, 5, Role::Monitor)).encode();
+    write("issuer-removed", "issuer-removed", "by a coordinator who was removed", 1_500, &fallen);
+    let vouched = issue(6, body(6, 10, Role::Monitor)).encode();
+    write("issuer-removed-vouched", "ok", "the same, of a device that is vouched for", 1_500, &vouched);
+    let demoted = issue(1, body(1, 7, Role::Coordinator)).encode();
+    write("demoted", "ok", "a coordinator's, of a device that no longer is one", 1_500, &demoted);
     let mut bytes = good.clone();
     bytes[role_at] = 4;
     write("role-unknown", "malformed", "role 4", 1_500, &bytes);
@@ -300,7 +349,7 @@ fn write_the_pairing_vectors() {
     let write = |name: &str, text: String| {
         std::fs::write(folder("pairing").join(format!("{name}.txt")), text).unwrap();
     };
-    let head = |expect: &str, cause: &str, side: &str| {
+    let head_of = |code: &Code, expect: &str, cause: &str, side: &str| {
         let seed = if side == "joiner" { "01" } else { "02" }.repeat(32);
         let mut text =
             format!("expect: {expect}\ncause: {cause}\nside: {side}\ncode: {code}\nseed: {seed}\n");
@@ -308,12 +357,22 @@ fn write_the_pairing_vectors() {
         text += &format!("admission: {}\n", encode_hex(&admission.encode()));
         text
     };
+    let head = |expect: &str, cause: &str, side: &str| head_of(&code, expect, cause, side);
     let lines = |said: &[(&str, Vec<u8>)]| -> String {
         said.iter().map(|(who, message)| format!("{who}: {}\n", encode_hex(message))).collect()
     };
     for side in ["joiner", "inviter"] {
         let text = head("ok", "a whole pairing", side) + &format!("check-words: {words}\n\n");
         write(&format!("good-{side}"), text + &lines(&said));
+    }
+    let long = Code::long([0xa5; 16], vec!["192.168.1.5:40123".into(), "[::1]:2".into()]).unwrap();
+    let (said_with_long, long_words) = converse(&long, &request, &admission);
+    for side in ["joiner", "inviter"] {
+        let head = head_of(&long, "ok", "a whole pairing with a long code", side);
+        write(
+            &format!("good-long-{side}"),
+            head + &format!("check-words: {long_words}\n\n") + &lines(&said_with_long),
+        );
     }
     let cut = |upto: usize, change: &dyn Fn(&mut Vec<u8>)| {
         let mut said = said[..=upto].to_vec();
@@ -355,7 +414,7 @@ fn write_the_pairing_vectors() {
     bad("out-of-order", "out-of-order", "a proof where the first message is due", "inviter", {
         lines(&[("joiner", first_last(2))])
     });
-    let [a, b, c, d] = code.words();
+    let [a, b, c, d] = code.words().unwrap();
     let words = format!("{a} {b} {c} {d}");
     let text = |expect: &str, cause: &str, typed: &str| match expect {
         "ok" => format!("expect: ok\ncause: {cause}\ncode: {typed}\nwords: {words}\n\n"),
@@ -377,4 +436,24 @@ fn write_the_pairing_vectors() {
         "code-bad-address",
         text("not-a-code", "an address without a port", &format!("{a}-{b}-{c}-{d}@host")),
     );
+    let secret = "a5".repeat(16);
+    let long = long.to_string();
+    let good =
+        |typed: &str| format!("code: {typed}\nsecret: {secret}\naddresses: 192.168.1.5:40123 [::1]:2\n\n");
+    write("code-long", format!("expect: ok\ncause: a long code with two addresses\n{}", good(&long)));
+    let typed = long.to_lowercase().replace('0', "o").replace('1', "L").replace('a', " a").replace('5', "5-");
+    write(
+        "code-long-typed-freely",
+        format!("expect: ok\ncause: case, separators, O for 0, L for 1\n{}", good(&typed)),
+    );
+    let slip = long.replacen('A', "B", 1);
+    write("code-long-slip", text("not-a-code", "a letter of a long code is another", &slip));
+    write(
+        "code-long-cut",
+        text("not-a-code", "the last letter of a long code is missing", &long[..long.len() - 1]),
+    );
+    write("code-long-version", text("version", "a long code of version 2", VERSION_2));
 }
+
+/// A long code whose body is of version 2.
+const VERSION_2: &str = "0M2GA1850M2GA1850M2GA1850NEX82N94CDQQKR";

@@ -6,6 +6,7 @@ use crate::attachment::{AttachmentManifest, check_parts};
 use crate::input::{InputError, check_field_name};
 use crate::language::is_language_tag;
 use crate::limits::{INPUT_MAX, LANGUAGE_MAX, NAME_MAX, NARRATIVE_MAX, SOURCE_MAX, TITLE_MAX};
+use crate::note;
 use crate::person::{Consent, Person};
 use crate::template::{FieldKind, PLACE_KEYS, Template};
 use crate::value::FieldValue;
@@ -55,6 +56,17 @@ pub enum Edit {
     },
     /// Marks an attachment as removed.
     RemoveAttachment(String),
+    /// Asks, notes or answers. Whose note it is is told by the change that brings it.
+    AddNote {
+        /// Eight hexadecimal digits, given by the caller from random bytes.
+        id: String,
+        /// What it says.
+        text: String,
+        /// Unix time in milliseconds.
+        time_ms: i64,
+        /// The note that it answers, if any.
+        reply_to: Option<String>,
+    },
 }
 
 impl Edit {
@@ -104,6 +116,7 @@ impl Edit {
             Self::AddSource(text) => InputError::check_len("sources", text, SOURCE_MAX),
             Self::AddAttachment(manifest) => manifest.check(),
             Self::SetAttachmentParts { parts, .. } => check_parts(parts),
+            Self::AddNote { id, text, .. } => note::check(id, text),
         }
     }
 

@@ -113,6 +113,18 @@ pub enum InputError {
         /// The text.
         text: String,
     },
+    /// No note of this id in the report.
+    NoSuchNote {
+        /// The id.
+        id: String,
+    },
+    /// A note without a word.
+    EmptyNote,
+    /// An addendum to something that is no id of a report.
+    NotAReportId {
+        /// What was given.
+        text: String,
+    },
     /// An id that stands in the report already.
     IdInUse {
         /// The id.
@@ -125,7 +137,7 @@ impl fmt::Display for InputError {
         match self {
             Self::Json { message } => write!(f, "this is not a report in JSON: {message}"),
             Self::UnknownTemplate { name } => {
-                let known: Vec<&str> = builtin().iter().map(|t| t.name.as_str()).collect();
+                let known: Vec<&str> = builtin().iter().filter(|t| t.offered).map(|t| t.name.as_str()).collect();
                 write!(f, "there is no template {name:?}; use one of: {}", known.join(", "))
             }
             Self::UnknownField { name, template, known } => write!(
@@ -164,6 +176,11 @@ impl fmt::Display for InputError {
                 write!(f, "the report has no attachment {id}; its attachments are listed by show")
             }
             Self::NoSuchSource { text } => write!(f, "the report has no source {text:?}; write it exactly as show does"),
+            Self::NoSuchNote { id } => write!(f, "the report has no note {id}; its notes are listed by show"),
+            Self::EmptyNote => f.write_str("there is no text; write what you want to ask or say"),
+            Self::NotAReportId { text } => {
+                write!(f, "{text:?} is not the id of a report: 32 hexadecimal digits, as `list --json` shows them")
+            }
             Self::IdInUse { id } => write!(f, "the id {id} is already used in this report"),
         }
     }
@@ -230,7 +247,8 @@ impl InputError {
 }
 
 /// A new report. As JSON:
-/// `{"template", "title"?, "language"?, "fields"?: {…, "persons"?: […]}, "narrative"?, "sources"?}`.
+/// `{"template", "title"?, "language"?, "fields"?: {…, "persons"?: […]}, "narrative"?, "sources"?,
+/// "addendum_to"?}`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ReportInput {
     /// Name of the template, with or without its version.
@@ -247,6 +265,8 @@ pub struct ReportInput {
     pub people: Vec<NewPerson>,
     /// Where the report's facts come from.
     pub sources: Vec<String>,
+    /// The report that this one supplements: its id, 32 hexadecimal digits.
+    pub addendum_to: Option<String>,
     /// Anything else at the top level of the JSON: kept, never published.
     pub extra: Vec<(String, FieldValue)>,
 }
@@ -280,7 +300,8 @@ impl ReportInput {
                     FieldValue::List(list) => input.sources = list,
                     _ => return Err(InputError::wrong("sources", "a list of texts")),
                 },
-                ("template" | "title" | "language" | "narrative", _) => {
+                ("addendum_to", Value::String(text)) => input.addendum_to = Some(text),
+                ("template" | "title" | "language" | "narrative" | "addendum_to", _) => {
                     return Err(InputError::wrong(&key, "a text"));
                 }
                 ("fields", _) => return Err(InputError::wrong("fields", "an object {…}")),
@@ -344,6 +365,9 @@ impl ReportInput {
             InputError::check_len("sources", source, SOURCE_MAX)?;
         }
         self.people.iter().try_for_each(NewPerson::check)?;
+        if let Some(id) = &self.addendum_to {
+            check_report_id(id)?;
+        }
         if self.to_json().to_string().len() > INPUT_MAX {
             return Err(InputError::TooLong { field: "the report".into(), limit: INPUT_MAX });
         }
@@ -360,6 +384,7 @@ impl ReportInput {
             self.people.iter().map(|p| p.clone().with_id(String::new()).to_json()).collect(),
             &self.narrative,
             &self.sources,
+            self.addendum_to.as_deref(),
             &self.extra,
         )
     }
@@ -378,7 +403,7 @@ impl Serialize for ReportInput {
 }
 
 /// The order and shape of the import form, in one place for input, view and publication.
-#[allow(clippy::too_many_arguments, reason = "the form has eight parts, and three types fill it")]
+#[allow(clippy::too_many_arguments, reason = "the form has nine parts, and three types fill it")]
 pub(crate) fn import_form(
     template: &str,
     title: &str,
@@ -387,6 +412,7 @@ pub(crate) fn import_form(
     persons: Vec<Value>,
     narrative: &str,
     sources: &[String],
+    addendum_to: Option<&str>,
     extra: &[(String, FieldValue)],
 ) -> Value {
     let mut map = Map::new();
@@ -402,6 +428,9 @@ pub(crate) fn import_form(
     if !sources.is_empty() {
         map.insert("sources".into(), FieldValue::List(sources.to_vec()).to_json());
     }
+    if let Some(id) = addendum_to {
+        map.insert("addendum_to".into(), id.into());
+    }
     for (key, value) in extra {
         map.insert(key.clone(), value.to_json());
     }
@@ -414,6 +443,14 @@ fn template_word(tag: &str) -> &str {
         Some(_) => split_tag(tag).0,
         None => tag,
     }
+}
+
+/// 32 hexadecimal digits, as `fieldbook_proto::ReportId` writes them.
+pub(crate) fn check_report_id(text: &str) -> Result<(), InputError> {
+    if text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        return Ok(());
+    }
+    Err(InputError::NotAReportId { text: text.chars().take(60).collect() })
 }
 
 pub(crate) fn check_field_name(name: &str) -> Result<(), InputError> {

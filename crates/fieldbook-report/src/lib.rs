@@ -32,6 +32,7 @@ pub mod edtf_words;
 mod input;
 mod language;
 pub mod limits;
+mod note;
 mod person;
 pub mod publish;
 pub mod template;
@@ -43,6 +44,7 @@ pub use document::{ActorId, Clash, ClashValue, HistoryEdit, HistoryItem, Keep, R
 pub use edit::Edit;
 pub use input::{InputError, ReportInput};
 pub use language::{Language, is_language_tag};
+pub use note::{Note, open_questions};
 pub use person::{Consent, NewPerson, Person, parse_person};
 pub use template::{Template, builtin, find};
 pub use value::FieldValue;

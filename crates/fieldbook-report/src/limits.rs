@@ -7,6 +7,10 @@ pub const NARRATIVE_MAX: usize = 512 * 1024;
 pub const FIELD_MAX: usize = 16 * 1024;
 /// Longest title, in bytes.
 pub const TITLE_MAX: usize = 2 * 1024;
+/// Longest question or note, in bytes.
+pub const NOTE_MAX: usize = 8 * 1024;
+/// Most questions and notes of one report.
+pub const NOTES_MAX: usize = 1_000;
 /// Longest name of a field or of a person's detail, in bytes.
 pub const NAME_MAX: usize = 128;
 /// Longest language tag (BCP 47), in bytes.

@@ -28,8 +28,15 @@ pub struct Template {
     pub labels: Labels,
     /// Whether a report needs a narrative before it is finished.
     pub narrative_required: bool,
+    /// Whether lists of templates name it. One that is made by a command of its own is found by name only.
+    #[serde(default = "yes")]
+    pub offered: bool,
     /// Its fields in the order in which they are asked and shown.
     pub fields: Vec<Field>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// A text in the four languages.
@@ -201,6 +208,7 @@ embedded!(
     "attack_on_media",
     "death_penalty",
     "recommendation",
+    "addendum",
 );
 
 /// The templates that come with Fieldbook.

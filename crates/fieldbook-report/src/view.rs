@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::attachment::AttachmentView;
 use crate::input::import_form;
+use crate::note::Note;
 use crate::person::Person;
 use crate::template::{self, Template};
 use crate::value::{FieldValue, pairs_serde};
@@ -32,6 +33,12 @@ pub struct ReportView {
     pub sources: Vec<String>,
     /// Files.
     pub attachments: Vec<AttachmentView>,
+    /// Questions and notes, in an order that is the same for everybody. Never published.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
+    /// The report that this one supplements: its id, 32 hexadecimal digits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addendum_to: Option<String>,
     /// Anything else that an import brought along.
     #[serde(default, with = "pairs_serde")]
     pub extra: Vec<(String, FieldValue)>,
@@ -48,7 +55,8 @@ impl ReportView {
         self.fields.iter().find(|(key, _)| key == name).map(|(_, value)| value)
     }
 
-    /// The form of import files: importing it makes an equal report (attachments apart).
+    /// The form of import files: importing it makes an equal report (attachments and
+    /// notes apart).
     pub fn to_import_json(&self) -> Value {
         import_form(
             &format!("{}@{}", self.template, self.template_version),
@@ -58,6 +66,7 @@ impl ReportView {
             self.people.iter().map(Person::to_json).collect(),
             &self.narrative,
             &self.sources,
+            self.addendum_to.as_deref(),
             &self.extra,
         )
     }

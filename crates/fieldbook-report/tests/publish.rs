@@ -53,6 +53,82 @@ fn secret_report() -> ReportView {
     document.view()
 }
 
+fn note(id: &str, text: &str, reply_to: Option<&str>) -> Edit {
+    Edit::AddNote {
+        id: id.into(),
+        text: text.into(),
+        time_ms: 1_490_436_060_000,
+        reply_to: reply_to.map(String::from),
+    }
+}
+
+#[test]
+fn notes_stay_inside_and_whom_they_name_is_withheld() {
+    let line = r#"{"template":"detention","title":"Обыск","language":"ru","fields":{"date":"2017-03-25"},
+        "narrative":"Пришли двое. Сидоренко подписал протокол, и Пётр Сидоренко ушёл. Говорили с Зайцевым."}"#;
+    let mut document = document(line);
+    let notes = [
+        note("0000000a", "Кто это видел? Позвоните Петру Сидоренко, +375 29 765-43-21", None),
+        note("0000000b", "Видел Дмитрий Зайцев из соседнего дома", Some("0000000a")),
+    ];
+    document.edit(&notes, 1_490_436_060_000).unwrap();
+    for format in ALL {
+        let text = published(&[document.view()], format);
+        for secret in
+            ["Позвоните", "соседнего", "Сидоренко", "Зайцев", "765", "0000000a", "0000000b", "Кто это"]
+        {
+            assert!(!text.contains(secret), "{format:?}: {secret} in {text}");
+        }
+        assert!(text.contains("имя скрыто") && text.contains("подписал протокол"), "{format:?}: {text}");
+        let options = RedactOptions { include_unredacted: true, ..RedactOptions::default() };
+        let internal = export(&[document.view()], format, &options).unwrap();
+        let internal: String =
+            internal.files.into_iter().map(|(_, b)| String::from_utf8(b).unwrap()).collect();
+        assert!(internal.contains("Позвоните") && internal.contains("0000000b"), "{format:?}: {internal}");
+        if matches!(format, Format::Html | Format::Markdown) {
+            assert!(internal.contains("Вопросы и заметки"), "{format:?}: {internal}");
+        }
+    }
+    // A file that a fault let a name of a note into is refused.
+    let redacted = redact(&[document.view()], &RedactOptions::default());
+    let file = |text: &str| vec![("reports.md".to_owned(), text.as_bytes().to_vec())];
+    assert_eq!(leaks(&file("Ответил Зайцев."), &redacted).len(), 1);
+    assert!(leaks(&file("Никто не ответил."), &redacted).is_empty());
+}
+
+#[test]
+fn an_addendum_is_published_with_its_report_and_names_it_by_its_number() {
+    let id = "5e".repeat(16);
+    let report = view(r#"{"template":"raid","language":"en","title":"Raid","narrative":"n"}"#);
+    let addendum = view(&format!(
+        r#"{{"template":"addendum","language":"en","narrative":"They came again.","addendum_to":"{id}"}}"#
+    ));
+    assert_eq!(addendum.addendum_to.as_deref(), Some(id.as_str()));
+    let views = [report, addendum.clone()];
+    let together = RedactOptions { ids: vec![id.clone(), "0".repeat(32)], ..RedactOptions::default() };
+    let beside = RedactOptions { addenda_alone: true, ..RedactOptions::default() };
+    for format in ALL {
+        let alone = export(std::slice::from_ref(&addendum), format, &RedactOptions::default());
+        assert_eq!(alone.unwrap_err(), PublishError::AddendumAlone { numbers: vec![1] });
+        let text = |views: &[ReportView], options: &RedactOptions| {
+            let files = export(views, format, options).unwrap().files;
+            files.into_iter().map(|(_, bytes)| String::from_utf8(bytes).unwrap()).collect::<String>()
+        };
+        let (with, without) = (text(&views, &together), text(std::slice::from_ref(&addendum), &beside));
+        assert!(!with.contains(&id) && !without.contains(&id), "{format:?}");
+        let expected = match format {
+            Format::Html => ["<a href=\"#report-1\">Addendum to report 1</a>", "published elsewhere"],
+            Format::Markdown => ["Addendum to report 1\n", "published elsewhere"],
+            Format::Json => ["\"supplements\":1", "\"supplements\":\"elsewhere\""],
+            Format::Csv => ["supplements", "elsewhere"],
+        };
+        assert!(with.contains(expected[0]), "{format:?}: {with}");
+        assert!(without.contains(expected[1]), "{format:?}: {without}");
+        let internal = text(&views, &RedactOptions { include_unredacted: true, ..together.clone() });
+        assert_eq!(internal.contains(&id), format == Format::Json, "{format:?}: {internal}");
+    }
+}
+
 #[test]
 fn who_agrees_under_a_longer_name_elsewhere_does_not_unmask_who_does_not() {
     let report = |narrative: &str, name: &str, consent: &str| {
@@ -297,7 +373,7 @@ fn markup_in_a_report_stays_text() {
 
 #[test]
 fn an_internal_export_keeps_everything_and_says_so_in_every_file() {
-    let options = RedactOptions { include_unredacted: true };
+    let options = RedactOptions { include_unredacted: true, ..RedactOptions::default() };
     for format in ALL {
         let publication = export(&[secret_report()], format, &options).unwrap();
         assert_eq!(publication.files.len(), 1);

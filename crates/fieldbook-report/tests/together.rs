@@ -448,3 +448,109 @@ proptest! {
         }
     }
 }
+
+fn note(id: &str, text: &str, reply_to: Option<&str>) -> Edit {
+    Edit::AddNote {
+        id: id.into(),
+        text: text.into(),
+        time_ms: NOW + 500,
+        reply_to: reply_to.map(String::from),
+    }
+}
+
+#[test]
+fn questions_and_answers_of_two_devices_all_stay_in_one_order() {
+    let (mut one, mut two) = pair();
+    one.edit(&[note("0000000a", "Who saw it?", None)], NOW + 1000).unwrap();
+    two.edit(&[note("0000000b", "Is there a photo?", None)], NOW + 2000).unwrap();
+    meet(&mut one, &mut two);
+    two.edit(&[note("0000000c", "A neighbour.", Some("0000000a"))], NOW + 3000).unwrap();
+    one.edit(&[note("0000000d", "And a second one?", None)], NOW + 3000).unwrap();
+    meet(&mut one, &mut two);
+    let notes = one.view().notes;
+    assert_eq!(notes.len(), 4);
+    let place = |id: &str| notes.iter().position(|n| n.id == id).unwrap();
+    assert!(place("0000000a") < place("0000000c"), "an answer stands behind its question");
+    let of = |id: &str| notes[place(id)].clone();
+    assert_eq!(of("0000000a").actor, "01".repeat(16));
+    assert_eq!(of("0000000c").actor, "02".repeat(16));
+    assert_eq!((of("0000000a").time_ms, of("0000000c").reply_to), (NOW + 500, Some("0000000a".into())));
+    let open: Vec<&str> = fieldbook_report::open_questions(&notes).map(|n| n.id.as_str()).collect();
+    assert!(open.contains(&"0000000b") && open.contains(&"0000000d") && open.len() == 2);
+    assert!(one.clashes().is_empty());
+
+    let told: Vec<HistoryEdit> = one.history().into_iter().skip(1).flat_map(|item| item.edits).collect();
+    assert_eq!(told.len(), 4);
+    assert!(told.iter().all(|edit| edit.field == "notes" && edit.before.is_none()));
+    assert!(told.iter().any(|edit| edit.after == Some("A neighbour.".into())));
+}
+
+#[test]
+fn a_note_needs_words_an_id_of_its_own_and_a_question_that_is_there() {
+    let mut report = detention();
+    report.edit(&[note("0000000a", "Who saw it?", None)], NOW).unwrap();
+    for (edit, error) in [
+        (note("0000000b", " \n", None), InputError::EmptyNote),
+        (note("0000000a", "Again?", None), InputError::IdInUse { id: "0000000a".into() }),
+        (note("0000000b", "I did.", Some("0000000c")), InputError::NoSuchNote { id: "0000000c".into() }),
+        (
+            note("0000000b", &"a".repeat(8 * 1024 + 1), None),
+            InputError::TooLong { field: "a note".into(), limit: 8 * 1024 },
+        ),
+    ] {
+        assert_eq!(report.edit(&[edit], NOW).unwrap_err(), ReportError::Input(error));
+    }
+    assert_eq!(report.view().notes.len(), 1);
+}
+
+/// A document as programs made it before there were notes.
+fn earlier(document: &mut ReportDocument) -> Vec<u8> {
+    use automerge::transaction::Transactable as _;
+    let mut doc = automerge::AutoCommit::load(&document.save()).unwrap();
+    doc.set_actor(automerge::ActorId::from(actor(0)));
+    doc.delete(automerge::ROOT, "notes").unwrap();
+    doc.save()
+}
+
+#[test]
+fn a_document_of_before_there_were_notes_takes_them_from_two_devices_at_once() {
+    let saved = earlier(&mut detention());
+    let mut one = ReportDocument::load(actor(1), &saved).unwrap();
+    let mut two = ReportDocument::load(actor(2), &saved).unwrap();
+    // A program of that time knows nothing of notes, and passes them on.
+    let mut old = automerge::AutoCommit::load(&saved).unwrap();
+    assert!(one.view().notes.is_empty());
+    one.edit(&[note("0000000a", "one", None)], NOW).unwrap();
+    two.edit(&[note("0000000b", "two", None)], NOW).unwrap();
+    for document in [&mut one, &mut two] {
+        for change in document.changes_since(&[]) {
+            old.load_incremental(&change).unwrap();
+        }
+    }
+    meet(&mut one, &mut two);
+    one.edit(&[note("0000000c", "three", Some("0000000b"))], NOW).unwrap();
+    two.edit(&[note("0000000d", "four", Some("0000000a"))], NOW).unwrap();
+    meet(&mut one, &mut two);
+    let ids: Vec<String> = one.view().notes.into_iter().map(|n| n.id).collect();
+    assert_eq!(ids.len(), 4, "{ids:?}");
+    let through_old = ReportDocument::load(actor(3), &old.save()).unwrap();
+    assert_eq!(through_old.view().notes.len(), 2);
+}
+
+#[test]
+fn words_put_over_a_note_stand_under_the_name_of_who_put_them_there() {
+    use automerge::transaction::Transactable as _;
+    use automerge::{ROOT, ReadDoc as _};
+    let mut mine = detention();
+    mine.edit(&[note("0000000a", "Who saw it?", None)], NOW).unwrap();
+    let mut doc = automerge::AutoCommit::load(&mine.save()).unwrap();
+    doc.set_actor(automerge::ActorId::from(actor(4)));
+    let list = doc.get(ROOT, "notes").unwrap().unwrap().1;
+    let item = doc.get(&list, 0).unwrap().unwrap().1;
+    doc.put(&item, "text", "Nobody saw it.").unwrap();
+    let changes = doc.save();
+    mine.apply(&changes, None).unwrap();
+    assert_eq!(mine.view().notes[0].actor, "05".repeat(16));
+    let last = mine.history().pop().unwrap().edits.pop().unwrap();
+    assert_eq!((last.field.as_str(), last.before), ("notes", Some("Who saw it?".into())));
+}

@@ -50,7 +50,8 @@ impl DeviceSecret {
         Self::assemble(&signing, &transport, ReadingIdentity::generate())
     }
 
-    fn assemble(signing: &[u8; 32], transport: &[u8; 32], identity: ReadingIdentity) -> Self {
+    /// A device of given seeds, which differ, and a given identity.
+    pub(crate) fn assemble(signing: &[u8; 32], transport: &[u8; 32], identity: ReadingIdentity) -> Self {
         let signing = SigningKey::from_bytes(signing);
         let transport = SigningKey::from_bytes(transport);
         let keys = DeviceKeys {
@@ -167,6 +168,7 @@ mod tests {
             admitted: 1,
             not_after: 2,
             issuer: device.id(),
+            serial: 0,
         });
         assert!(Authority::new(certificate).is_ok());
     }

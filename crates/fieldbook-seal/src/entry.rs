@@ -318,6 +318,20 @@ pub fn seal(
 /// # Errors
 /// [`SealError`].
 pub fn seal_signed(signed: &SignedEntry, recipients: &[Recipient]) -> Result<SealedEntry, SealError> {
+    seal_padded(signed, recipients, 1)
+}
+
+/// As [`seal_signed`], with the number of recipients filled up to a multiple of `step` by keys that
+/// nobody has (at most to [`ENTRY_RECIPIENTS_MAX`]), and all of them in a random order: neither the number of
+/// stanzas nor the place of its own tells a reader how many others there are.
+///
+/// # Errors
+/// [`SealError`].
+pub fn seal_padded(
+    signed: &SignedEntry,
+    recipients: &[Recipient],
+    step: usize,
+) -> Result<SealedEntry, SealError> {
     let mut seen = BTreeSet::new();
     let mut keys = Vec::new();
     for recipient in recipients {
@@ -330,8 +344,21 @@ pub fn seal_signed(signed: &SignedEntry, recipients: &[Recipient]) -> Result<Sea
     if keys.is_empty() {
         return Err(SealError::NoRecipient);
     }
+    let filled = keys.len().next_multiple_of(step.max(1)).min(ENTRY_RECIPIENTS_MAX);
+    while keys.len() < filled {
+        let nobody = ReadingIdentity::generate().recipient();
+        let key = AgeRecipient::parse(&nobody)
+            .map_err(|source| SealError::Recipient { recipient: nobody.clone(), source })?;
+        keys.push(key);
+    }
     if keys.len() > ENTRY_RECIPIENTS_MAX {
         return Err(SealError::TooManyRecipients { count: keys.len() });
+    }
+    if step > 1 {
+        // By a hash under a key of this one call. An order that followed from the recipients would tell a
+        // reader, over many entries, how many others stand before it.
+        let key = blake3::hash(ReadingIdentity::generate().to_text().as_bytes());
+        keys.sort_by_cached_key(|to| *blake3::keyed_hash(key.as_bytes(), to.text().as_bytes()).as_bytes());
     }
     let padded = padded_len(signed.plaintext.len());
     let zeros = vec![0; padded - signed.plaintext.len()];
@@ -419,6 +446,12 @@ impl UnverifiedEntry {
         self.id
     }
 
+    /// What the body claims: like the header, to be used for finding the keys to verify with, and for
+    /// nothing else.
+    pub fn claimed_body(&self) -> &[u8] {
+        &self.plaintext[self.body.clone()]
+    }
+
     /// Checks that the device with these keys wrote it.
     ///
     /// # Errors
@@ -464,6 +497,11 @@ impl OpenedEntry {
     /// The id of the sealed bytes.
     pub const fn id(&self) -> EntryId {
         self.entry.id
+    }
+
+    /// BLAKE3 of what was signed, signature included: the same for two ciphertexts of one signed entry.
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.entry.plaintext).as_bytes()
     }
 
     /// The signed plaintext, to seal it for other readers as its author wrote it.

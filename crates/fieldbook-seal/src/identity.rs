@@ -140,6 +140,14 @@ impl ReadingIdentity {
         Self { inner: Secret::X25519(age::x25519::Identity::generate()) }
     }
 
+    /// The X25519 identity with this scalar, clamped by its use as RFC 7748 says.
+    #[expect(clippy::expect_used, reason = "the Bech32 of 32 bytes is short enough and has a valid prefix")]
+    pub(crate) fn from_scalar(scalar: &[u8; 32]) -> Self {
+        let prefix = bech32::Hrp::parse("age-secret-key-").expect("a valid prefix");
+        let text = bech32::encode_upper::<bech32::Bech32>(prefix, scalar).expect("a short text");
+        Self::parse(&Zeroizing::new(text)).expect("an identity's own text")
+    }
+
     /// Takes the text form, `AGE-SECRET-KEY-1…`, as it stands in an age identity file.
     ///
     /// # Errors

@@ -31,16 +31,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+pub mod body;
 mod device;
 mod entry;
 mod header;
 mod identity;
 pub mod padding;
+pub mod recovery;
 
 pub use device::{DeviceSecret, SecretError};
 pub use entry::{
     Damage, NotAnEntry, OpenError, OpenedEntry, SealError, SealedEntry, SignedEntry, UnverifiedEntry,
-    decrypt, seal, seal_signed, sign,
+    decrypt, seal, seal_padded, seal_signed, sign,
 };
 pub use header::{Audience, HEADER_MAX, Header, Kind};
 pub use identity::{ReadingIdentity, RecipientError, check_recipient};

@@ -35,23 +35,26 @@ impl DeliveryIndex {
         if !row.finished {
             return word("draft");
         }
-        let (entries, last) = self.sent.get(&row.id).copied().unwrap_or_default();
-        let holders: Vec<Holder> = self
-            .receipts
-            .get(&row.id)
-            .into_iter()
-            .flatten()
+        let (_, last) = self.sent.get(&row.id).copied().unwrap_or_default();
+        let holders = self.holders(&row.id, names);
+        if !holders.is_empty() {
+            return Delivery { word: "received".to_owned(), holders };
+        }
+        word(if last > 0 && last <= self.carried_to { "carried" } else { "only here" })
+    }
+
+    /// The devices whose receipts cover everything that was sent of a report.
+    pub fn holders(&self, report: &ReportId, names: &Names) -> Vec<Holder> {
+        let (entries, _) = self.sent.get(report).copied().unwrap_or_default();
+        let receipts = self.receipts.get(report).into_iter().flatten();
+        receipts
             .filter(|(_, received, _)| *received >= entries && entries > 0)
             .map(|(device, _, time_ms)| Holder {
                 name: names.device(device),
                 device: device.to_string(),
                 time_ms: *time_ms,
             })
-            .collect();
-        if !holders.is_empty() {
-            return Delivery { word: "received".to_owned(), holders };
-        }
-        word(if last > 0 && last <= self.carried_to { "carried" } else { "only here" })
+            .collect()
     }
 }
 
@@ -62,8 +65,8 @@ impl Vault {
     }
 
     /// The state of one.
-    pub(crate) fn delivery(&self, row: &ReportRow) -> Result<DeliveryIndex, VaultError> {
-        self.delivery_index(Some(&row.id))
+    pub(crate) fn delivery(&self, report: &ReportId) -> Result<DeliveryIndex, VaultError> {
+        self.delivery_index(Some(report))
     }
 
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {

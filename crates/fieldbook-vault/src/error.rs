@@ -7,6 +7,7 @@ use fieldbook_depot::DepotError;
 use fieldbook_proto::codec::DecodeError;
 use fieldbook_report::{InputError, ReportError};
 use fieldbook_seal::SealError;
+use fieldbook_seal::recovery::{CombineError, SplitError};
 
 /// Why an act on a vault was not done. Whatever was saved before stays saved.
 #[derive(Debug)]
@@ -35,12 +36,56 @@ pub enum VaultError {
     NotCoordinator,
     /// The certificate or roster received does not stand.
     Untrusted(String),
+    /// No device has this label, or an id that begins so.
+    NoSuchDevice(String),
+    /// The device was removed from the team.
+    Removed,
+    /// Reports can be shared with standing coordinators only.
+    NotAReader(String),
+    /// Only a coordinator of the report's desk can do this.
+    OtherDesk,
+    /// What somebody who is to be forgotten still stands in.
+    StillNamed {
+        /// Names of fields.
+        places: Vec<String>,
+    },
+    /// The device cannot have that role.
+    RoleChange,
     /// No report has an id that begins so.
     NoSuchReport(String),
+    /// This device wrote the report and sealed it: it cannot be read here any more.
+    Sealed {
+        /// The beginning of its id.
+        report: String,
+        /// When, in milliseconds since 1970.
+        time_ms: i64,
+    },
+    /// The report is not one that can be sealed here, and why.
+    CannotSeal(&'static str),
+    /// Not enough coordinators have signed for all of a report.
+    NotConfirmed {
+        /// Who has.
+        have: Vec<String>,
+        /// Who has not, as far as this device knows.
+        missing: Vec<String>,
+        /// How many are asked for.
+        needed: u32,
+    },
     /// No entry has an id that begins so.
     NoSuchEntry(String),
     /// The report has no such attachment.
     NoSuchAttachment(String),
+    /// The report has no such question or note.
+    NoSuchNote(String),
+    /// No question of the report waits for an answer.
+    NoQuestion,
+    /// Several questions wait, and none was named.
+    WhichQuestion {
+        /// Their ids.
+        ids: Vec<String>,
+    },
+    /// A monitor wants to write in a report of somebody else.
+    NotYourReport,
     /// More than one id begins so.
     Ambiguous {
         /// What was typed.
@@ -71,6 +116,16 @@ pub enum VaultError {
         /// Parts in all.
         of: usize,
     },
+    /// Recovery sheets in a number that cannot be.
+    Split(SplitError),
+    /// Recovery sheets that do not go together.
+    Combine(CombineError),
+    /// The desk has recovery sheets already.
+    HasRecovery,
+    /// None of the entries here is one that these sheets bring a team back with.
+    NoCharter,
+    /// Recovery sheets of another team.
+    OtherSheets,
     /// Sealing failed.
     Seal(SealError),
     /// The depot failed.
@@ -92,6 +147,10 @@ impl VaultError {
     pub(crate) fn io(doing: impl Into<String>) -> impl FnOnce(io::Error) -> Self {
         let doing = doing.into();
         move |source| Self::Io { doing, source }
+    }
+
+    pub(crate) fn untrusted(why: impl fmt::Display) -> Self {
+        Self::Untrusted(why.to_string())
     }
 
     pub(crate) fn damaged(what: &str) -> Self {
@@ -121,10 +180,52 @@ impl fmt::Display for VaultError {
             Self::AlreadyInTeam => f.write_str("this device belongs to a team already"),
             Self::NotCoordinator => f.write_str("only a coordinator's device can do this"),
             Self::Untrusted(why) => write!(f, "what the other device sent cannot be trusted: {why}"),
+            Self::NoSuchDevice(typed) => write!(f, "no device of the team is called \"{typed}\""),
+            Self::NotAReader(label) => {
+                write!(f, "\"{label}\" is not another coordinator: reports are shared with coordinators only")
+            }
+            Self::OtherDesk => {
+                f.write_str("the report belongs to another desk, and only a coordinator there can do this")
+            }
+            Self::StillNamed { places } => {
+                write!(f, "the person can still be found in: {}", places.join(", "))
+            }
+            Self::RoleChange => {
+                f.write_str("a relay keeps its role, and a device that was made a monitor's stays one")
+            }
+            Self::Removed => f.write_str("this device was removed from the team"),
             Self::NoSuchReport(prefix) => write!(f, "no report here has an id that begins with \"{prefix}\""),
+            Self::Sealed { report, .. } => write!(
+                f,
+                "report {report} is sealed: this device gave up the power to read or change it, and cannot get it back"
+            ),
+            Self::CannotSeal(why) => write!(f, "this cannot be sealed: {why}"),
+            Self::NotConfirmed { have, missing, needed } => {
+                let names = |names: &[String]| match names {
+                    [] => "nobody".to_owned(),
+                    names => names.join(", "),
+                };
+                write!(
+                    f,
+                    "not confirmed by enough coordinators ({} of {needed}): received in full by {}; no word yet from {}",
+                    have.len(),
+                    names(have),
+                    names(missing)
+                )
+            }
             Self::NoSuchEntry(prefix) => write!(f, "no entry here has an id that begins with \"{prefix}\""),
             Self::NoSuchAttachment(prefix) => {
                 write!(f, "the report has no attachment whose id or name is \"{prefix}\"")
+            }
+            Self::NoSuchNote(typed) => {
+                write!(f, "the report has no question or note with the id \"{typed}\"")
+            }
+            Self::NoQuestion => f.write_str("no question of this report waits for an answer"),
+            Self::WhichQuestion { ids } => {
+                write!(f, "several questions wait for an answer: {}", ids.join(", "))
+            }
+            Self::NotYourReport => {
+                f.write_str("another device wrote this report; only a coordinator can write in it too")
             }
             Self::Ambiguous { prefix, matches } => {
                 write!(f, "{matches} ids begin with \"{prefix}\"")
@@ -138,6 +239,11 @@ impl fmt::Display for VaultError {
             Self::NotArrived { have, of } => {
                 write!(f, "only {have} of the attachment's {of} parts have arrived")
             }
+            Self::Split(error) => error.fmt(f),
+            Self::Combine(error) => error.fmt(f),
+            Self::HasRecovery => f.write_str("the desk has recovery sheets already"),
+            Self::NoCharter => f.write_str("no entry here says which team these sheets belong to"),
+            Self::OtherSheets => f.write_str("these sheets are another team's"),
             Self::Seal(error) => error.fmt(f),
             Self::Depot(error) => error.fmt(f),
             Self::Database(error) => write!(f, "the vault's store failed: {error}"),
@@ -152,6 +258,8 @@ impl std::error::Error for VaultError {
         match self {
             Self::Input(error) => Some(error),
             Self::Report(error) => Some(error),
+            Self::Split(error) => Some(error),
+            Self::Combine(error) => Some(error),
             Self::Seal(error) => Some(error),
             Self::Depot(error) => Some(error),
             Self::Database(error) => Some(error),
@@ -182,6 +290,18 @@ impl From<DepotError> for VaultError {
             }
             other => Self::Depot(other),
         }
+    }
+}
+
+impl From<SplitError> for VaultError {
+    fn from(error: SplitError) -> Self {
+        Self::Split(error)
+    }
+}
+
+impl From<CombineError> for VaultError {
+    fn from(error: CombineError) -> Self {
+        Self::Combine(error)
     }
 }
 

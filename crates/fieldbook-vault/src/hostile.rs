@@ -16,23 +16,23 @@ use crate::reports::report_body;
 use crate::vault::Vault;
 use crate::{CreateOptions, Passphrase};
 
-struct Device {
-    vault: Vault,
-    dir: TempDir,
+pub(crate) struct Device {
+    pub vault: Vault,
+    pub dir: TempDir,
 }
 
-fn open(dir: &Path) -> Vault {
+pub(crate) fn open(dir: &Path) -> Vault {
     Vault::open(dir, &Passphrase::new("not a secret".into())).unwrap()
 }
 
-fn device(name: &str) -> Device {
+pub(crate) fn device(name: &str) -> Device {
     let dir = tempfile::tempdir().unwrap();
     let options = CreateOptions { name: name.into(), work_factor: Some(15) };
     Vault::create(dir.path(), &Passphrase::new("not a secret".into()), &options).unwrap();
     Device { vault: open(dir.path()), dir }
 }
 
-fn admit(coordinator: &mut Device, name: &str, role: Role) -> Device {
+pub(crate) fn admit(coordinator: &mut Device, name: &str, role: Role) -> Device {
     let mut newcomer = device(name);
     let admission = coordinator.vault.admit(&newcomer.vault.join_request(), role).unwrap();
     newcomer.vault.adopt(&admission).unwrap();
@@ -48,7 +48,7 @@ fn team() -> (Device, Device, Device) {
     (coordinator, honest, hostile)
 }
 
-fn carry(from: &Vault, to: &Vault) {
+pub(crate) fn carry(from: &Vault, to: &Vault) {
     let open = |vault: &Vault| SqlDepot::open(&vault.depot_path(), &vault.depot_key()).unwrap();
     let (source, target) = (open(from), open(to));
     let sender: DeviceId = from.device().id.parse().unwrap();
@@ -103,7 +103,7 @@ fn send(
     craft(author, Kind::Report, Some(report), &report_body(answer_to, &changes))
 }
 
-fn write(device: &mut Device) -> ReportId {
+pub(crate) fn write(device: &mut Device) -> ReportId {
     let id: ReportId =
         device.vault.create_report(&ReportInput::from_json(DETENTION).unwrap()).unwrap().id.parse().unwrap();
     device.vault.finish(id, true).unwrap();
@@ -290,7 +290,7 @@ fn what_lists_show_is_cut_at_a_character() {
 /// A certificate entry by a coordinator, for whom it likes.
 fn certify(by: &mut Device, body: CertificateBody) {
     let certificate = by.vault.device.issue(body);
-    let body = crate::team::certificate_body(&certificate, "label");
+    let body = fieldbook_seal::body::Announcement { certificate, label: "label".into() }.encode();
     craft(by, Kind::Certificate, None, &body);
 }
 

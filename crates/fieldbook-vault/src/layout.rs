@@ -34,6 +34,21 @@ impl Layout {
         self.dir.join(format!("{slot}.b"))
     }
 
+    /// The key file of slot 0 or 1.
+    pub fn keys(&self, slot: usize) -> PathBuf {
+        self.dir.join(format!("{slot}.k"))
+    }
+
+    /// A vault database that is to take the place of one of the two; there only while it is written.
+    pub fn next(&self) -> PathBuf {
+        self.dir.join("next")
+    }
+
+    /// A small file that is to take the place of another; there only while it is written.
+    pub(crate) fn unfinished(&self) -> PathBuf {
+        self.dir.join("new")
+    }
+
     /// Locked by the process that has the vault open.
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")

@@ -20,24 +20,33 @@
 //! # }
 //! ```
 //!
-//! Where to look: `slots` wraps the keys, `store` is the schema, `outgoing` turns saves into sealed
+//! Where to look: `slots`, `keyfile` and `rekey` keep the keys, `store` is the schema, `outgoing` turns saves into sealed
 //! entries, `absorb` takes in what others wrote, `delivery` knows who holds what.
 
 mod absorb;
+mod addenda;
 mod attachments;
 mod clashes;
 mod delivery;
+mod durable;
+mod entry_files;
 mod error;
+mod forgetting;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod hostile;
+mod keyfile;
 mod layout;
 mod merge;
 mod names;
+mod notes;
 mod outgoing;
 mod parts;
 mod passphrase;
+mod rekey;
 mod reports;
+mod sealing;
+mod shares;
 mod slots;
 mod status;
 mod store;
@@ -45,12 +54,14 @@ mod team;
 mod vault;
 mod views;
 
+pub use addenda::AddendumText;
 pub use attachments::PART_LEN;
 pub use error::VaultError;
 pub use fieldbook_depot::DepotKey;
 pub use layout::Layout;
 pub use merge::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
 pub use passphrase::Passphrase;
+pub use sealing::SealConsent;
 pub use slots::{WORK_FACTOR_MAX, WORK_FACTOR_MIN};
 pub use vault::{CreateOptions, Vault};
 pub use views::*;

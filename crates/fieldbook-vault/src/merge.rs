@@ -17,8 +17,8 @@ const REASON_MAX: usize = 4 * 1024;
 pub struct MergeRequest<'a> {
     /// The actor of this device.
     pub me: ActorId,
-    /// The only actor whose changes these may be.
-    pub hand: ActorId,
+    /// The only actor whose changes these may be; nobody if a coordinator vouches for all.
+    pub hand: Option<ActorId>,
     /// The saved document, or nothing for a report that begins with these changes.
     pub document: Option<&'a [u8]>,
     /// automerge change chunks, one after another.
@@ -61,7 +61,7 @@ impl Merger for InProcess {
         let merged = match request.document {
             None => ReportDocument::receive(request.me, request.changes, request.hand).map(Some),
             Some(saved) => ReportDocument::load(request.me, saved).and_then(|mut document| {
-                let new = document.apply(request.changes, Some(request.hand))?;
+                let new = document.apply(request.changes, request.hand)?;
                 if !document.waits_for().is_empty() {
                     return Err(ReportError::MissingChanges);
                 }
@@ -80,7 +80,8 @@ impl<'a> MergeRequest<'a> {
     /// The request as it goes through a pipe.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.raw(&self.me).raw(&self.hand).u8(u8::from(self.document.is_some()));
+        writer.raw(&self.me).u8(u8::from(self.hand.is_some())).raw(&self.hand.unwrap_or_default());
+        writer.u8(u8::from(self.document.is_some()));
         writer.bytes(self.document.unwrap_or_default()).bytes(self.changes).finish()
     }
 
@@ -90,7 +91,8 @@ impl<'a> MergeRequest<'a> {
     /// [`DecodeError`].
     pub fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        let (me, hand) = (reader.array("me")?, reader.array("hand")?);
+        let (me, one_hand) = (reader.array("me")?, reader.u8("one hand")? == 1);
+        let hand = Some(reader.array("hand")?).filter(|_| one_hand);
         let exists = reader.u8("document")? == 1;
         let document = reader.bytes("document", DOCUMENT_MAX)?;
         let changes = reader.bytes("changes", DOCUMENT_MAX)?;
@@ -139,8 +141,8 @@ mod tests {
 
     #[test]
     fn requests_and_answers_survive_the_pipe() {
-        for document in [None, Some(b"saved".as_slice())] {
-            let request = MergeRequest { me: [1; 16], hand: [2; 16], document, changes: b"changes" };
+        for (document, hand) in [(None, None), (Some(b"saved".as_slice()), Some([2; 16]))] {
+            let request = MergeRequest { me: [1; 16], hand, document, changes: b"changes" };
             assert_eq!(MergeRequest::decode(&request.encode()), Ok(request));
         }
         for answer in [
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn garbage_is_refused_and_nothing_else_happens() {
-        let garbage = MergeRequest { me: [1; 16], hand: [2; 16], document: None, changes: b"garbage" };
+        let garbage = MergeRequest { me: [1; 16], hand: Some([2; 16]), document: None, changes: b"garbage" };
         assert!(matches!(InProcess.merge(&garbage), Err(MergeRefusal::Refused(_))));
     }
 }

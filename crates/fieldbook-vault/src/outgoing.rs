@@ -49,11 +49,26 @@ impl Chain {
     }
 }
 
+/// The number that the next entry of this device's chain will have.
+pub(crate) fn next_sequence(db: &Connection) -> Result<u64, VaultError> {
+    Ok(Chain::load(db)?.sequence + 1)
+}
+
 /// Seals an entry and puts it into the outbox. `db` must be inside the transaction of the save.
 pub(crate) fn queue(
     db: &Connection,
     device: &DeviceSecret,
     outgoing: &Outgoing<'_>,
+) -> Result<(EntryId, Header), VaultError> {
+    queue_padded(db, device, outgoing, 1)
+}
+
+/// As [`queue`], with the number of recipients filled up to a multiple of `step` by keys that nobody has.
+pub(crate) fn queue_padded(
+    db: &Connection,
+    device: &DeviceSecret,
+    outgoing: &Outgoing<'_>,
+    step: usize,
 ) -> Result<(EntryId, Header), VaultError> {
     let chain = Chain::load(db)?;
     let header = Header {
@@ -65,20 +80,27 @@ pub(crate) fn queue(
         report: outgoing.report,
         audience: outgoing.audience.clone(),
     };
-    let sealed = fieldbook_seal::seal(&header, outgoing.body, device, outgoing.recipients)?;
+    let signed = fieldbook_seal::sign(&header, outgoing.body, device)?;
+    let sealed = fieldbook_seal::seal_padded(&signed, outgoing.recipients, step)?;
     let id = sealed.id();
     db.prepare_cached("INSERT INTO outbox (id, bytes) VALUES (?1, ?2)")?
         .execute(params![id.as_bytes(), sealed.as_bytes()])?;
-    record(db, &id, &header)?;
+    record(db, &id, &header, None)?;
     store::set_meta(db, "chain", &Writer::new().u64(header.sequence).raw(id.as_bytes()).finish())?;
     Ok((id, header))
 }
 
 /// Remembers an entry that this vault made or opened.
-pub(crate) fn record(db: &Connection, id: &EntryId, header: &Header) -> Result<(), VaultError> {
+/// `digest`: of what was signed, for an entry that another device made.
+pub(crate) fn record(
+    db: &Connection,
+    id: &EntryId,
+    header: &Header,
+    digest: Option<[u8; 32]>,
+) -> Result<(), VaultError> {
     db.prepare_cached(
-        "INSERT OR IGNORE INTO entry (id, device, sequence, previous, kind, report, time_ms)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+        "INSERT OR IGNORE INTO entry (id, device, sequence, previous, kind, report, time_ms, digest)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?
     .execute(params![
         id.as_bytes(),
@@ -88,6 +110,7 @@ pub(crate) fn record(db: &Connection, id: &EntryId, header: &Header) -> Result<(
         header.kind as u8,
         header.report.as_ref().map(|id| id.as_bytes().as_slice()),
         header.time_ms,
+        digest,
     ])?;
     Ok(())
 }

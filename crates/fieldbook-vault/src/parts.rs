@@ -35,7 +35,7 @@ impl Vault {
             let tx = self.db.transaction()?;
             match verdict {
                 Ok(opened) => {
-                    outgoing::record(&tx, &id, opened.header())?;
+                    outgoing::record(&tx, &id, opened.header(), Some(opened.digest()))?;
                     note_receipt_due(&tx, &self.me, &id, opened.header())?;
                     check_chain(&tx, &id, opened.header(), summary)?;
                     summary.opened += 1;

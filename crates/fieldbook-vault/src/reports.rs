@@ -4,7 +4,7 @@ use fieldbook_proto::ReportId;
 use fieldbook_proto::codec::{Reader, Writer};
 use fieldbook_report::limits::{LANGUAGE_MAX, TITLE_MAX};
 use fieldbook_report::{Edit, FieldValue, ReportDocument, ReportInput};
-use fieldbook_seal::{Audience, Kind, ReadingIdentity, SealedEntry};
+use fieldbook_seal::{Kind, ReadingIdentity, SealedEntry};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use zeroize::Zeroizing;
 
@@ -12,6 +12,7 @@ use crate::delivery::DeliveryIndex;
 use crate::error::VaultError;
 use crate::names::{Names, actor_of};
 use crate::outgoing::{self, CHANGES_MAX, Outgoing};
+use crate::sealing;
 use crate::slots;
 use crate::store;
 use crate::team::Team;
@@ -43,10 +44,13 @@ struct SummaryColumns {
     clashes: usize,
     people: usize,
     attachments: usize,
+    questions: usize,
+    sealed_ms: Option<i64>,
 }
 
 const COLUMNS: &str = "number, id, author, finished, template, sent_heads, return_recipient, title, language, \
-                       date, created_ms, updated_ms, clashes, people, attachments";
+                       date, created_ms, updated_ms, clashes, people, attachments, questions, \
+                       (SELECT time_ms FROM sealed WHERE sealed.report = report.id)";
 
 impl ReportRow {
     fn read(row: &Row<'_>) -> Result<Self, VaultError> {
@@ -68,6 +72,8 @@ impl ReportRow {
                 clashes: count(row.get(12)?),
                 people: count(row.get(13)?),
                 attachments: count(row.get(14)?),
+                questions: count(row.get(15)?),
+                sealed_ms: row.get(16)?,
             },
         })
     }
@@ -81,7 +87,7 @@ impl ReportRow {
 
     /// The report with this id.
     pub fn get(db: &Connection, id: &ReportId) -> Result<Self, VaultError> {
-        Self::find(db, id)?.ok_or_else(|| VaultError::NoSuchReport(id.short()))
+        Self::find(db, id)?.ok_or_else(|| sealing::missing(db, id))
     }
 
     fn summary(&self, me: &DeviceId, names: &Names, deliveries: &DeliveryIndex) -> ReportSummary {
@@ -101,7 +107,9 @@ impl ReportRow {
             clashes: columns.clashes,
             attachments: columns.attachments,
             people: columns.people,
+            questions: columns.questions,
             delivery: deliveries.of(self, me, names),
+            sealed_ms: columns.sealed_ms,
         }
     }
 }
@@ -178,6 +186,7 @@ pub(crate) fn save_document(
     sent: bool,
 ) -> Result<(), VaultError> {
     let view = document.view();
+    let questions = crate::notes::waiting_for(db, number, document.actor(), &view.notes)?;
     let clashes = stored(document.clashes().len());
     let date = match view.field("date") {
         Some(FieldValue::Text(date)) => clip(date, TITLE_MAX),
@@ -191,7 +200,7 @@ pub(crate) fn save_document(
         .execute(params![number, document.save_for_others()?])?;
     db.prepare_cached(
         "UPDATE report SET template = ?2, title = ?3, language = ?4, date = ?5, updated_ms = ?6, clashes = ?7,
-                           people = ?8, attachments = ?9 WHERE number = ?1",
+                           people = ?8, attachments = ?9, questions = ?10 WHERE number = ?1",
     )?
     .execute(params![
         number,
@@ -203,7 +212,11 @@ pub(crate) fn save_document(
         clashes,
         stored(view.people.len()),
         stored(view.attachments.len()),
+        stored(questions),
     ])?;
+    let addendum_to = view.addendum_to.as_ref().and_then(|id| id.parse::<ReportId>().ok());
+    db.prepare_cached("UPDATE report SET addendum_to = ?2 WHERE number = ?1")?
+        .execute(params![number, addendum_to.as_ref().map(|id| id.as_bytes().as_slice())])?;
     if sent {
         db.prepare_cached("UPDATE report SET sent_heads = ?2 WHERE number = ?1")?
             .execute(params![number, encode_heads(&document.heads())])?;
@@ -263,7 +276,9 @@ fn queue_changes(
     let mine = row.author == vault.device.id();
     for changes in pack(chunks)? {
         let body = report_body(row.return_recipient.as_ref().filter(|_| mine), &changes);
-        let (audience, recipients) = vault.team.desk_audience();
+        let mut to = vault.team.desk_audience();
+        crate::shares::also_readers(db, vault.team, &vault.device.id(), row, &mut to)?;
+        let (audience, recipients) = to;
         let (_, header) = outgoing::queue(
             db,
             vault.device,
@@ -282,7 +297,7 @@ fn queue_changes(
         };
         let inner: SealedEntry =
             fieldbook_seal::seal(&header, &body, vault.device, std::slice::from_ref(return_recipient))?;
-        let audience = Audience { desk: None, readers: vec![row.author], attachment: None };
+        let (audience, recipients) = vault.team.audience_of(row.author, author_recipient);
         outgoing::queue(
             db,
             vault.device,
@@ -291,7 +306,7 @@ fn queue_changes(
                 report: Some(row.id),
                 audience,
                 body: inner.as_bytes(),
-                recipients: std::slice::from_ref(author_recipient),
+                recipients: &recipients,
             },
         )?;
     }
@@ -306,7 +321,7 @@ struct Sender<'a> {
 }
 
 /// Joins changes into runs that fit an entry.
-fn pack(chunks: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, VaultError> {
+pub(crate) fn pack(chunks: Vec<Vec<u8>>) -> Result<Vec<Vec<u8>>, VaultError> {
     let mut runs: Vec<Vec<u8>> = Vec::new();
     for chunk in chunks {
         if chunk.len() > CHANGES_MAX {
@@ -448,6 +463,11 @@ impl Vault {
     /// # Errors
     /// The store's.
     pub fn list(&self, filter: &ListFilter) -> Result<Vec<ReportSummary>, VaultError> {
+        let sealed = match filter.state.as_deref() {
+            Some("sealed") => return self.sealed_summaries(),
+            None if filter.search.is_none() && filter.template.is_none() => self.sealed_summaries()?,
+            _ => Vec::new(),
+        };
         let names = self.names()?;
         let deliveries = self.deliveries()?;
         let finished = filter.state.as_deref().map(|state| state == "finished");
@@ -463,6 +483,7 @@ impl Vault {
         while let Some(row) = rows.next()? {
             list.push(ReportRow::read(row)?.summary(&self.me, &names, &deliveries));
         }
+        list.extend(sealed);
         Ok(list)
     }
 
@@ -476,7 +497,7 @@ impl Vault {
     }
 
     fn summary_of(&self, row: &ReportRow, names: &Names) -> Result<ReportSummary, VaultError> {
-        Ok(row.summary(&self.me, names, &self.delivery(row)?))
+        Ok(row.summary(&self.me, names, &self.delivery(&row.id)?))
     }
 
     /// One report, whole.
@@ -490,7 +511,9 @@ impl Vault {
         Ok(ShownReport {
             summary: self.summary_of(&row, &names)?,
             clashes: crate::clashes::view(&mut document, &names),
+            notes: crate::notes::view(&document.view().notes, &self.me, &names),
             content: document.view(),
+            addenda: crate::addenda::addenda_of(&self.db, &id)?,
         })
     }
 
@@ -515,7 +538,9 @@ impl Vault {
     /// [`VaultError::NoSuchReport`], [`VaultError::Ambiguous`].
     pub fn find(&self, prefix: &str) -> Result<ReportId, VaultError> {
         let missing = || VaultError::NoSuchReport(prefix.chars().take(40).collect());
-        store::id_by_prefix(&self.db, "report", prefix, missing).map(ReportId::from_bytes)
+        // Sealed ones have a name too: what is asked of them gets an answer of its own.
+        let known = "(SELECT id FROM report UNION SELECT report AS id FROM sealed)";
+        store::id_by_prefix(&self.db, known, prefix, missing).map(ReportId::from_bytes)
     }
 
     /// The name of a report's template.
@@ -529,6 +554,10 @@ impl Vault {
     /// Where a coordinator answers the author of somebody else's report: the author's device.
     fn author_recipient(&self, id: &ReportId) -> Result<Option<Recipient>, VaultError> {
         let Some(row) = ReportRow::find(&self.db, id)? else { return Ok(None) };
+        // Its author has sealed it: nobody there could open an answer.
+        if row.summary.sealed_ms.is_some() {
+            return Ok(None);
+        }
         if row.author == self.me || self.team.as_ref().is_none_or(|team| team.role() != Role::Coordinator) {
             return Ok(None);
         }

@@ -1,4 +1,4 @@
-//! Key slots: the passphrase wraps the vault key and the depot key.
+//! Key slots: the passphrase wraps the identity that opens the key file of a pair of stores.
 //!
 //! The file holds two slots of the same size, each a standard age file with an scrypt stanza
 //! (age specification, "scrypt recipient") around a payload of fixed length. One is real; the other
@@ -13,6 +13,7 @@ use age::secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use crate::error::VaultError;
+use crate::keyfile::{IDENTITY_LEN, Kek, Keys};
 use crate::passphrase::Passphrase;
 
 /// Lowest scrypt work factor (log2 of N) that a vault accepts: 32 MiB and about 0.1 s a guess.
@@ -24,41 +25,36 @@ pub const WORK_FACTOR_MAX: u8 = 19;
 const WORK_FACTOR_AUTOMATIC: std::ops::RangeInclusive<u8> = 16..=18;
 
 const PAYLOAD_LEN: usize = 256;
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
-/// The random keys of one pair of stores.
-pub(crate) struct Keys {
-    pub vault: Zeroizing<[u8; 32]>,
-    pub depot: Zeroizing<[u8; 32]>,
+/// What a slot that opened holds.
+pub(crate) enum Held {
+    /// The identity to which the pair's key file is encrypted.
+    Identity(Kek),
+    /// Version 1: the keys themselves, and the work factor that their owner chose.
+    Keys(Keys, u8),
 }
 
-impl Keys {
-    pub fn generate() -> Result<Self, VaultError> {
-        let mut keys = Self { vault: Zeroizing::new([0; 32]), depot: Zeroizing::new([0; 32]) };
-        fill(&mut *keys.vault)?;
-        fill(&mut *keys.depot)?;
-        Ok(keys)
-    }
+fn payload_of(kek: &Kek) -> Zeroizing<[u8; PAYLOAD_LEN]> {
+    let mut payload = Zeroizing::new([0; PAYLOAD_LEN]);
+    payload[0] = VERSION;
+    payload[1..=IDENTITY_LEN].copy_from_slice(kek.to_text().as_bytes());
+    payload
+}
 
-    fn to_payload(&self) -> Zeroizing<[u8; PAYLOAD_LEN]> {
-        let mut payload = Zeroizing::new([0; PAYLOAD_LEN]);
-        payload[0] = VERSION;
-        payload[1..33].copy_from_slice(&*self.vault);
-        payload[33..65].copy_from_slice(&*self.depot);
-        payload
+fn parse_payload(payload: &[u8], work_factor: u8) -> Result<Held, VaultError> {
+    if payload.len() != PAYLOAD_LEN {
+        return Err(VaultError::damaged("a key slot has the wrong length"));
     }
-
-    fn from_payload(payload: &[u8]) -> Result<Self, VaultError> {
-        if payload.len() != PAYLOAD_LEN {
-            return Err(VaultError::damaged("a key slot has the wrong length"));
+    match payload[0] {
+        1 => {
+            let mut keys = Keys::generate()?;
+            keys.vault.copy_from_slice(&payload[1..33]);
+            keys.depot.copy_from_slice(&payload[33..65]);
+            Ok(Held::Keys(keys, work_factor))
         }
-        if payload[0] != VERSION {
-            return Err(VaultError::NewerVersion);
-        }
-        let mut keys = Self { vault: Zeroizing::new([0; 32]), depot: Zeroizing::new([0; 32]) };
-        keys.vault.copy_from_slice(&payload[1..33]);
-        keys.depot.copy_from_slice(&payload[33..65]);
-        Ok(keys)
+        VERSION => Ok(Held::Identity(Kek::parse(&payload[1..=IDENTITY_LEN])?)),
+        _ => Err(VaultError::NewerVersion),
     }
 }
 
@@ -67,9 +63,9 @@ pub(crate) fn fill(buffer: &mut [u8]) -> Result<(), VaultError> {
     getrandom::fill(buffer).map_err(|_| VaultError::Randomness)
 }
 
-/// The bytes of the slot file: `keys` wrapped in slot number `real`, filler in the other.
+/// The bytes of the slot file: `kek` wrapped in slot number `real`, filler in the other.
 pub(crate) fn write_slots(
-    keys: &Keys,
+    kek: &Kek,
     passphrase: &Passphrase,
     work_factor: Option<u8>,
     real: usize,
@@ -79,16 +75,16 @@ pub(crate) fn write_slots(
         Some(chosen) if (WORK_FACTOR_MIN..=WORK_FACTOR_MAX).contains(&chosen) => chosen,
         Some(_) => return Err(VaultError::WorkFactor),
     };
-    let real_slot = wrap(&*keys.to_payload(), passphrase.to_secret(), work_factor)?;
+    let real_slot = wrap(&*payload_of(kek), passphrase.to_secret(), work_factor)?;
     let mut unknown = [0; 32];
     fill(&mut unknown)?;
     let filler_passphrase = SecretString::from(fieldbook_proto::encode_hex(&unknown));
-    let filler = wrap(&*Keys::generate()?.to_payload(), filler_passphrase, work_factor)?;
+    let filler = wrap(&*payload_of(&Kek::generate()), filler_passphrase, work_factor)?;
     Ok(if real == 0 { [real_slot, filler] } else { [filler, real_slot] }.concat())
 }
 
-/// Tries both slots; which one opened, and its keys.
-pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Keys), VaultError> {
+/// Tries both slots; which one opened, and what it holds.
+pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Held), VaultError> {
     if file.is_empty() || !file.len().is_multiple_of(2) || file.len() > 8 * 1024 {
         return Err(VaultError::damaged("the key slots have an impossible size"));
     }
@@ -98,8 +94,8 @@ pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize,
         (unwrap(first, passphrase), second.join().unwrap_or(Err(VaultError::WrongPassphrase)))
     });
     match (first, second) {
-        (Ok(keys), _) => Ok((0, keys)),
-        (_, Ok(keys)) => Ok((1, keys)),
+        (Ok(held), _) => Ok((0, held)),
+        (_, Ok(held)) => Ok((1, held)),
         // One damaged slot must not hide that the other only refused the passphrase.
         (Err(VaultError::WrongPassphrase), _) | (_, Err(VaultError::WrongPassphrase)) => {
             Err(VaultError::WrongPassphrase)
@@ -121,7 +117,7 @@ fn wrap(payload: &[u8], passphrase: SecretString, work_factor: u8) -> Result<Vec
     Ok(out)
 }
 
-fn unwrap(slot: &[u8], passphrase: &Passphrase) -> Result<Keys, VaultError> {
+fn unwrap(slot: &[u8], passphrase: &Passphrase) -> Result<Held, VaultError> {
     let damaged = || VaultError::damaged("a key slot does not read back");
     let mut identity = scrypt::Identity::new(passphrase.to_secret());
     identity.set_max_work_factor(WORK_FACTOR_MAX);
@@ -135,7 +131,16 @@ fn unwrap(slot: &[u8], passphrase: &Passphrase) -> Result<Keys, VaultError> {
     };
     let mut payload = Zeroizing::new(Vec::with_capacity(PAYLOAD_LEN + 1));
     reader.by_ref().take(PAYLOAD_LEN as u64 + 1).read_to_end(&mut payload).map_err(|_| damaged())?;
-    Keys::from_payload(&payload)
+    parse_payload(&payload, work_factor_of(slot))
+}
+
+/// The work factor in the header of a slot that opened: `-> scrypt SALT FACTOR`.
+fn work_factor_of(slot: &[u8]) -> u8 {
+    let mut lines = slot.split(|byte| *byte == b'\n');
+    let stanza = lines.find_map(|line| line.strip_prefix(b"-> scrypt ")).unwrap_or_default();
+    let factor = stanza.split(|byte| *byte == b' ').nth(1).and_then(|text| std::str::from_utf8(text).ok());
+    let factor = factor.and_then(|text| text.parse().ok()).unwrap_or(*WORK_FACTOR_AUTOMATIC.start());
+    factor.clamp(WORK_FACTOR_MIN, WORK_FACTOR_MAX)
 }
 
 /// About one second on this machine, within [`WORK_FACTOR_AUTOMATIC`].
@@ -161,11 +166,12 @@ mod tests {
     #[test]
     fn the_passphrase_opens_its_slot_and_another_does_not() {
         for real in [0, 1] {
-            let keys = Keys::generate().unwrap();
+            let kek = Kek::generate();
             let passphrase = Passphrase::new("correct horse".into());
-            let file = write_slots(&keys, &passphrase, Some(WORK_FACTOR_MIN), real).unwrap();
-            let (slot, opened) = open_slots(&file, &passphrase).unwrap();
-            assert_eq!((slot, *opened.vault, *opened.depot), (real, *keys.vault, *keys.depot));
+            let file = write_slots(&kek, &passphrase, Some(WORK_FACTOR_MIN), real).unwrap();
+            let (slot, held) = open_slots(&file, &passphrase).unwrap();
+            let Held::Identity(opened) = held else { panic!("an old slot") };
+            assert_eq!((slot, opened.to_text()), (real, kek.to_text()));
             let wrong = Passphrase::new("correct horsf".into());
             assert!(matches!(open_slots(&file, &wrong), Err(VaultError::WrongPassphrase)));
         }
@@ -173,12 +179,12 @@ mod tests {
 
     #[test]
     fn both_slots_have_one_size_whatever_the_passphrase() {
-        let keys = Keys::generate().unwrap();
+        let kek = Kek::generate();
         let sizes: Vec<usize> = ["a", "a much longer passphrase, of many words"]
             .into_iter()
             .map(|text| {
                 let passphrase = Passphrase::new(text.into());
-                write_slots(&keys, &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap().len()
+                write_slots(&kek, &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap().len()
             })
             .collect();
         assert_eq!(sizes[0], sizes[1]);
@@ -187,12 +193,31 @@ mod tests {
 
     #[test]
     fn a_damaged_file_is_an_error_and_never_a_panic() {
-        let keys = Keys::generate().unwrap();
+        let kek = Kek::generate();
         let passphrase = Passphrase::new("p".into());
-        let file = write_slots(&keys, &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap();
+        let file = write_slots(&kek, &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap();
         for cut in [0, 1, 7, file.len() / 2, file.len() - 2] {
             assert!(open_slots(&file[..cut], &passphrase).is_err());
         }
         assert!(open_slots(&vec![0xff; 9000], &passphrase).is_err());
+    }
+
+    #[test]
+    fn a_slot_of_version_1_gives_its_keys_and_its_work_factor() {
+        let mut payload = [0; PAYLOAD_LEN];
+        payload[0] = 1;
+        payload[1..33].fill(7);
+        payload[33..65].fill(8);
+        for factor in [WORK_FACTOR_MIN, WORK_FACTOR_MIN + 1] {
+            let slot = wrap(&payload, SecretString::from("p"), factor).unwrap();
+            let Held::Keys(keys, found) = unwrap(&slot, &Passphrase::new("p".into())).unwrap() else {
+                panic!("not version 1")
+            };
+            assert_eq!((*keys.vault, *keys.depot, found), ([7; 32], [8; 32], factor));
+            assert!(keys.next.is_none());
+        }
+        payload[0] = VERSION + 1;
+        let slot = wrap(&payload, SecretString::from("p"), WORK_FACTOR_MIN).unwrap();
+        assert!(matches!(unwrap(&slot, &Passphrase::new("p".into())), Err(VaultError::NewerVersion)));
     }
 }

@@ -5,6 +5,7 @@ use fieldbook_proto::{DeviceId, EntryId, ReportId};
 use fieldbook_seal::Kind;
 use rusqlite::params;
 
+use crate::absorb::NOT_SHARED;
 use crate::error::VaultError;
 use crate::reports::ReportRow;
 use crate::store;
@@ -53,15 +54,28 @@ impl Vault {
             only_here: in_state("only here"),
             carried: in_state("carried"),
             received: in_state("received"),
+            sealed: in_state("sealed"),
+            seal_after: self.seal_after()?,
+            rekey_due: crate::rekey::is_due(&self.db)?,
             theirs: in_state("theirs"),
             clashes: reports.iter().map(|report| report.clashes).sum(),
+            questions: reports.iter().map(|report| report.questions).sum(),
             waiting: self.count("SELECT count(*) FROM waiting")?,
+            not_shared: self.not_shared()?,
             problems: self.problems()?,
             depot_entries: stats.held,
             depot_bytes: stats.held_bytes,
             peers,
             invited_to: self.invited_to()?,
         })
+    }
+
+    fn not_shared(&self) -> Result<usize, VaultError> {
+        let count: i64 = self
+            .db
+            .prepare_cached("SELECT count(*) FROM waiting WHERE reason = ?1")?
+            .query_row([NOT_SHARED], |row| row.get(0))?;
+        Ok(usize::try_from(count).unwrap_or(0))
     }
 
     /// The addresses that came with the admission.
@@ -100,7 +114,9 @@ impl Vault {
     /// # Errors
     /// [`VaultError::NoSuchReport`], or the store's.
     pub fn entries(&self, id: ReportId) -> Result<Vec<EntryInfo>, VaultError> {
-        ReportRow::get(&self.db, &id)?;
+        if crate::sealing::sealed_at(&self.db, &id)?.is_none() {
+            ReportRow::get(&self.db, &id)?;
+        }
         let names = self.names()?;
         let mut statement = self.db.prepare_cached(
             "SELECT id, device, sequence, kind, time_ms FROM entry WHERE report = ?1 ORDER BY time_ms, sequence",

@@ -3,14 +3,15 @@
 //! Everything lies inside one SQLCipher file, so names, counts and dates are as hidden as the text.
 //! Documents and attachment bytes have tables of their own: a list never reads them.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::error::VaultError;
 
 /// Raised with every change of the schema; a vault of a higher version is not opened.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
-const SCHEMA: &str = "
+/// Version 1. A new vault begins here and goes the way of the older ones.
+const FIRST: &str = "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 
 CREATE TABLE report (
@@ -92,17 +93,90 @@ CREATE TABLE device (
 CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 ";
 
-/// Brings a database to the current schema.
-pub(crate) fn migrate(db: &Connection) -> Result<(), VaultError> {
+/// Version 2: teams with desks, removals, sealed and forgotten reports.
+///
+/// `device.member` is 0 for an author whose certificate came with a shared report. `device.via` is the
+/// place in its issuer's chain of the entry that brought its certificate, 0 if this device made it.
+/// `desk_identity` holds the secrets that this device was granted, `desk_epoch` what is public of every
+/// desk it knows. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
+const SECOND: &str = "
+ALTER TABLE report ADD COLUMN addendum_to BLOB;
+ALTER TABLE report ADD COLUMN questions INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE entry ADD COLUMN digest BLOB;
+ALTER TABLE device ADD COLUMN member INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE device ADD COLUMN via INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE device ADD COLUMN heard_ms INTEGER NOT NULL DEFAULT 0;
+
+CREATE TABLE desk_identity (
+    epoch     INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    secret    BLOB NOT NULL,
+    PRIMARY KEY (epoch, recipient)
+) WITHOUT ROWID;
+CREATE TABLE desk_epoch (
+    desk      BLOB NOT NULL,
+    epoch     INTEGER NOT NULL,
+    recipient TEXT NOT NULL,
+    name      TEXT NOT NULL,
+    issuer    BLOB NOT NULL,
+    readers   BLOB NOT NULL,
+    PRIMARY KEY (desk, epoch, recipient)
+) WITHOUT ROWID;
+CREATE TABLE transport_epoch (
+    epoch   INTEGER NOT NULL,
+    secret  BLOB NOT NULL,
+    issuer  BLOB NOT NULL,
+    without BLOB NOT NULL,
+    PRIMARY KEY (epoch, secret)
+) WITHOUT ROWID;
+CREATE TABLE told (device BLOB NOT NULL, what BLOB NOT NULL, PRIMARY KEY (device, what)) WITHOUT ROWID;
+
+CREATE TABLE sealed (report BLOB PRIMARY KEY, time_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE share (
+    report  BLOB NOT NULL,
+    device  BLOB NOT NULL,
+    by      BLOB NOT NULL,
+    time_ms INTEGER NOT NULL,
+    PRIMARY KEY (report, device)
+) WITHOUT ROWID;
+CREATE TABLE forgotten (report BLOB PRIMARY KEY, by BLOB NOT NULL, time_ms INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE forget_request (
+    report  BLOB PRIMARY KEY,
+    device  BLOB NOT NULL,
+    time_ms INTEGER NOT NULL,
+    entry   BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE act (
+    number  INTEGER PRIMARY KEY AUTOINCREMENT,
+    time_ms INTEGER NOT NULL,
+    device  BLOB NOT NULL,
+    kind    TEXT NOT NULL,
+    subject BLOB,
+    detail  TEXT NOT NULL,
+    entry   BLOB
+);
+CREATE INDEX act_entry ON act (entry);
+CREATE INDEX act_subject ON act (subject);
+";
+
+/// Brings a database to the current schema, in one transaction.
+pub(crate) fn migrate(db: &mut Connection) -> Result<(), VaultError> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
-    match version {
-        0 => {
-            db.execute_batch(&format!("BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;"))?;
-            Ok(())
-        }
-        VERSION => Ok(()),
-        _ => Err(VaultError::NewerVersion),
+    if version > VERSION {
+        return Err(VaultError::NewerVersion);
     }
+    if version == VERSION {
+        return Ok(());
+    }
+    let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    if version < 1 {
+        tx.execute_batch(FIRST)?;
+    }
+    tx.execute_batch(SECOND)?;
+    crate::team::migrate(&tx)?;
+    tx.execute_batch(&format!("DROP TABLE desk_key; PRAGMA user_version = {VERSION};"))?;
+    tx.commit()?;
+    Ok(())
 }
 
 /// A piece of state by name.

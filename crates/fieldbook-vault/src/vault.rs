@@ -1,24 +1,27 @@
 //! Creating, opening and closing a vault.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::fs::{File, TryLockError};
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fieldbook_depot::{Depot, DepotKey, SqlDepot, cipher};
 use fieldbook_proto::{DepotId, DeviceId};
-use fieldbook_seal::DeviceSecret;
+use fieldbook_seal::{DeviceSecret, ReadingIdentity};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
+use crate::durable::{self, private_file};
 use crate::error::VaultError;
+use crate::keyfile::{self, Kek, Keys};
 use crate::layout::Layout;
 use crate::merge::{InProcess, Merger};
 use crate::passphrase::Passphrase;
-use crate::slots::{self, Keys};
+use crate::rekey::{self, Place, step};
+use crate::slots::{self, Held};
 use crate::store;
-use crate::team::Team;
+use crate::team::{self, Team};
 use crate::views::{DeviceInfo, TeamInfo};
 
 /// Longest name of a device, in bytes.
@@ -46,7 +49,13 @@ pub struct Vault {
     pub(crate) merge_costs: HashMap<DeviceId, Duration>,
     /// What waits is to be tried again, although nothing new may have come.
     pub(crate) retry_waiting: bool,
-    depot_key: Zeroizing<[u8; 32]>,
+    /// While recovery sheets are read: their identity, tried on every entry.
+    pub(crate) lent: Option<ReadingIdentity>,
+    /// The team changed since it was put in order last.
+    pub(crate) house_due: bool,
+    keys: Keys,
+    kek: Kek,
+    slot: usize,
     layout: Layout,
     /// Held for as long as the vault is open; the system releases it when the process ends.
     _lock: File,
@@ -75,29 +84,32 @@ impl Vault {
             return Err(VaultError::AlreadyExists);
         }
         let name = crate::names::check_name(&options.name)?;
-        create_private_dir(dir).map_err(VaultError::io("the vault's directory could not be made"))?;
+        durable::create_private_dir(dir)
+            .map_err(VaultError::io("the vault's directory could not be made"))?;
         let _lock = lock(&layout)?;
         let mut choice = [0];
         slots::fill(&mut choice)?;
         let real = usize::from(choice[0] & 1);
-        let keys = Keys::generate()?;
-        let wrapped = slots::write_slots(&keys, passphrase, options.work_factor, real)?;
+        let (kek, keys) = (Kek::generate(), Keys::generate()?);
+        let wrapped = slots::write_slots(&kek, passphrase, options.work_factor, real)?;
 
         for path in [layout.vault(0), layout.vault(1), layout.depot(0), layout.depot(1)] {
-            remove_remnants(&path).map_err(VaultError::io("an unfinished vault could not be cleared"))?;
+            durable::remove_store(&path)
+                .map_err(VaultError::io("an unfinished vault could not be cleared"))?;
         }
         let device = create_stores(&layout, real, &keys, &name)?;
         for (real_file, filler) in
             [(layout.vault(real), layout.vault(1 - real)), (layout.depot(real), layout.depot(1 - real))]
         {
-            write_filler(&real_file, &filler)?;
+            durable::write_filler(&real_file, &filler)?;
         }
+        keyfile::write_both(&layout, real, &kek, &keys)?;
         // Here from the first day: whether a daemon ever ran is nobody's business.
         private_file()
             .truncate(false)
             .open(layout.network_lock())
             .map_err(VaultError::io("the vault's lock file could not be made"))?;
-        write_durably(&layout.slots(), &wrapped)?;
+        durable::replace(&layout, &layout.slots(), &wrapped)?;
         Ok(DeviceInfo { id: device.id().to_string(), name, role: None, team: None })
     }
 
@@ -118,14 +130,26 @@ impl Vault {
             Err(error) => return Err(VaultError::io("the key slots could not be read")(error)),
         };
         let lock = lock(&layout)?;
-        let (real, keys) = slots::open_slots(&slots, passphrase)?;
-        let db = cipher::open_database(&layout.vault(real), &keys.vault, false)?;
-        store::migrate(&db)?;
-        let depot = SqlDepot::open(&layout.depot(real), &DepotKey::new(*keys.depot))?;
+        let (slot, held) = slots::open_slots(&slots, passphrase)?;
+        let kek = match held {
+            Held::Identity(kek) => kek,
+            Held::Keys(keys, work_factor) => renew_slots(&layout, slot, &keys, passphrase, work_factor)?,
+        };
+        let place = Place { layout: &layout, slot, kek: &kek };
+        let (mut db, mut keys) = place.open()?;
+        store::migrate(&mut db)?;
+        if rekey::is_due(&db)? {
+            // It was not closed as it should have been. A full disk must not keep it shut: the change
+            // stays due then.
+            let _ = place.change(db, keys);
+            (db, keys) = place.open()?;
+        }
+        let depot = SqlDepot::open(&layout.depot(slot), &DepotKey::new(*keys.depot))?;
         let device = DeviceSecret::from_bytes(&Zeroizing::new(store::required_meta(&db, "device")?))
             .map_err(|_| VaultError::damaged("the device's keys do not read back"))?;
         let name = String::from_utf8(store::required_meta(&db, "name")?)
             .map_err(|_| VaultError::damaged("the device's name is not text"))?;
+        team::import_transport_epochs(&mut db, &depot)?;
         let team = Team::load(&db)?;
         let me = device.id();
         let mut vault = Self {
@@ -137,15 +161,53 @@ impl Vault {
             team,
             merger: Box::new(InProcess),
             merge_costs: HashMap::new(),
-            depot_key: keys.depot,
+            keys,
+            kek,
+            slot,
             retry_waiting: true,
+            lent: None,
+            house_due: true,
             layout,
             _lock: lock,
         };
-        vault.tell_depot_authority()?;
+        vault.tell_depot()?;
+        vault.finish_forgetting()?;
         vault.clear_incomplete_attachments()?;
         vault.flush()?;
         Ok(vault)
+    }
+
+    /// Closes the vault. If something was forgotten since it was opened, its store gets a new key now,
+    /// so that what remains of it in old blocks of the disk opens with nothing that is here.
+    ///
+    /// # Errors
+    /// The disk's. The vault is closed all the same, and nothing in it is lost; a new key that is due
+    /// stays due, and is made when the vault is opened or closed the next time.
+    pub fn close(self) -> Result<(), VaultError> {
+        let Self { db, depot, keys, kek, slot, layout, _lock, .. } = self;
+        if rekey::is_due(&db)? {
+            Place { layout: &layout, slot, kek: &kek }.change(db, keys)?;
+        } else {
+            rekey::close(db)?;
+        }
+        Ok(depot.close()?)
+    }
+
+    /// Gives the store a new key if something was forgotten, as [`Vault::close`] does, and goes on.
+    /// Whether it was due.
+    ///
+    /// # Errors
+    /// The disk's; the change stays due, and the vault open, unless the disk does not let it be opened again.
+    pub fn rekey_if_due(&mut self) -> Result<bool, VaultError> {
+        if !rekey::is_due(&self.db)? {
+            return Ok(false);
+        }
+        let db = std::mem::replace(&mut self.db, Connection::open_in_memory()?);
+        let place = Place { layout: &self.layout, slot: self.slot, kek: &self.kek };
+        let keys = Keys { vault: self.keys.vault.clone(), depot: self.keys.depot.clone(), next: None };
+        let changed = place.change(db, keys);
+        (self.db, self.keys) = place.open()?;
+        changed.map(|()| true)
     }
 
     /// This device.
@@ -165,7 +227,7 @@ impl Vault {
 
     /// The key of the depot, for the process that speaks to the network.
     pub fn depot_key(&self) -> DepotKey {
-        DepotKey::new(*self.depot_key)
+        DepotKey::new(*self.keys.depot)
     }
 
     /// Where this vault's depot lies, for the process that speaks to the network.
@@ -208,8 +270,8 @@ fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Resul
     slots::fill(&mut *seeds)?;
     let device =
         DeviceSecret::generate(store::array(&seeds[..32], "seed")?, store::array(&seeds[32..], "seed")?);
-    let db = cipher::open_database(&layout.vault(real), &keys.vault, true)?;
-    store::migrate(&db)?;
+    let mut db = cipher::open_database(&layout.vault(real), &keys.vault, true)?;
+    store::migrate(&mut db)?;
     store::set_meta(&db, "device", &device.to_bytes())?;
     store::set_meta(&db, "name", name.as_bytes())?;
     db.close().map_err(|(_, error)| error)?;
@@ -223,20 +285,22 @@ fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Resul
     Ok(device)
 }
 
-fn create_private_dir(dir: &Path) -> std::io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir)
-}
-
-fn private_file() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
+/// Brings slots of version 1, which hold the keys themselves, to the present form. The slots come last:
+/// until then the old ones are there and open.
+fn renew_slots(
+    layout: &Layout,
+    slot: usize,
+    keys: &Keys,
+    passphrase: &Passphrase,
+    work_factor: u8,
+) -> Result<Kek, VaultError> {
+    let kek = Kek::generate();
+    keyfile::write_both(layout, slot, &kek, keys)?;
+    step()?;
+    let wrapped = slots::write_slots(&kek, passphrase, Some(work_factor), slot)?;
+    durable::replace(layout, &layout.slots(), &wrapped)?;
+    step()?;
+    Ok(kek)
 }
 
 fn lock(layout: &Layout) -> Result<File, VaultError> {
@@ -249,38 +313,13 @@ fn lock(layout: &Layout) -> Result<File, VaultError> {
     }
 }
 
-fn remove_remnants(path: &Path) -> std::io::Result<()> {
-    for suffix in ["", "-wal", "-shm"] {
-        let mut name = path.as_os_str().to_owned();
-        name.push(suffix);
-        match fs::remove_file(&name) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+#[cfg(test)]
+impl Vault {
+    pub(crate) const fn slot_for_tests(&self) -> usize {
+        self.slot
     }
-    Ok(())
-}
 
-/// The unused pair's file: random bytes, as long as the real one is at birth.
-fn write_filler(real: &Path, filler: &Path) -> Result<(), VaultError> {
-    let doing = "the vault's files could not be written";
-    let len = fs::metadata(real).map_err(VaultError::io(doing))?.len();
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    slots::fill(&mut bytes)?;
-    let mut file = private_file().truncate(true).open(filler).map_err(VaultError::io(doing))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(VaultError::io(doing))
-}
-
-/// Writes beside, syncs, renames, syncs the directory: the file is whole or absent.
-fn write_durably(path: &Path, bytes: &[u8]) -> Result<(), VaultError> {
-    let doing = "the key slots could not be written";
-    let beside = path.with_extension("new");
-    let mut file = private_file().truncate(true).open(&beside).map_err(VaultError::io(doing))?;
-    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(VaultError::io(doing))?;
-    fs::rename(&beside, path).map_err(VaultError::io(doing))?;
-    #[cfg(unix)]
-    if let Some(dir) = path.parent() {
-        File::open(dir).and_then(|dir| dir.sync_all()).map_err(VaultError::io(doing))?;
+    pub(crate) fn vault_key_for_tests(&self) -> [u8; 32] {
+        *self.keys.vault
     }
-    Ok(())
 }

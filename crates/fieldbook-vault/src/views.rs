@@ -1,6 +1,7 @@
 //! What a vault answers: plain values that can travel to a client. No key and no secret is among them.
 //! Times are milliseconds since 1970-01-01 UTC unless a name says otherwise; ids are hexadecimal.
 
+use fieldbook_proto::ReportId;
 use fieldbook_report::{AttachmentView, FieldValue, HistoryItem, ReportView};
 use serde::{Deserialize, Serialize};
 
@@ -39,19 +40,84 @@ pub struct Member {
     pub label: String,
     /// Its role.
     pub role: String,
+    /// Its desk.
+    pub desk: String,
     /// When it was admitted, seconds since 1970.
     pub admitted: u64,
     /// When its certificate runs out, seconds since 1970.
     pub not_after: u64,
+    /// When an entry of it was last opened here; 0 if never.
+    pub heard_ms: i64,
+    /// `member`, `expired`, `removed` or `lost`.
+    pub state: String,
     /// Whether it is this device.
     pub me: bool,
+}
+
+/// A desk: the coordinators who read together, and the devices that report to it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeskView {
+    /// Its id.
+    pub id: String,
+    /// Its name, or empty.
+    pub name: String,
+    /// The epoch of its reading identity; 0 if this device does not know it.
+    pub epoch: u32,
+    /// Its coordinators, as this device calls them, the most senior first.
+    pub coordinators: Vec<String>,
+    /// The members of the desk that this device knows.
+    pub members: usize,
+    /// Whether it is this device's.
+    pub mine: bool,
+}
+
+/// What came of a removal.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RemovalSummary {
+    /// The device.
+    pub device: String,
+    /// What it was called.
+    pub label: String,
+    /// `removed`, `lost` or `demoted`.
+    pub act: String,
+    /// Whether it was a coordinator's.
+    pub was_coordinator: bool,
+    /// Reports that this device knows and that the removed one could read, if it was a coordinator's of
+    /// this desk.
+    pub could_read: usize,
+    /// Reports that it wrote, as far as they arrived here: it still has those it did not seal.
+    pub wrote: usize,
+    /// The last of its entries that was seen: what it wrote later will not be accepted.
+    pub cut: u64,
+    /// Devices that have to hear of it.
+    pub to_tell: usize,
+    /// Whether the removal counts: of two coordinators who remove each other, the one admitted earlier
+    /// stands.
+    pub counts: bool,
+}
+
+/// A line of the team's log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ActView {
+    /// When, as the acting device's clock claimed.
+    pub time_ms: i64,
+    /// Who, as this device calls them.
+    pub who: String,
+    /// The device that acted.
+    pub device: String,
+    /// What was done, in one word: `admitted`, `removed`, `rotated`, `shared`, `forgot` …
+    pub kind: String,
+    /// To what: a device, report or desk, in hexadecimal.
+    pub subject: Option<String>,
+    /// In words.
+    pub detail: String,
 }
 
 /// Who holds a report.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Delivery {
     /// `draft`, `only here`, `carried` (another device holds the sealed entries, nobody has opened
-    /// them yet), `received`, or `theirs` for a report that somebody else wrote.
+    /// them yet), `received`, `sealed`, or `theirs` for a report that somebody else wrote.
     pub word: String,
     /// The coordinators whose receipts cover everything that was sent.
     pub holders: Vec<Holder>,
@@ -81,7 +147,7 @@ pub struct ReportSummary {
     pub language: String,
     /// Its date, as EDTF, or empty.
     pub date: String,
-    /// `draft` or `finished`.
+    /// `draft`, `finished`, or `sealed`: its author's device can read it no more.
     pub state: String,
     /// The device that wrote it.
     pub author_device: String,
@@ -99,8 +165,27 @@ pub struct ReportSummary {
     pub attachments: usize,
     /// People.
     pub people: usize,
+    /// Questions that wait for this device's user.
+    #[serde(default)]
+    pub questions: usize,
     /// Who holds it.
     pub delivery: Delivery,
+    /// When its author gave up the power to read it, as that device's clock claimed.
+    #[serde(default)]
+    pub sealed_ms: Option<i64>,
+}
+
+/// A report that its author can read no more.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SealSummary {
+    /// Its id.
+    pub id: String,
+    /// When.
+    pub sealed_ms: i64,
+    /// The coordinators who signed for all of it.
+    pub holders: Vec<Holder>,
+    /// The names of those who did not, as far as this device knows.
+    pub missing: Vec<String>,
 }
 
 /// What a list shows.
@@ -108,10 +193,85 @@ pub struct ReportSummary {
 pub struct ListFilter {
     /// Words that must all stand in the report (prefixes of words count).
     pub search: Option<String>,
-    /// `draft` or `finished`.
+    /// `draft`, `finished` or `sealed`.
     pub state: Option<String>,
     /// The template's name.
     pub template: Option<String>,
+}
+
+/// The reports that are to be shared: those named and those that a filter finds.
+#[derive(Debug, Clone, Default)]
+pub struct ShareSelection {
+    /// Named ones.
+    pub reports: Vec<ReportId>,
+    /// All finished reports of this desk that this filter finds.
+    pub filter: Option<ListFilter>,
+}
+
+/// What came of sharing.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ShareSummary {
+    /// The reader.
+    pub device: String,
+    /// What this device calls it.
+    pub label: String,
+    /// Reports that it was given now.
+    pub shared: usize,
+    /// Reports that it had been given before.
+    pub already: usize,
+    /// Drafts, and what the filter found of other desks: not shared.
+    pub left_out: usize,
+    /// Sealed entries that carry the reports.
+    pub entries: usize,
+    /// Messages to authors that their reports were shared.
+    pub authors_told: usize,
+}
+
+/// What is to be forgotten.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ForgetWhat {
+    /// A report, whole.
+    Report(ReportId),
+    /// Somebody in a report: a new report without them takes its place. Nobody can look for a person in
+    /// files, so the attachments go with the old report; what may stay is to be attached anew.
+    Person {
+        /// The report.
+        report: ReportId,
+        /// The id of the person in the report.
+        person: String,
+    },
+}
+
+/// What came of forgetting.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ForgetSummary {
+    /// The report.
+    pub report: String,
+    /// Its sealed entries that this device knew of.
+    pub entries: usize,
+    /// Whether the others forget it only once a coordinator has confirmed it.
+    pub waits_for_coordinator: bool,
+    /// The report that takes its place, if only somebody in it was forgotten.
+    pub replaced_by: Option<String>,
+    /// How many names and details were taken out of its texts.
+    pub texts_changed: usize,
+    /// Other people in it whose names say the same name, who were left out or renamed: to be looked at.
+    pub also_changed: usize,
+}
+
+/// What an author asked to be forgotten.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ForgetRequestView {
+    /// The report.
+    pub report: String,
+    /// Its title.
+    pub title: String,
+    /// The author, as this device calls it.
+    pub who: String,
+    /// The author's device.
+    pub device: String,
+    /// When it asked, as its clock claimed.
+    pub time_ms: i64,
 }
 
 /// A report, whole.
@@ -123,6 +283,42 @@ pub struct ShownReport {
     pub content: ReportView,
     /// What waits for a person.
     pub clashes: Vec<ClashView>,
+    /// The ids of the reports here that add to this one.
+    #[serde(default)]
+    pub addenda: Vec<String>,
+    /// Questions and notes: what nobody has answered first, then each question with its answers.
+    #[serde(default)]
+    pub notes: Vec<NoteView>,
+}
+
+/// A question, a note or an answer on a report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NoteView {
+    /// Its id: eight hexadecimal digits.
+    pub id: String,
+    /// Who wrote it, as this device calls them.
+    pub who: String,
+    /// Whether this device wrote it.
+    pub mine: bool,
+    /// When, as that device's clock claimed.
+    pub time_ms: i64,
+    /// What it says.
+    pub text: String,
+    /// The note that it answers.
+    pub reply_to: Option<String>,
+    /// A question that nobody has answered.
+    pub open: bool,
+}
+
+/// A note that was added.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Noted {
+    /// The report.
+    pub report: ReportSummary,
+    /// The note's id.
+    pub note: String,
+    /// The note that it answers.
+    pub reply_to: Option<String>,
 }
 
 /// A report that was created or found by its import.
@@ -200,6 +396,9 @@ pub struct AbsorbSummary {
     pub reports_changed: usize,
     /// Receipts that arrived.
     pub receipts: usize,
+    /// Reports that sealed themselves.
+    #[serde(default)]
+    pub sealed: usize,
     /// Clashes that wait for a person, in all reports.
     pub clashes: usize,
     /// Entries that are damaged or forged, and why.
@@ -238,6 +437,56 @@ pub struct EntryInfo {
     pub size: Option<u64>,
 }
 
+/// What became of writing entries as files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ExportedEntries {
+    /// Files that were written.
+    pub written: usize,
+    /// Entries whose files were there already.
+    pub already_there: usize,
+}
+
+/// What became of a directory of entry files.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct ImportedEntries {
+    /// Entries that are new here.
+    pub added: usize,
+    /// Entries that were known.
+    pub already_known: usize,
+    /// Files that are not entries.
+    pub refused: usize,
+    /// The names of the first of those.
+    pub refused_names: Vec<String>,
+}
+
+/// What recovery sheets are good for on this device.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RecoveryCheck {
+    /// Whether they are the desk's sheets, and not earlier ones or another team's.
+    pub current: bool,
+    /// Whether this device carries what a new device needs to bring the team back with them.
+    pub charter: bool,
+    /// Entries carried here that they open.
+    pub opens: usize,
+    /// Entries carried here.
+    pub entries: usize,
+}
+
+/// What recovery sheets brought back.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct RecoveryRestored {
+    /// The team's name.
+    pub team: String,
+    /// Whether this device came into the team by them.
+    pub joined: bool,
+    /// What was taken in from a directory first.
+    pub imported: Option<ImportedEntries>,
+    /// Reports that can be read here now.
+    pub reports: usize,
+    /// Those of them that could not be read here before.
+    pub new_reports: usize,
+}
+
 /// A device that this one has synced with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeerView {
@@ -266,12 +515,28 @@ pub struct Status {
     pub carried: usize,
     /// Finished reports of this device that a coordinator has confirmed.
     pub received: usize,
+    /// Reports of this device that it has sealed, and can read no more.
+    #[serde(default)]
+    pub sealed: usize,
+    /// After how many coordinators' receipts reports seal themselves.
+    #[serde(default)]
+    pub seal_after: Option<u32>,
+    /// What was forgotten is not gone for good yet: the next `lock`, or the end of this command, sees to it.
+    #[serde(default)]
+    pub rekey_due: bool,
     /// Reports that others wrote.
     pub theirs: usize,
     /// Clashes that wait for a person.
     pub clashes: usize,
+    /// Questions that wait for this device's user.
+    #[serde(default)]
+    pub questions: usize,
     /// Entries that wait for another one.
     pub waiting: usize,
+    /// Of those, parts of reports that this coordinator's device was not given: from before its admission,
+    /// or another desk's. A coordinator who has the report can share it.
+    #[serde(default)]
+    pub not_shared: usize,
     /// What is wrong.
     pub problems: Vec<Problem>,
     /// Entries carried, and their bytes.

@@ -145,6 +145,8 @@ fn a_second_coordinator_reads_and_edits_and_everybody_converges() {
     let mut second = device("Second desk");
     let admission = first.vault.admit(&second.vault.join_request(), Role::Coordinator).unwrap();
     second.vault.adopt(&admission).unwrap();
+    // The monitor learns of the desk's new key before it writes.
+    sync(&mut monitor, &mut first);
     let id = write(&mut monitor, DETENTION);
     monitor.vault.finish(id, true).unwrap();
     sync(&mut monitor, &mut first);

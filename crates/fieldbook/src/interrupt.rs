@@ -35,12 +35,22 @@ fn end() -> ! {
     if let (Some(before), Ok(terminal)) = (lock(&TERMINAL).take(), File::open("/dev/tty")) {
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
     }
-    for id in lock(&CHILDREN).iter() {
-        if let Some(pid) = i32::try_from(*id).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-    }
+    lock(&CHILDREN).iter().for_each(|id| terminate(*id));
     process::exit(i32::from(Kind::Interrupted.exit()))
+}
+
+/// Ends a child, if it is still watched over: its number may be another's by now.
+pub fn end_child(id: u32) {
+    let children = lock(&CHILDREN);
+    if children.contains(&id) {
+        terminate(id);
+    }
+}
+
+fn terminate(id: u32) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, Signal::TERM);
+    }
 }
 
 /// A child that Ctrl-C ends, as long as this value lives.

@@ -13,7 +13,7 @@ use crate::agent::wire;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::interrupt;
-use crate::network::pair::{Order, Report};
+use crate::network::pair::{Job, Order, Report};
 use crate::sanitise::line;
 
 /// A network process for one pairing.
@@ -25,30 +25,28 @@ pub struct Line {
 }
 
 impl Line {
-    /// Starts a process that waits for a device, and tells where.
+    /// Starts a process that waits for a device at all of `addresses`, and tells where it can be reached.
     ///
     /// # Errors
     /// It cannot listen there.
-    pub fn listen(address: &str, patience_s: u64) -> Result<(Self, Vec<String>), Failure> {
-        let mut line = Self::start(&["pair-listen", "--listen", address, "--for", &patience_s.to_string()])?;
+    pub fn listen(addresses: &[String], patience_s: u64) -> Result<(Self, Vec<String>), Failure> {
+        let mut line = Self::start(&Job::Listen { addresses: addresses.to_vec(), patience_s })?;
         match line.next()? {
-            Some(Report::Listening(addresses)) => Ok((line, addresses)),
+            Some(Report::Listening(reachable)) => Ok((line, reachable)),
             Some(Report::Unreachable(why)) => {
-                Err(Failure::failed("cannot-listen", format!("nothing can listen on {why}"))
+                Err(Failure::failed("cannot-listen", format!("nothing can listen on {}", self::line(&why)))
                     .hint("give another address with --listen HOST:PORT"))
             }
             _ => Err(lost()),
         }
     }
 
-    /// Starts a process that connects to the first address that answers.
+    /// Starts a process that connects to an address.
     ///
     /// # Errors
-    /// None does.
-    pub fn dial(addresses: &[String]) -> Result<Self, Failure> {
-        let mut arguments = vec!["pair-dial"];
-        arguments.extend(addresses.iter().map(String::as_str));
-        let mut line = Self::start(&arguments)?;
+    /// Nobody answers there.
+    pub fn dial(address: &str) -> Result<Self, Failure> {
+        let mut line = Self::start(&Job::Dial { address: address.to_owned() })?;
         match line.next()? {
             Some(Report::Connected) => Ok(line),
             Some(Report::Unreachable(why)) => Err(Failure::new(
@@ -61,12 +59,11 @@ impl Line {
         }
     }
 
-    fn start(arguments: &[&str]) -> Result<Self, Failure> {
+    fn start(job: &Job) -> Result<Self, Failure> {
         let doing = "the process for the network cannot be started";
         let program = std::env::current_exe().map_err(Failure::io(doing))?;
         let mut child = Command::new(program)
-            .arg("internal")
-            .args(arguments)
+            .args(["internal", "pair"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .process_group(0)
@@ -74,11 +71,19 @@ impl Line {
             .map_err(Failure::io(doing))?;
         let guard = interrupt::Child::watch(&child);
         match (child.stdout.take(), child.stdin.take()) {
-            (Some(from), Some(to)) => {
+            (Some(from), Some(mut to)) => {
+                wire::write(&mut to, job).map_err(Failure::io(doing))?;
                 Ok(Self { child, from: BufReader::new(from), to: Some(to), _guard: guard })
             }
             _ => Err(Failure::failed("internal", doing)),
         }
+    }
+
+    /// Ends the process when the agent ends first: without it nobody can be admitted, and a person who waits must hear
+    /// of it.
+    fn end_with(&self, agent: &Agent) -> Result<(), Failure> {
+        let child = self.child.id();
+        agent.when_gone(move || interrupt::end_child(child))
     }
 
     fn next(&mut self) -> Result<Option<Report>, Failure> {
@@ -87,7 +92,11 @@ impl Line {
 
     fn order(&mut self, order: &Order) -> Result<(), Failure> {
         let to = self.to.as_mut().ok_or_else(lost)?;
-        wire::write(to, order).map_err(Failure::io("the process for the network is gone"))
+        match wire::write(to, order) {
+            // It has ended with its connection; what it said before is still to be read.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            sent => sent.map_err(Failure::io("the process for the network is gone")),
+        }
     }
 
     fn send(&mut self, step: &mut PairingStep) -> Result<(), Failure> {
@@ -114,7 +123,8 @@ pub fn wait_for_device(
     addresses: &[String],
     global: &Global,
 ) -> Result<Paired, Failure> {
-    let mut used = false;
+    line_to.end_with(agent)?;
+    let mut come = Come::Nobody;
     loop {
         match line_to.next()? {
             Some(Report::Connected) => agent.call::<()>(&Request::PairingConnected)?,
@@ -122,22 +132,21 @@ pub fn wait_for_device(
                 let mut step: PairingStep = agent.call(&Request::PairingReceived { message })?;
                 line_to.send(&mut step)?;
                 if let Some(words) = &step.words {
-                    used = true;
+                    come = Come::Known;
                     show_words(words, "Another device knows the code.", global)?;
                 }
                 if let Some(newcomer) = &step.asks {
-                    let request = if admit(newcomer, yes, global)? {
-                        Request::PairingApproved { addresses: addresses.to_vec() }
-                    } else {
-                        Request::PairingRejected
-                    };
-                    let mut answer: PairingStep = agent.call(&request)?;
-                    line_to.send(&mut answer)?;
-                    if matches!(request, Request::PairingRejected) {
+                    if !admit(newcomer, yes, global)? {
+                        let mut farewell: PairingStep = agent.call(&Request::PairingRejected)?;
+                        line_to.send(&mut farewell)?;
                         line_to.order(&Order::Close)?;
                         return Err(Failure::failed("declined", "the device was not admitted")
                             .hint("if the words differed, somebody stood between the two devices: invite over another channel"));
                     }
+                    let request = Request::PairingApproved { addresses: addresses.to_vec() };
+                    let mut answer: PairingStep = agent.call(&request)?;
+                    come = Come::Admitted(line(&newcomer.name));
+                    line_to.send(&mut answer)?;
                 }
                 if let Some(paired) = step.done {
                     return Ok(paired);
@@ -150,17 +159,12 @@ pub fn wait_for_device(
                     global.ui.warn(&over.why.code, line(&over.why.message));
                 }
             }
-            Some(Report::Closed) if used => {
-                return Err(Failure::new(
-                    Kind::Unreachable,
-                    "connection-lost",
-                    "the connection was lost after the code had been used, and a code works once",
-                )
-                .hint("invite again"));
-            }
-            Some(Report::Closed) => {
-                global.ui.note("The connection ended before the device was admitted; still waiting.");
-            }
+            Some(Report::Closed) => match &come {
+                Come::Nobody => {
+                    global.ui.note("The connection ended before the device was admitted; still waiting.");
+                }
+                come => return Err(come.lost()),
+            },
             Some(Report::Expired) => {
                 return Err(Failure::failed(
                     "invitation-expired",
@@ -169,31 +173,58 @@ pub fn wait_for_device(
                 .hint("invite again, with a longer --expires if need be"));
             }
             Some(Report::Listening(_) | Report::Unreachable(_)) => {}
+            None if agent.is_gone() => {
+                return Err(Failure::failed(
+                    "locked",
+                    "the vault was locked, and the invitation ended with it",
+                )
+                .hint("unlock it and invite again; nobody was admitted meanwhile"));
+            }
             None => return Err(lost()),
         }
     }
 }
 
-/// Joins over an open connection.
+/// How far the one device has come that knew the code.
+enum Come {
+    Nobody,
+    Known,
+    Admitted(String),
+}
+
+impl Come {
+    /// The connection broke: what holds now.
+    fn lost(&self) -> Failure {
+        let (message, hint) = match self {
+            Self::Admitted(name) => (
+                format!("the connection was lost while \"{name}\" was being admitted; its screen says whether it joined"),
+                "if it did not, invite again in the same role: it is the same member then, not a second one",
+            ),
+            Self::Nobody | Self::Known => (
+                "the connection was lost after the code had been used, and a code works once; nobody was admitted".to_owned(),
+                "invite again",
+            ),
+        };
+        Failure::new(Kind::Unreachable, "connection-lost", message).hint(hint)
+    }
+}
+
+/// Joins over an open connection. `None`: what answered there, if anything did, ended before this side had sent anything
+/// that depends on the code; another address may be tried.
 ///
 /// # Errors
 /// The code is wrong, somebody said no, or the connection was lost.
 pub fn join(
     agent: &mut Agent,
     line_to: &mut Line,
-    code: String,
+    code: &str,
     yes: bool,
     global: &Global,
-) -> Result<Paired, Failure> {
-    let mut step: PairingStep = agent.call(&Request::Join { code })?;
+) -> Result<Option<Paired>, Failure> {
+    let mut step: PairingStep = agent.call(&Request::Join { code: code.to_owned() })?;
+    let mut proven = false;
+    line_to.send(&mut step)?;
     loop {
-        line_to.send(&mut step)?;
-        if let Some(paired) = step.done {
-            return Ok(paired);
-        }
-        if let Some(over) = step.over {
-            return Err(over.why);
-        }
         step = match step.words {
             Some(words) => {
                 show_words(&words, "The other device knows the code.", global)?;
@@ -210,6 +241,7 @@ pub fn join(
             }
             None => match line_to.next()? {
                 Some(Report::Message(message)) => agent.call(&Request::PairingReceived { message })?,
+                _ if !proven => return Ok(None),
                 _ => {
                     return Err(Failure::new(
                         Kind::Unreachable,
@@ -220,6 +252,16 @@ pub fn join(
                 }
             },
         };
+        let sends = !step.send.is_empty();
+        line_to.send(&mut step)?;
+        if let Some(paired) = step.done {
+            return Ok(Some(paired));
+        }
+        if let Some(over) = step.over {
+            // Nonsense from something else that listens there; a refusal in our protocol is an answer.
+            return if !proven && over.why.code == "pairing" { Ok(None) } else { Err(over.why) };
+        }
+        proven |= sends;
     }
 }
 

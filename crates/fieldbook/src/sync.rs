@@ -15,7 +15,7 @@ use crate::error::{Failure, Kind};
 use crate::interrupt;
 use crate::network::job::{Job, Said, Task, Traffic};
 use crate::sanitise::line;
-use crate::ui::Ui;
+use crate::ui::{Ui, time};
 
 /// What a sync did.
 #[derive(Debug, Serialize, Deserialize)]
@@ -95,6 +95,7 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
     let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
     let mut partner = None;
     let mut traffic = None;
+    let mut ran_out = false;
     let mut failures: Vec<Missed> = Vec::new();
     for said in BufReader::new(from).lines() {
         let said = said.map_err(Failure::io("the process for the network is gone"))?;
@@ -116,12 +117,31 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
                 }
             }
             Ok(Said::Synced(counted)) => traffic = Some(counted),
+            Ok(Said::RanOut { not_after }) => {
+                ran_out = true;
+                ui.note(format_args!(
+                    "Your membership ran out on {}, the other device says. What you wrote is delivered all the same.",
+                    seconds(not_after)
+                ));
+            }
+            Ok(Said::PeerRanOut { not_after }) => ui.note(format_args!(
+                "The other device's membership ran out on {}: it delivers, and gets only its renewal.",
+                seconds(not_after)
+            )),
             Ok(Said::Sent { .. }) => {}
             Ok(Said::Repairing) => ui.note("The two sides differ: everything is offered once more."),
             Err(error) => {
                 return Err(Failure::failed("internal", format!("the courier is not understood: {error}")));
             }
         }
+    }
+    if let (true, Some(traffic)) = (ran_out, &traffic) {
+        ui.note(match traffic.received {
+            0 => {
+                "Your renewal was not there yet. Sync again later; a coordinator's device makes it by itself."
+            }
+            _ => "What is addressed to this device was fetched, its renewal too if it was there.",
+        });
     }
     drop(to);
     let status = child.wait().map_err(Failure::io("the process for the network is gone"))?;
@@ -139,6 +159,10 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
         }
         (None, _) => Err(unreachable(&failures)),
     }
+}
+
+fn seconds(time_s: u64) -> String {
+    time(i64::try_from(time_s.saturating_mul(1000)).unwrap_or(i64::MAX))
 }
 
 /// An address, why it led nowhere, and whether somebody answered there.
@@ -167,6 +191,8 @@ mod tests {
             Said::Trying { address: "a:1".into() },
             Said::Connected { address: "a:1".into(), device: "00".into() },
             Said::Failed { address: "a:1".into(), why: "no answer".into(), answered: false },
+            Said::RanOut { not_after: 7 },
+            Said::PeerRanOut { not_after: 7 },
             Said::Synced(traffic),
         ] {
             let line = serde_json::to_string(&said).unwrap();

@@ -8,14 +8,17 @@ use super::code::is_address;
 use super::{ADDRESS_MAX, ADDRESSES_MAX, EPOCHS_MAX, NAME_MAX};
 use crate::certificate::{Certificate, DeviceKeys, Recipient};
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::limits::{CERTIFICATE_MAX, COORDINATORS_MAX, RECIPIENT_MAX, REVOKED_MAX};
+use crate::limits::{
+    AUTHORITY_CERTIFICATES_MAX, CERTIFICATE_MAX, COORDINATORS_MAX, RECIPIENT_MAX, REMOVAL_MAX, REMOVALS_MAX,
+};
 use crate::{DeskId, DeviceId};
 
 const VERSION: u8 = 1;
 /// Longest text of an age identity; room for post-quantum ones.
 const IDENTITY_MAX: usize = 256;
 /// Largest encoded [`crate::certificate::Authority`].
-const AUTHORITY_MAX: usize = 4 + COORDINATORS_MAX * (4 + CERTIFICATE_MAX) + 4 + REVOKED_MAX * DeviceId::LEN;
+const AUTHORITY_MAX: usize =
+    16 + AUTHORITY_CERTIFICATES_MAX * (4 + CERTIFICATE_MAX) + REMOVALS_MAX * (4 + REMOVAL_MAX);
 
 /// Largest encoded request, in bytes.
 pub(super) const REQUEST_MAX: usize = 1 + 64 + 4 + RECIPIENT_MAX + 4 + NAME_MAX;
@@ -261,6 +264,7 @@ pub(super) mod tests {
             desk: DeskId::from_bytes([5; 16]),
             admitted: 1,
             not_after: 2,
+            serial: 0,
         };
         Admission {
             certificate: Certificate::new(body, [6; 64]),

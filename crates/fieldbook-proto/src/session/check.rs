@@ -26,7 +26,7 @@ pub(super) enum Verdict {
     Repair,
     /// They differ after that too.
     StillDifferent,
-    /// One side's set changes too fast.
+    /// One side's set changes too fast, or one is not told everything.
     NotCompared,
 }
 
@@ -46,9 +46,16 @@ pub(super) struct Check {
     theirs: Option<Claim>,
     rounds: u32,
     repaired: bool,
+    /// One side is not told everything: there is nothing to compare, and no fingerprint is shown.
+    pointless: bool,
 }
 
 impl Check {
+    /// One side is not told everything, so the sides will differ, and honestly.
+    pub(super) const fn give_up(&mut self) {
+        self.pointless = true;
+    }
+
     /// This side has said `Done`, and it still stands.
     pub(super) const fn has_spoken(&self) -> bool {
         self.ours.is_some()
@@ -78,7 +85,8 @@ impl Check {
             self.rounds += 1;
             return Next::SendMore;
         }
-        let claim = Claim { received, fingerprint, busy: more };
+        let fingerprint = if self.pointless { Fingerprint::default() } else { fingerprint };
+        let claim = Claim { received, fingerprint, busy: more || self.pointless };
         self.ours = Some(claim);
         Next::Say(claim)
     }

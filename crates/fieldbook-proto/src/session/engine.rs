@@ -12,7 +12,7 @@ use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
 use super::limits::{CONTROL_BYTES_MAX, FRAME_MAX, VERSION};
 use super::outgoing::{Act, Outgoing};
-use super::{Arrival, Event, Output, Peer, Setup, Side, Summary};
+use super::{Arrival, Event, Limits, Output, Peer, Setup, Side, Summary};
 use crate::EntryId;
 
 /// Events that may wait for the caller before input is held back.
@@ -49,6 +49,7 @@ pub struct Engine {
     phase: Phase,
     failed: Option<SessionError>,
     peer: Option<Peer>,
+    limits: Limits,
     input: BytesMut,
     /// Hello, answers and acknowledgements.
     control: VecDeque<Bytes>,
@@ -77,6 +78,7 @@ impl Engine {
             phase: Phase::Hello,
             failed: None,
             peer: None,
+            limits: Limits::default(),
             input: BytesMut::new(),
             control: VecDeque::new(),
             control_bytes: 0,
@@ -93,7 +95,8 @@ impl Engine {
         if engine.setup.side == Side::Client {
             // A server answers under the secret that opened the client's hello.
             engine.setup.secrets.truncate(1);
-            engine.say_hello(&newest);
+            let Setup { known, head, .. } = engine.setup;
+            engine.say_hello(&newest, known, head);
         }
         Ok(engine)
     }
@@ -135,6 +138,7 @@ impl Engine {
         Summary {
             in_step: self.end.is_some_and(|end| end.in_step),
             compared: self.end.is_some_and(|end| end.compared),
+            limits: self.limits,
             sent: outgoing.map_or(0, Outgoing::sent),
             sent_bytes: outgoing.map_or(0, Outgoing::sent_bytes),
             refused_by_peer: outgoing.map_or(0, Outgoing::refused),
@@ -216,27 +220,48 @@ impl Engine {
             return Err(SessionError::Version { theirs: hello.version });
         }
         let secret = setup.secrets[at].clone();
+        // By the clock that says that ours has run out as well, nobody is judged: it is wrong, or we are
+        // the ones who come late.
+        let limited = device.expired() && setup.now <= setup.certificate.body().not_after;
         match setup.side {
             Side::Client => self.rounds.now = 1,
-            Side::Server => self.say_hello(&secret),
+            // How much is known here is more than such a peer is told.
+            Side::Server if limited => self.say_hello(&secret, setup.known.min(1), 0),
+            Side::Server => self.say_hello(&secret, setup.known, setup.head),
         }
-        let peer =
-            Peer { device, depot: hello.depot, known: hello.known, head: hello.head, epoch: secret.epoch };
+        let peer = Peer {
+            device,
+            certificate: hello.certificate,
+            depot: hello.depot,
+            known: hello.known,
+            head: hello.head,
+            epoch: secret.epoch,
+        };
         self.peer = Some(peer.clone());
         self.events.push_back(Event::Met(Box::new(peer)));
+        if limited {
+            self.limits.peer = true;
+            self.limit();
+            self.say(Frame::Limited.encode().into());
+        }
         self.cursor_wanted = true;
         self.phase = Phase::Since;
         Ok(())
     }
 
-    fn say_hello(&mut self, secret: &TransportSecret) {
+    fn limit(&mut self) {
+        self.check.give_up();
+        self.events.push_back(Event::Limited(self.limits));
+    }
+
+    fn say_hello(&mut self, secret: &TransportSecret, known: u64, head: u64) {
         let setup = &self.setup;
         let hello = Hello {
             version: VERSION,
             features: 0,
             depot: setup.depot,
-            known: setup.known,
-            head: setup.head,
+            known,
+            head,
             certificate: setup.certificate.clone(),
         };
         let sealed = hello.seal(secret, setup.side, &setup.binding);
@@ -252,11 +277,20 @@ impl Engine {
         match (self.phase, frame) {
             (Phase::Since, Frame::Since { position }) => {
                 let peer = self.peer.as_ref().ok_or(SessionError::Misused("no peer"))?;
-                let outgoing = Outgoing::new(peer.device.id(), peer.known, position, self.setup.head);
-                self.outgoing = Some(outgoing);
+                let (device, head) = (peer.device.id(), self.setup.head);
+                self.outgoing = Some(if self.limits.peer {
+                    Outgoing::limited(device, position, head)
+                } else {
+                    Outgoing::new(device, peer.known, position, head)
+                });
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
+                Ok(())
+            }
+            (Phase::Since, Frame::Limited) if !self.limits.us => {
+                self.limits.us = true;
+                self.limit();
                 Ok(())
             }
             (Phase::Transfer, frame) => self.transfer(frame),
@@ -267,7 +301,7 @@ impl Engine {
     fn transfer(&mut self, frame: Frame) -> Result<(), SessionError> {
         let outgoing = self.outgoing.as_mut().ok_or(SessionError::Misused("no transfer"))?;
         match frame {
-            Frame::Since { .. } => return Err(Fault::OutOfPhase.into()),
+            Frame::Since { .. } | Frame::Limited => return Err(Fault::OutOfPhase.into()),
             Frame::Entries(entries) => {
                 self.check.entry_came();
                 self.incoming.entries(entries, &mut self.events)?;
@@ -302,7 +336,9 @@ impl Engine {
         if let Some(ack) = self.incoming.take_ack() {
             self.say(ack.encode().into());
         }
-        if let (Some(position), Some(peer)) = (self.incoming.take_cursor(), &self.peer) {
+        // A peer that does not tell us everything says nothing of its order that we could go by.
+        let cursor = self.incoming.take_cursor().filter(|_| !self.limits.us);
+        if let (Some(position), Some(peer)) = (cursor, &self.peer) {
             self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
         }
         if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
@@ -370,6 +406,9 @@ impl Engine {
             Some(Act::ReadArrivals { after, max_entries }) => {
                 return Some(Output::ReadArrivals { after, max_entries });
             }
+            Some(Act::ReadAddressed) => {
+                return self.peer.as_ref().map(|peer| Output::ReadAddressed { device: peer.device.id() });
+            }
             Some(Act::ReadEntries(ids)) => return Some(Output::ReadEntries { ids }),
             None => {}
         }
@@ -421,6 +460,20 @@ impl Engine {
         match self.outgoing.as_mut() {
             Some(outgoing) => outgoing.arrivals(page),
             None => Err(SessionError::Misused("arrivals that were not asked for")),
+        }
+    }
+
+    /// Answers [`Output::ReadAddressed`]: those that the depot knows, at most [`ADDRESSED_MAX`] of them, in
+    /// any order.
+    ///
+    /// [`ADDRESSED_MAX`]: super::limits::ADDRESSED_MAX
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn addressed(&mut self, entries: Vec<Arrival>) -> Result<(), SessionError> {
+        match self.outgoing.as_mut() {
+            Some(outgoing) => outgoing.addressed(entries),
+            None => Err(SessionError::Misused("addressed entries that were not asked for")),
         }
     }
 

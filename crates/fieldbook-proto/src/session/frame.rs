@@ -22,6 +22,7 @@ const GONE: u8 = 5;
 const ACK: u8 = 6;
 const MARK: u8 = 7;
 const DONE: u8 = 8;
+const LIMITED: u8 = 9;
 
 /// Flag of [`Frame::Mark`]: nothing follows until the other side sends something new.
 const MARK_END: u8 = 1;
@@ -40,7 +41,9 @@ pub struct WireEntry {
 /// Everything that is said after the hellos.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
-    /// "Send what came to you after this position." Once, the first frame of each side.
+    /// "Your membership has run out: you get what is addressed to you, and nothing else." Before the `Since`.
+    Limited,
+    /// "Send what came to you after this position." Once, the first frame of each side but for `Limited`.
     Since {
         /// Last position read, in the arrival order of the receiver of this frame.
         position: u64,
@@ -83,6 +86,7 @@ impl Frame {
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         let kind = match self {
+            Self::Limited => LIMITED,
             Self::Since { position } => {
                 writer.u64(*position);
                 SINCE
@@ -160,6 +164,7 @@ impl Frame {
         }
         let mut reader = Reader::new(&payload);
         let frame = match kind {
+            LIMITED => Self::Limited,
             SINCE => Self::Since { position: position(&mut reader)? },
             OFFER => Self::Offer(read_ids(&mut reader)?),
             GONE => Self::Gone(read_ids(&mut reader)?),
@@ -220,6 +225,7 @@ const fn payload_max(kind: u8) -> Option<usize> {
         ACK => Some(8 + 4 * OFFERED_MAX),
         MARK => Some(9),
         DONE => Some(9 + Fingerprint::LEN),
+        LIMITED => Some(0),
         _ => None,
     }
 }
@@ -311,6 +317,7 @@ mod tests {
             Frame::Ack { count: 7, refused: vec![] },
             Frame::Ack { count: 9, refused: vec![0, 1] },
             Frame::Mark { position: POSITION_MAX, end: true },
+            Frame::Limited,
             Frame::Done { received: 3, fingerprint: [id(4)].into_iter().collect(), busy: false },
         ]
     }
@@ -339,7 +346,7 @@ mod tests {
         for kind in 0..=u8::MAX {
             let mut input = BytesMut::from(&[kind, 0xff, 0, 0, 0][..]);
             let expected =
-                if (SINCE..=DONE).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
+                if (SINCE..=LIMITED).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
             assert_eq!(Frame::take(&mut input), Err(expected), "type {kind}");
         }
     }

@@ -37,18 +37,15 @@ impl TransportSecret {
     }
 
     /// Reads the stored form of a device's secrets: count (4), then of each the epoch (4) and the
-    /// secret (32), newest first. Later ones than the first [`EPOCHS_MAX`] are left out.
+    /// secret (32), newest first. Two may be of one epoch: two removals at once make two.
     ///
     /// # Errors
-    /// Truncated, more than 64, or followed by something.
+    /// Truncated, more than [`EPOCHS_MAX`], or followed by something.
     pub fn decode_list(bytes: &[u8]) -> Result<Vec<Self>, DecodeError> {
         let mut reader = Reader::new(bytes);
         let mut secrets = Vec::with_capacity(EPOCHS_MAX);
-        for _ in 0..reader.count("transport secrets", 64)? {
-            let secret = Self::new(reader.u32("epoch")?, reader.array("transport secret")?);
-            if secrets.len() < EPOCHS_MAX {
-                secrets.push(secret);
-            }
+        for _ in 0..reader.count("transport secrets", EPOCHS_MAX)? {
+            secrets.push(Self::new(reader.u32("epoch")?, reader.array("transport secret")?));
         }
         reader.end()?;
         Ok(secrets)
@@ -185,8 +182,16 @@ mod tests {
         assert_eq!(open(std::slice::from_ref(&new), Side::Client, binding), None);
         assert_eq!(open(std::slice::from_ref(&old), Side::Server, binding), None);
         assert_eq!(open(std::slice::from_ref(&old), Side::Client, [8; 32]), None);
-        let ninth: Vec<_> = (0..8).map(|_| new.clone()).chain([old.clone()]).collect();
-        assert_eq!(open(&ninth, Side::Client, binding), None);
+        // Another of the same epoch is tried too: two removals at once make two.
+        let twin = TransportSecret::new(1, [3; 32]);
+        assert!(open(&[twin, old.clone()], Side::Client, binding).is_some_and(|(at, _)| at == 1));
+        let after =
+            |count| (0..count).map(|_| new.clone()).chain([old.clone()]).collect::<Vec<TransportSecret>>();
+        assert!(
+            open(&after(EPOCHS_MAX - 1), Side::Client, binding).is_some(),
+            "the last of those that count"
+        );
+        assert_eq!(open(&after(EPOCHS_MAX), Side::Client, binding), None);
         for at in 0..sealed.len() {
             let mut bad = sealed.clone();
             bad[at] ^= 1;
@@ -211,11 +216,20 @@ mod tests {
 
     #[test]
     fn stored_secrets_are_read_and_nothing_else() {
-        let mut writer = Writer::new();
-        writer.u32(2).u32(7).raw(&[7; 32]).u32(6).raw(&[6; 32]);
-        let bytes = writer.finish();
+        let stored = |secrets: &[(u32, u8)]| {
+            let mut writer = Writer::new();
+            writer.u32(u32::try_from(secrets.len()).unwrap());
+            for (epoch, secret) in secrets {
+                writer.u32(*epoch).raw(&[*secret; 32]);
+            }
+            writer.finish()
+        };
+        let bytes = stored(&[(7, 7), (7, 9), (6, 6)]);
         let secrets = TransportSecret::decode_list(&bytes).unwrap();
-        assert_eq!(secrets.iter().map(|s| (s.epoch, s.secret[0])).collect::<Vec<_>>(), [(7, 7), (6, 6)]);
+        let read: Vec<_> = secrets.iter().map(|s| (s.epoch, s.secret[0])).collect();
+        assert_eq!(read, [(7, 7), (7, 9), (6, 6)]);
+        assert_eq!(TransportSecret::decode_list(&stored(&[(1, 1); EPOCHS_MAX])).unwrap().len(), EPOCHS_MAX);
+        assert!(TransportSecret::decode_list(&stored(&[(1, 1); EPOCHS_MAX + 1])).is_err());
         assert!(TransportSecret::decode_list(&bytes[..bytes.len() - 1]).is_err());
         assert!(TransportSecret::decode_list(&[bytes, vec![0]].concat()).is_err());
     }

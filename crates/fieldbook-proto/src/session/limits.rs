@@ -5,8 +5,11 @@ use crate::limits::ENTRY_SEALED_MAX;
 /// The version of the session that this module speaks.
 pub const VERSION: u8 = 1;
 
-/// Most epochs of the transport secret that a device tries on an incoming hello.
-pub const EPOCHS_MAX: usize = 8;
+/// Most transport secrets that a device keeps, and tries on an incoming hello. Two may be of one epoch.
+pub const EPOCHS_MAX: usize = 64;
+
+/// Most entries that a device whose membership has run out is offered: what is addressed to it.
+pub const ADDRESSED_MAX: usize = 1_024;
 
 /// Most ids in one `Offer`, `Want` or `Gone`.
 pub const OFFER_IDS_MAX: usize = 4_096;

@@ -15,6 +15,7 @@
 //! #   fn store(&mut self, b: &[(fieldbook_proto::EntryId, bytes::Bytes)]) -> Vec<fieldbook_proto::EntryId>;
 //! #   fn unknown(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<fieldbook_proto::EntryId>;
 //! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
+//! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
 //! #   fn cursor(&self, depot: &fieldbook_proto::DepotId) -> u64;
 //! #   fn snapshot(&self) -> (fieldbook_proto::session::Fingerprint, u64);
@@ -35,6 +36,7 @@
 //!                 Output::ReadArrivals { after, max_entries } => {
 //!                     engine.arrivals(depot.arrivals(after, max_entries))?;
 //!                 }
+//!                 Output::ReadAddressed { device } => engine.addressed(depot.addressed(&device))?,
 //!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
 //!                 Output::ReadCursor { depot: of } => engine.cursor(depot.cursor(&of))?,
 //!                 Output::TakeSnapshot => {
@@ -74,6 +76,8 @@ mod outgoing;
 mod testing;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_limited;
 
 use bytes::Bytes;
 
@@ -110,8 +114,8 @@ impl Side {
 pub struct Setup {
     /// This end.
     pub side: Side,
-    /// The team's transport secrets, newest first. A client uses the first; a server tries up to
-    /// [`limits::EPOCHS_MAX`].
+    /// The team's transport secrets, newest first; two may be of one epoch. A client uses the first and
+    /// no other; a server tries up to [`limits::EPOCHS_MAX`].
     pub secrets: Vec<TransportSecret>,
     /// 32 bytes that both ends of this connection share and no other connection has (TLS exporter).
     pub binding: [u8; 32],
@@ -134,9 +138,11 @@ pub struct Setup {
 /// Who is at the other end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
-    /// The device, judged. One whose certificate has run out may deliver and fetch all the same:
-    /// see [`CertifiedDevice::expired`].
+    /// The device, judged. One whose certificate has run out may deliver and fetch its renewal all the
+    /// same: see [`CertifiedDevice::expired`] and [`Limits`].
     pub device: CertifiedDevice,
+    /// What was judged, so that it can be judged anew while the session runs.
+    pub certificate: Certificate,
     /// Its depot, and so its arrival order.
     pub depot: DepotId,
     /// How many ids it knew at the beginning.
@@ -145,6 +151,17 @@ pub struct Peer {
     pub head: u64,
     /// The epoch of the transport secret that both share.
     pub epoch: u32,
+}
+
+/// Whose membership has run out, as far as this session goes. Such a device delivers all that it has, and
+/// gets what is addressed to it, its renewal above all, and nothing else; nothing is compared at the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// This device's own, as the peer judges.
+    pub us: bool,
+    /// The peer's, as this device judges. A device whose own membership has run out by its own clock
+    /// limits nobody: the clock is wrong, or it has no standing to judge.
+    pub peer: bool,
 }
 
 /// An entry in this side's arrival order.
@@ -186,6 +203,12 @@ pub enum Output {
         /// Which.
         ids: Vec<EntryId>,
     },
+    /// Which entries are addressed to this device? Answer with [`Engine::addressed`]. Asked in the place of
+    /// all arrivals when the peer's membership has run out.
+    ReadAddressed {
+        /// The peer.
+        device: DeviceId,
+    },
     /// How far has this device read in that depot's arrival order? Answer with [`Engine::cursor`].
     ReadCursor {
         /// The peer's depot.
@@ -202,6 +225,9 @@ pub enum Output {
 pub enum Event {
     /// The peer is of the team.
     Met(Box<Peer>),
+    /// The membership of one of the two has run out. Comes when it is known, right after [`Event::Met`] or
+    /// not much later, with all that is known by then.
+    Limited(Limits),
     /// The peer has made these entries durable, or had them.
     Held(Vec<EntryId>),
     /// The peer refused these entries.
@@ -235,8 +261,11 @@ pub enum Event {
 pub struct Summary {
     /// Both sides know the same entries. False until the end.
     pub in_step: bool,
-    /// The check came to a verdict. False if one side's depot changed too fast to be compared.
+    /// The check came to a verdict. False if one side's depot changed too fast to be compared, or if the
+    /// session was limited.
     pub compared: bool,
+    /// Whose membership has run out.
+    pub limits: Limits,
     /// Entries sent.
     pub sent: u64,
     /// Their bytes.

@@ -17,8 +17,8 @@ use bytes::Bytes;
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, encode_entries};
 use super::limits::{
-    ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX, OFFERED_MAX, PAGE,
-    READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX, UNASKED_MAX,
+    ADDRESSED_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX, OFFERED_MAX,
+    PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX, UNASKED_MAX,
 };
 use super::{Arrival, Event};
 use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
@@ -35,6 +35,7 @@ pub(super) enum Act {
         max_entries: usize,
     },
     ReadEntries(Vec<EntryId>),
+    ReadAddressed,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -54,6 +55,8 @@ enum Pass {
     Large { until: u64 },
     /// Everything that is held, offered from the beginning.
     Repair,
+    /// What is addressed to the peer, and nothing else: its membership has run out.
+    Addressed,
     /// Nothing to do.
     Over,
 }
@@ -68,6 +71,8 @@ enum Manner {
 /// The sending half of a session.
 pub(super) struct Outgoing {
     peer: DeviceId,
+    /// The peer gets what is addressed to it. Then this side's order is never read, and no mark moves.
+    limited: bool,
     /// The peer's set is empty: there is nothing to ask it.
     peer_is_empty: bool,
     /// What came from the peer is sent back to it all the same up to here: it has forgotten us.
@@ -115,6 +120,7 @@ impl Outgoing {
         let since = if since > head { 0 } else { since };
         Self {
             peer,
+            limited: false,
             peer_is_empty: peer_known == 0,
             resend_until: if since == 0 { head } else { 0 },
             pass: Pass::Small,
@@ -148,6 +154,15 @@ impl Outgoing {
         }
     }
 
+    /// As [`Outgoing::new`], for a peer whose membership has run out. It is offered only what is addressed
+    /// to it, and its cursor stays where it is: after the renewal it gets all the rest.
+    pub(super) fn limited(peer: DeviceId, since: u64, head: u64) -> Self {
+        let mut outgoing = Self { limited: true, ..Self::new(peer, 1, since, head) };
+        outgoing.begin(Pass::Addressed, 0);
+        outgoing.manner = Manner::Offered;
+        outgoing
+    }
+
     /// Entries sent so far.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
@@ -163,9 +178,9 @@ impl Outgoing {
         self.refused
     }
 
-    /// Everything up to here was considered.
+    /// Everything up to here was considered. Of what is not for the peer nothing has to be.
     pub(super) const fn covered(&self) -> u64 {
-        self.covered
+        if self.limited { u64::MAX } else { self.covered }
     }
 
     /// Whether the peer was told that nothing follows.
@@ -205,6 +220,9 @@ impl Outgoing {
         let waiting = self.undecided.len() + self.to_offer.len() + self.queue.len();
         if self.pass != Pass::Over && !self.page_end && !self.page_asked && waiting < PAGE {
             self.page_asked = true;
+            if self.limited {
+                return Some(Act::ReadAddressed);
+            }
             return Some(Act::ReadArrivals { after: self.scanned, max_entries: PAGE });
         }
         None
@@ -230,6 +248,7 @@ impl Outgoing {
                 self.begin(Pass::Large { until: self.scanned }, first.saturating_sub(1));
             }
             (Pass::Over, _) => {}
+            (Pass::Addressed, _) => self.pass = Pass::Over,
             (Pass::Large { until }, _) => self.finish(until),
             (Pass::Small | Pass::Repair, _) => self.finish(self.scanned),
         }
@@ -252,7 +271,7 @@ impl Outgoing {
 
     /// A page of arrivals, shorter than asked at the end of the order.
     pub(super) fn arrivals(&mut self, page: Vec<Arrival>) -> Result<(), SessionError> {
-        if !std::mem::take(&mut self.page_asked) {
+        if self.limited || !std::mem::take(&mut self.page_asked) {
             return Err(SessionError::Misused("arrivals that were not asked for"));
         }
         self.page_end = page.len() < PAGE;
@@ -275,12 +294,25 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Everything that is addressed to the peer. Small entries go first; marks do not depend on the order.
+    pub(super) fn addressed(&mut self, mut entries: Vec<Arrival>) -> Result<(), SessionError> {
+        if !self.limited || !std::mem::take(&mut self.page_asked) {
+            return Err(SessionError::Misused("addressed entries that were not asked for"));
+        }
+        entries.truncate(ADDRESSED_MAX);
+        entries.sort_by_key(|entry| entry.size > SMALL_ENTRY_MAX);
+        entries.iter().for_each(|entry| self.consider(entry));
+        self.page_end = true;
+        self.decide();
+        Ok(())
+    }
+
     fn consider(&mut self, arrival: &Arrival) {
         let Arrival { position, id, size, .. } = *arrival;
         if !arrival.held {
             return;
         }
-        if self.pass != Pass::Repair {
+        if !matches!(self.pass, Pass::Repair | Pass::Addressed) {
             if arrival.from == Some(self.peer) && position > self.resend_until {
                 return;
             }
@@ -423,7 +455,8 @@ impl Outgoing {
     fn mark_frame(&mut self) -> Option<Bytes> {
         let end = self.pass == Pass::Over && !self.end_marked && self.oldest().is_none();
         let position = match (self.oldest(), self.pass) {
-            (_, Pass::Repair) => self.marked,
+            _ if self.limited => self.marked,
+            (_, Pass::Repair | Pass::Addressed) => self.marked,
             (_, Pass::Over) => self.covered,
             (oldest, Pass::Small) => {
                 let safe = oldest.map_or(self.scanned, |item| item.position.saturating_sub(1));

@@ -35,6 +35,11 @@ impl Team {
 
     /// The founder is device 0.
     pub(super) fn certificate(&self, device: u8) -> Certificate {
+        self.certificate_until(device, 2_000)
+    }
+
+    /// One that runs out then.
+    pub(super) fn certificate_until(&self, device: u8, not_after: u64) -> Certificate {
         let (founder, founder_keys) = self.keys(0);
         let (_, keys) = self.keys(device);
         let body = CertificateBody {
@@ -43,8 +48,9 @@ impl Team {
             role: if device == 0 { Role::Coordinator } else { Role::Monitor },
             desk: DeskId::from_bytes([8; 16]),
             admitted: 1_000,
-            not_after: 2_000,
+            not_after,
             issuer: founder_keys.device_id(),
+            serial: 0,
         };
         let signature = founder.sign(&body.signed_bytes()).to_bytes();
         Certificate::new(body, signature)
@@ -56,6 +62,10 @@ impl Team {
 
     pub(super) fn secret(&self) -> TransportSecret {
         TransportSecret::new(1, [self.seed; 32])
+    }
+
+    pub(super) fn device(&self, device: u8) -> DeviceId {
+        self.keys(device).1.device_id()
     }
 
     pub(super) fn transport(&self, device: u8) -> [u8; 32] {
@@ -104,6 +114,8 @@ pub(super) struct Memory {
     pub(super) order: Vec<(EntryId, u32, Option<DeviceId>)>,
     pub(super) held: HashMap<EntryId, Option<Bytes>>,
     pub(super) cursors: HashMap<DepotId, u64>,
+    /// What the vault of this device says is for which other device.
+    pub(super) addressed: HashMap<DeviceId, Vec<EntryId>>,
 }
 
 impl Memory {
@@ -113,6 +125,7 @@ impl Memory {
             order: Vec::new(),
             held: HashMap::new(),
             cursors: HashMap::new(),
+            addressed: HashMap::new(),
         }
     }
 
@@ -131,6 +144,11 @@ impl Memory {
         }
     }
 
+    fn arrival(&self, at: usize) -> Arrival {
+        let (id, size, from) = self.order[at];
+        Arrival { position: at as u64 + 1, id, size, from, held: self.held[&id].is_some() }
+    }
+
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.held.keys().copied().collect()
     }
@@ -145,6 +163,8 @@ pub(super) struct Node {
     pub(super) questions: VecDeque<Output>,
     pub(super) wire: VecDeque<u8>,
     pub(super) written: u64,
+    /// All that it ever wrote.
+    pub(super) said: Vec<u8>,
     pub(super) events: Vec<Event>,
     pub(super) failed: Option<SessionError>,
     pub(super) biggest_batch: usize,
@@ -159,6 +179,7 @@ impl Node {
             questions: VecDeque::new(),
             wire: VecDeque::new(),
             written: 0,
+            said: Vec::new(),
             events: Vec::new(),
             failed: None,
             biggest_batch: 0,
@@ -175,6 +196,7 @@ impl Node {
             Ok(None) => return false,
             Ok(Some(Output::Send(bytes))) => {
                 self.written += bytes.len() as u64;
+                self.said.extend_from_slice(&bytes);
                 self.wire.extend(bytes);
             }
             Ok(Some(Output::Event(event))) => {
@@ -217,16 +239,13 @@ impl Node {
                 self.engine.unknown(&unknown)
             }
             Output::ReadArrivals { after, max_entries } => {
-                let page =
-                    depot.order.iter().enumerate().skip(usize::try_from(after).unwrap()).take(max_entries);
-                let page = page.map(|(at, (id, size, from))| Arrival {
-                    position: at as u64 + 1,
-                    id: *id,
-                    size: *size,
-                    from: *from,
-                    held: depot.held[id].is_some(),
-                });
-                self.engine.arrivals(page.collect())
+                let all = usize::try_from(after).unwrap()..depot.order.len();
+                self.engine.arrivals(all.take(max_entries).map(|at| depot.arrival(at)).collect())
+            }
+            Output::ReadAddressed { device } => {
+                let ids = depot.addressed.get(&device).cloned().unwrap_or_default();
+                let known = (0..depot.order.len()).filter(|at| ids.contains(&depot.order[*at].0));
+                self.engine.addressed(known.map(|at| depot.arrival(at)).collect())
             }
             Output::ReadEntries { ids } => {
                 self.engine.entries(ids.iter().map(|id| depot.held[id].clone()).collect())

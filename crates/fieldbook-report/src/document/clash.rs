@@ -7,7 +7,7 @@ use automerge::{Automerge, ChangeHash, ObjId, ObjType, ReadDoc};
 use serde::{Deserialize, Serialize};
 
 use crate::document::layout::{
-    ATTACHMENTS, DEPTH_READ_MAX, EXTRA, FIELDS, LANGUAGE, ORDER, PEOPLE, REMOVED, TEMPLATE, TITLE,
+    ATTACHMENTS, DEPTH_READ_MAX, EXTRA, FIELDS, LANGUAGE, ORDER, PEOPLE, REMOVED, TEMPLATE, TITLE, actor_of,
     all_values, child,
 };
 use crate::document::{ReportError, read};
@@ -146,10 +146,7 @@ fn look(doc: &Automerge, object: &ObjId, key: &str, path: &str, found: &mut Vec<
 }
 
 fn clash_value(doc: &Automerge, value: FieldValue, id: &ObjId, winner: bool) -> ClashValue {
-    let actor = match id {
-        ObjId::Id(_, actor, _) => actor.to_string(),
-        ObjId::Root => String::new(),
-    };
+    let actor = actor_of(id);
     let seconds = doc
         .hash_for_opid(id)
         .and_then(|hash| doc.get_change_meta_by_hash(&hash).map(|change| change.timestamp))

@@ -8,7 +8,7 @@ use automerge::{Automerge, Change, ObjId, ObjType, ReadDoc};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-use crate::document::layout::{ATTACHMENTS, NARRATIVE, child, hex, scalar_to_json};
+use crate::document::layout::{ATTACHMENTS, NARRATIVE, NOTES, child, hex, scalar_to_json};
 use crate::value::FieldValue;
 
 /// A change.
@@ -109,6 +109,15 @@ fn window(doc: &Automerge, text: &ObjId, change: &Change, budget: &mut usize) ->
         after: cut(&new).map(FieldValue::Text),
         at: Some(start),
     })
+}
+
+/// `notes` for the words of a note, and whether it is something else of a note.
+fn note_field(field: String) -> (String, bool) {
+    match field.strip_prefix(NOTES).and_then(|rest| rest.strip_prefix('.')) {
+        Some("text") => (NOTES.to_owned(), false),
+        Some(_) => (field, true),
+        None => (field, false),
+    }
 }
 
 /// What the operations so far have made.
@@ -226,7 +235,11 @@ impl Store {
         let told = writes || op.action == OpType::Delete;
         // The secret that opens an attachment is shown nowhere.
         let secret = field.starts_with(ATTACHMENTS) && field.ends_with(".identity");
-        if told && !within_new && !frame && !secret {
+        // A note is told by its words; what else it holds is told only if somebody changed it.
+        let (field, part_of_note) = note_field(field);
+        let list_of_notes = field == NOTES && matches!(op.action, OpType::Make(ObjType::List));
+        let hidden = (part_of_note || list_of_notes) && op.pred.is_empty();
+        if told && !within_new && !frame && !secret && !hidden {
             let before: Vec<OpId> = op.pred.iter().cloned().collect();
             let after = writes.then_some(id);
             // A clash is settled by taking all away and writing what was chosen: one act.

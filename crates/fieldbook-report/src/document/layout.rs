@@ -20,6 +20,9 @@ pub(super) const NARRATIVE: &str = "narrative";
 pub(super) const PEOPLE: &str = "people";
 pub(super) const SOURCES: &str = "sources";
 pub(super) const ATTACHMENTS: &str = "attachments";
+/// Absent in documents of before there were notes.
+pub(super) const NOTES: &str = "notes";
+pub(super) const ADDENDUM_TO: &str = "addendum_to";
 pub(super) const EXTRA: &str = "extra";
 /// In a person or an attachment: `true` once it was removed.
 pub(super) const REMOVED: &str = "removed";
@@ -159,6 +162,14 @@ fn json_to_scalar(json: &Json) -> ScalarValue {
             _ => ScalarValue::F64(number.as_f64().unwrap_or(0.0)),
         },
         Json::Null | Json::Array(_) | Json::Object(_) => ScalarValue::Null,
+    }
+}
+
+/// The actor whose operation this is, in hexadecimal.
+pub(super) fn actor_of(id: &ObjId) -> String {
+    match id {
+        ObjId::Id(_, actor, _) => actor.to_string(),
+        ObjId::Root => String::new(),
     }
 }
 

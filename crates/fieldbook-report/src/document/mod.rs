@@ -207,15 +207,23 @@ impl ReportDocument {
         Ok(Self { doc, actor })
     }
 
-    /// Begins a document from the changes that another device sent, all of them by `author`.
+    /// Begins a document from the changes that another device sent, all of them by `author`, if one is
+    /// given.
     ///
     /// # Errors
     /// Those of [`Self::apply`]; [`ReportError::MissingChanges`] when the beginning is not among them.
-    pub fn receive(actor: ActorId, chunks: &[u8], author: ActorId) -> Result<Self, ReportError> {
+    pub fn receive(
+        actor: ActorId,
+        chunks: &[u8],
+        author: impl Into<Option<ActorId>>,
+    ) -> Result<Self, ReportError> {
+        let author = author.into();
         let doc = guarded(|| {
             use automerge::ReadDoc as _;
             let incoming = changes::decode(&changes::split(chunks)?)?;
-            refuse_foreign(&incoming, author)?;
+            if let Some(author) = author {
+                refuse_foreign(&incoming, author)?;
+            }
             let mut doc = Automerge::new();
             doc.apply_changes(incoming)?;
             if !doc.get_missing_deps(&[]).is_empty() {
@@ -230,6 +238,12 @@ impl ReportDocument {
     /// The whole document with its history, for the vault.
     pub fn save(&mut self) -> Vec<u8> {
         self.doc.save()
+    }
+
+    /// As [`Self::save`], nothing deflated: for looking at what stands in the bytes.
+    pub(crate) fn save_plain(&self) -> Vec<u8> {
+        self.doc
+            .save_with_options(automerge::SaveOptions { deflate: false, ..automerge::SaveOptions::default() })
     }
 
     /// As [`Self::save`], for a document that others shall load: refused where they would refuse it.

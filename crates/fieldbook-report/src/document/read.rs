@@ -1,14 +1,16 @@
 //! From document to view. Tolerant: a document may come from another implementation or from somebody
 //! who wishes us harm, and what has the wrong type is shown as empty, never a reason to fail.
 
-use automerge::{Automerge, ObjId, ObjType, ReadDoc};
+use automerge::{Automerge, ObjId, ObjType, ReadDoc, Value};
 
 use crate::attachment::{AttachmentManifest, AttachmentView};
 use crate::document::layout::{
-    ATTACHMENTS, EXTRA, FIELDS, LANGUAGE, LAYOUT, NARRATIVE, ORDER, PEOPLE, SOURCES, TEMPLATE, TITLE,
-    VERSION, all_values, child, get, list, number, text,
+    ADDENDUM_TO, ATTACHMENTS, EXTRA, FIELDS, LANGUAGE, LAYOUT, NARRATIVE, NOTES, ORDER, PEOPLE, SOURCES,
+    TEMPLATE, TITLE, VERSION, actor_of, all_values, child, get, list, number, text,
 };
 use crate::document::{ReportError, clash};
+use crate::input::check_report_id;
+use crate::note::Note;
 use crate::person::{Consent, Person};
 use crate::template::{FieldKind, Template, find, split_tag};
 use crate::value::FieldValue;
@@ -43,6 +45,8 @@ pub(super) fn view(doc: &Automerge) -> ReportView {
         people: people(doc),
         sources: list(doc, &root, SOURCES),
         attachments: attachments.iter().map(AttachmentView::from).collect(),
+        notes: notes(doc),
+        addendum_to: addendum_to(doc),
         extra: child(doc, &root, EXTRA, ObjType::Map).map_or_else(Vec::new, |extra| pairs(doc, &extra)),
     }
 }
@@ -114,6 +118,35 @@ fn consent(doc: &Automerge, person: &ObjId) -> Consent {
         .map(|(value, _)| value.as_text().and_then(Consent::parse).unwrap_or_default())
         .min()
         .unwrap_or_default()
+}
+
+fn addendum_to(doc: &Automerge) -> Option<String> {
+    Some(text(doc, &ObjId::Root, ADDENDUM_TO)).filter(|id| check_report_id(id).is_ok())
+}
+
+/// Two devices that both noted something in a document of the earlier layout made a list each: the
+/// notes of all of them count, whichever list won.
+fn notes(doc: &Automerge) -> Vec<Note> {
+    let lists = doc.get_all(&ObjId::Root, NOTES).unwrap_or_default();
+    let lists = lists.into_iter().filter(|(value, _)| matches!(value, Value::Object(ObjType::List)));
+    let items = lists.flat_map(|(_, list)| {
+        let items: Vec<ObjId> = doc.list_range(&list, ..).map(|item| item.id()).collect();
+        items
+    });
+    items.filter_map(|item| note(doc, &item)).collect()
+}
+
+/// A note is whose words it holds: somebody who writes over another's note has written one of their own,
+/// and history tells what stood there.
+fn note(doc: &Automerge, item: &ObjId) -> Option<Note> {
+    let (words, author) = all_values(doc, item, "text").pop()?;
+    Some(Note {
+        id: text(doc, item, "id"),
+        actor: actor_of(&author),
+        time_ms: number(doc, item, "time_ms").unwrap_or(0),
+        text: words.as_text().filter(|text| !text.trim().is_empty())?.to_owned(),
+        reply_to: Some(text(doc, item, "reply_to")).filter(|id| !id.is_empty()),
+    })
 }
 
 pub(super) fn attachments(doc: &Automerge) -> Vec<AttachmentManifest> {

@@ -7,13 +7,13 @@ use serde_json::Value as Json;
 
 use crate::attachment::AttachmentManifest;
 use crate::document::layout::{
-    ATTACHMENTS, EXTRA, FIELDS, LANGUAGE, LAYOUT, NARRATIVE, ORDER, PEOPLE, REMOVED, SOURCES, TEMPLATE,
-    TITLE, VERSION, child, get, list, part, put_json, text,
+    ADDENDUM_TO, ATTACHMENTS, EXTRA, FIELDS, LANGUAGE, LAYOUT, NARRATIVE, NOTES, ORDER, PEOPLE, REMOVED,
+    SOURCES, TEMPLATE, TITLE, VERSION, child, get, list, part, put_json, text,
 };
 use crate::document::{ReportError, clash};
 use crate::edit::Edit;
 use crate::input::{InputError, ReportInput};
-use crate::limits::{ATTACHMENTS_MAX, FIELDS_MAX, PEOPLE_MAX, SOURCES_MAX};
+use crate::limits::{ATTACHMENTS_MAX, FIELDS_MAX, NOTES_MAX, PEOPLE_MAX, SOURCES_MAX};
 use crate::person::Person;
 use crate::template::{FieldKind, Template, find};
 use crate::value::FieldValue;
@@ -57,6 +57,10 @@ pub(super) fn create(
     }
     put_json(tx, &root, SOURCES, &FieldValue::List(input.sources.clone()).to_json())?;
     tx.put_object(&root, ATTACHMENTS, ObjType::Map)?;
+    tx.put_object(&root, NOTES, ObjType::List)?;
+    if let Some(id) = &input.addendum_to {
+        tx.put(&root, ADDENDUM_TO, id.as_str())?;
+    }
     put_json(tx, &root, EXTRA, &FieldValue::Map(input.extra.clone()).to_json())
 }
 
@@ -102,6 +106,9 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Report
         Edit::RemoveAttachment(id) => {
             let entry = attachment(tx, id)?;
             Ok(tx.put(&entry, REMOVED, true)?)
+        }
+        Edit::AddNote { id, text, time_ms, reply_to } => {
+            add_note(tx, id, text, *time_ms, reply_to.as_deref())
         }
     }
 }
@@ -300,4 +307,37 @@ fn add_attachment(tx: &mut impl Transactable, manifest: &AttachmentManifest) -> 
     tx.put(&entry, "size", size)?;
     let parts: Vec<Json> = manifest.parts.iter().cloned().map(Json::String).collect();
     put_json(tx, &entry, "parts", &Json::Array(parts))
+}
+
+fn add_note(
+    tx: &mut impl Transactable,
+    id: &str,
+    words: &str,
+    time_ms: i64,
+    reply_to: Option<&str>,
+) -> Result<(), ReportError> {
+    // A document of the earlier layout has no list yet. Where several were made apart, all are read.
+    let notes = match child(tx, &ObjId::Root, NOTES, ObjType::List) {
+        Some(notes) => notes,
+        None => tx.put_object(&ObjId::Root, NOTES, ObjType::List)?,
+    };
+    let mut ids = Vec::new();
+    for (_, list) in tx.get_all(&ObjId::Root, NOTES)? {
+        let items: Vec<ObjId> = tx.list_range(&list, ..).map(|item| item.id()).collect();
+        ids.extend(items.iter().map(|item| text(tx, item, "id")));
+    }
+    InputError::check_count("notes", ids.len() + 1, NOTES_MAX)?;
+    if ids.iter().any(|known| known == id) {
+        return Err(InputError::IdInUse { id: id.to_owned() }.into());
+    }
+    if let Some(asked) = reply_to.filter(|asked| !ids.iter().any(|known| known == asked)) {
+        return Err(InputError::NoSuchNote { id: asked.to_owned() }.into());
+    }
+    let note = tx.insert_object(&notes, tx.length(&notes), ObjType::Map)?;
+    tx.put(&note, "id", id)?;
+    tx.put(&note, "time_ms", time_ms)?;
+    if let Some(asked) = reply_to {
+        tx.put(&note, "reply_to", asked)?;
+    }
+    Ok(tx.put(&note, "text", words)?)
 }

@@ -6,6 +6,7 @@
 //! run as a formula gets an apostrophe before it.
 
 use super::redact::{PublicReport, Redacted};
+use super::supplements::Supplements;
 use super::words::INTERNAL;
 use crate::value::FieldValue;
 
@@ -20,7 +21,7 @@ pub(super) fn table(redacted: &Redacted) -> String {
     // Long texts last: a table is read from the left.
     columns.sort_by_key(|name| match name.as_str() {
         "number" | "template" | "title" | "language" => 0,
-        "narrative" | "persons" | "sources" | "attachments_withheld" => 2,
+        "narrative" | "persons" | "sources" | "notes (internal)" | "attachments_withheld" => 2,
         _ => 1,
     });
     let mut out = String::from("\u{feff}");
@@ -60,6 +61,14 @@ fn cells(report: &PublicReport) -> Vec<(String, String)> {
     cells.push(("narrative".to_owned(), safe(&report.narrative)));
     cells.push(("persons".to_owned(), safe(&super::people_lines(report).join("; "))));
     cells.push(("sources".to_owned(), safe(&report.sources.join("; "))));
+    match report.supplements {
+        Some(Supplements::Report(number)) => cells.push(("supplements".to_owned(), number.to_string())),
+        Some(Supplements::Elsewhere) => cells.push(("supplements".to_owned(), "elsewhere".to_owned())),
+        None => {}
+    }
+    if !report.notes.is_empty() {
+        cells.push(("notes (internal)".to_owned(), safe(&super::notes_lines(report).join("; "))));
+    }
     cells.push(("attachments_withheld".to_owned(), report.attachments_withheld.to_string()));
     cells
 }

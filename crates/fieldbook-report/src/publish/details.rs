@@ -3,7 +3,7 @@
 
 use unicode_normalization::char::{decompose_compatible, is_combining_mark};
 
-use crate::person::Consent;
+use crate::person::{Consent, Person};
 use crate::value::FieldValue;
 use crate::view::ReportView;
 
@@ -18,6 +18,36 @@ pub(super) struct Details {
 }
 
 impl Details {
+    /// Takes the details of one person, but for what the place of the report says coarsely.
+    pub(super) fn learn_person(&mut self, person: &Person, fields: &[(String, FieldValue)]) {
+        let places = fields.iter().filter_map(|(_, value)| match value {
+            FieldValue::Map(keys) => Some(keys),
+            _ => None,
+        });
+        let coarse: Vec<Vec<char>> = places
+            .flatten()
+            .filter(|(key, _)| key != "exact")
+            .map(|(_, value)| letters(&value.to_string()))
+            .collect();
+        self.learn_texts(person.extra.iter().flat_map(|(_, value)| texts(value)), &coarse);
+    }
+
+    fn learn_texts(&mut self, all: impl IntoIterator<Item = String>, coarse: &[Vec<char>]) {
+        for text in all {
+            let needle = letters(&text);
+            // The town somebody lives in may be the town where it happened.
+            if coarse.contains(&needle) {
+                continue;
+            }
+            let digits: Vec<char> = needle.iter().copied().filter(char::is_ascii_digit).collect();
+            if digits.len() >= 9 && digits.len() == needle.len() {
+                // A phone number without its country and network codes.
+                self.add(digits[digits.len() - 7..].to_vec());
+            }
+            self.add(needle);
+        }
+    }
+
     /// Takes the details of a report's people and its exact place.
     pub(super) fn learn(&mut self, view: &ReportView) {
         let mut coarse: Vec<Vec<char>> = Vec::new();
@@ -39,19 +69,7 @@ impl Details {
         }
         let people = view.people.iter().filter(|person| person.consent < Consent::PublishNamed);
         exact.extend(people.flat_map(|person| &person.extra).flat_map(|(_, value)| texts(value)));
-        for text in exact {
-            let needle = letters(&text);
-            // The town somebody lives in may be the town where it happened.
-            if coarse.contains(&needle) {
-                continue;
-            }
-            let digits: Vec<char> = needle.iter().copied().filter(char::is_ascii_digit).collect();
-            if digits.len() >= 9 && digits.len() == needle.len() {
-                // A phone number without its country and network codes.
-                self.add(digits[digits.len() - 7..].to_vec());
-            }
-            self.add(needle);
-        }
+        self.learn_texts(exact, &coarse);
     }
 
     fn add(&mut self, needle: Vec<char>) {

@@ -3,8 +3,9 @@
 
 use super::redact::{PublicReport, Redacted};
 use super::shown::{fields, heading, kind};
+use super::supplements::Supplements;
 use super::words::{
-    ATTACHMENTS, ATTACHMENTS_WITHHELD, CHANGED, CONTENTS, INTERNAL, NARRATIVE, OTHER, PEOPLE, REPORTS,
+    ATTACHMENTS, ATTACHMENTS_WITHHELD, CHANGED, CONTENTS, INTERNAL, NARRATIVE, NOTES, OTHER, PEOPLE, REPORTS,
     SOURCES, say,
 };
 use crate::language::Language;
@@ -65,6 +66,14 @@ fn article(out: &mut String, report: &PublicReport, internal: bool) {
     if internal {
         out.push_str(&format!("<p class=\"note\" lang=\"en\">{INTERNAL}</p>\n"));
     }
+    if let Some(line) = super::supplements_line(report) {
+        let line = escape(&line);
+        let line = match report.supplements {
+            Some(Supplements::Report(number)) => format!("<a href=\"#report-{number}\">{line}</a>"),
+            _ => line,
+        };
+        out.push_str(&format!("<p class=\"note\" lang=\"{}\">{line}</p>\n", language.tag()));
+    }
     out.push_str("<dl>\n");
     for field in fields(report, language) {
         let text = escape(&field.text);
@@ -92,6 +101,7 @@ fn article(out: &mut String, report: &PublicReport, internal: bool) {
     list(out, say(&ATTACHMENTS, language), &files);
     let extra: Vec<String> = report.extra.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     list(out, say(&OTHER, language), &extra);
+    list(out, say(&NOTES, language), &super::notes_lines(report));
     if report.attachments_withheld > 0 {
         let text = escape(say(&ATTACHMENTS_WITHHELD, language));
         out.push_str(&format!("<p class=\"note\">{text}: {}</p>\n", report.attachments_withheld));

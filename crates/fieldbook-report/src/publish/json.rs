@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::redact::{PublicReport, Redacted};
+use super::supplements::Supplements;
 use super::words::INTERNAL;
 use crate::input::import_form;
 use crate::person::Person;
@@ -45,6 +46,20 @@ fn line(report: &PublicReport) -> Value {
     if let (false, Ok(files)) = (report.attachments.is_empty(), serde_json::to_value(&report.attachments)) {
         extra.push(("attachments".into(), FieldValue::from_json(files)));
     }
+    match report.supplements.filter(|_| report.addendum_to.is_none()) {
+        Some(Supplements::Report(number)) => {
+            let number = i64::try_from(number).unwrap_or(i64::MAX);
+            extra.push(("supplements".into(), FieldValue::Number(number)));
+        }
+        Some(Supplements::Elsewhere) => extra.push(("supplements".into(), "elsewhere".into())),
+        None => {}
+    }
+    if let (false, Ok(notes)) = (report.notes.is_empty(), serde_json::to_value(&report.notes)) {
+        // What an import brought along under the same name stays.
+        let taken = extra.iter().any(|(key, _)| key == "notes");
+        let key = if taken { "fieldbook_notes" } else { "notes" };
+        extra.push((key.into(), FieldValue::from_json(notes)));
+    }
     import_form(
         &report.template,
         &report.title,
@@ -53,6 +68,7 @@ fn line(report: &PublicReport) -> Value {
         persons,
         &report.narrative,
         &report.sources,
+        report.addendum_to.as_deref(),
         &extra,
     )
 }

@@ -4,7 +4,8 @@
 use super::redact::{PublicReport, Redacted};
 use super::shown::{fields, heading, kind};
 use super::words::{
-    ATTACHMENTS, ATTACHMENTS_WITHHELD, CHANGED, INTERNAL, NARRATIVE, OTHER, PEOPLE, REPORTS, SOURCES, say,
+    ATTACHMENTS, ATTACHMENTS_WITHHELD, CHANGED, INTERNAL, NARRATIVE, NOTES, OTHER, PEOPLE, REPORTS, SOURCES,
+    say,
 };
 use crate::language::Language;
 
@@ -28,6 +29,9 @@ fn section(out: &mut String, report: &PublicReport) {
     let language = Language::of(&report.language);
     out.push_str(&format!("\n## {}. {}\n\n", report.number, escape(&heading(report, language))));
     out.push_str(&format!("{}\n\n", escape(&kind(report, language))));
+    if let Some(line) = super::supplements_line(report) {
+        out.push_str(&format!("{}\n\n", escape(&line)));
+    }
     for field in fields(report, language) {
         out.push_str(&format!("- **{}**: {}\n", escape(&field.label), escape(&field.text)));
     }
@@ -44,6 +48,7 @@ fn section(out: &mut String, report: &PublicReport) {
     list(out, say(&ATTACHMENTS, language), &files);
     let extra: Vec<String> = report.extra.iter().map(|(key, value)| format!("{key}: {value}")).collect();
     list(out, say(&OTHER, language), &extra);
+    list(out, say(&NOTES, language), &super::notes_lines(report));
     if report.attachments_withheld > 0 {
         out.push_str(&format!(
             "\n{}: {}\n",

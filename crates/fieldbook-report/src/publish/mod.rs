@@ -20,11 +20,14 @@ mod details;
 mod html;
 mod json;
 mod markdown;
+mod mentioned;
 mod names;
 mod redact;
 mod shown;
 mod skeleton;
 mod spellings;
+mod supplements;
+mod withdrawal;
 pub(crate) mod words;
 
 use std::collections::BTreeMap;
@@ -34,8 +37,11 @@ pub use redact::{
     LogEntry, PrivateLog, PrivatePseudonym, PublicPerson, PublicReport, RedactOptions, Redacted,
     RedactionLog, What, redact,
 };
+pub use supplements::Supplements;
+pub use withdrawal::Withdrawn;
 
 use crate::language::Language;
+use crate::note::Note;
 use crate::view::ReportView;
 
 /// A form of publication.
@@ -84,11 +90,26 @@ pub enum PublishError {
         /// Where.
         leaks: Vec<Leak>,
     },
+    /// Addenda whose reports are not among those to be published.
+    AddendumAlone {
+        /// Their places among the reports, from 1.
+        numbers: Vec<usize>,
+    },
 }
 
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::Leak { leaks } = self;
+        let leaks = match self {
+            Self::Leak { leaks } => leaks,
+            Self::AddendumAlone { numbers } => {
+                return write!(
+                    f,
+                    "the export was refused: {} of the reports supplement others that are not in it; a reader would \
+                     not know to what they belong",
+                    numbers.len()
+                );
+            }
+        };
         let first = leaks.first().map_or_else(String::new, |leak| format!(", first in {}", leak.file));
         write!(
             f,
@@ -113,12 +134,20 @@ pub struct Leak {
 /// Redacts, renders and checks.
 ///
 /// # Errors
-/// [`PublishError::Leak`] when the finished files still hold what must not be published.
+/// [`PublishError::Leak`] when the finished files still hold what must not be published;
+/// [`PublishError::AddendumAlone`] when an addendum would be published without its report, unless
+/// that was asked for.
 pub fn export(
     views: &[ReportView],
     format: Format,
     options: &RedactOptions,
 ) -> Result<Publication, PublishError> {
+    if !options.include_unredacted && !options.addenda_alone {
+        let numbers = supplements::alone(views, options);
+        if !numbers.is_empty() {
+            return Err(PublishError::AddendumAlone { numbers });
+        }
+    }
     let redacted = redact(views, options);
     let files = render(&redacted, format);
     let leaks = leaks(&files, &redacted);
@@ -231,6 +260,26 @@ fn main_language(redacted: &Redacted) -> Language {
         .into_iter()
         .max_by_key(|(language, count)| (*count, std::cmp::Reverse(*language)))
         .map_or(Language::English, |(l, _)| l)
+}
+
+/// "Addendum to report 3", in the language of the report.
+fn supplements_line(report: &PublicReport) -> Option<String> {
+    let language = Language::of(&report.language);
+    Some(match report.supplements? {
+        Supplements::Report(number) => format!("{} {number}", words::say(&words::SUPPLEMENTS, language)),
+        Supplements::Elsewhere => words::say(&words::SUPPLEMENTS_ELSEWHERE, language).to_owned(),
+    })
+}
+
+/// "1a2b3c4d, 2017-03-25 10:00 UTC, 0102030405060708: Who saw it?" For an internal export.
+fn notes_lines(report: &PublicReport) -> Vec<String> {
+    let line = |note: &Note| {
+        let answers = note.reply_to.as_ref().map_or_else(String::new, |id| format!(" → {id}"));
+        let time = shown::utc_minute(note.time_ms);
+        let author = note.actor.get(..16).unwrap_or(&note.actor);
+        format!("{}{answers}, {time}, {author}: {}", note.id, note.text)
+    };
+    report.notes.iter().map(line).collect()
 }
 
 /// "Witness 1 – witness", "Elena Tonkacheva (…) – victim", in the language of the report.

@@ -155,6 +155,11 @@ impl Names {
         hits
     }
 
+    /// Whether this word may be part of a name that is known, protected or not.
+    pub(super) fn knows(&self, token: &Token) -> bool {
+        self.mark(token).touched()
+    }
+
     fn mark(&self, token: &Token) -> Mark {
         Mark { protected: self.protected.people(token), named: self.named.people(token) }
     }

@@ -8,11 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::contacts;
 use super::details::Details;
+use super::mentioned;
 use super::names::{Names, identity};
+use super::supplements::{Supplements, supplements};
 use super::words::{CONTACT_WITHHELD, NAME_WITHHELD, PERSON, ROLES, WITHHELD, role_class, say};
 use crate::attachment::AttachmentView;
 use crate::edtf::{Edtf, is_duration};
 use crate::language::{Language, is_language_tag};
+use crate::note::Note;
 use crate::person::{Consent, Person};
 use crate::template::{Field, FieldKind, find};
 use crate::value::{FieldValue, pairs_serde};
@@ -24,6 +27,12 @@ pub struct RedactOptions {
     /// Takes nothing out, for use inside the team. Every file then says that it is not for
     /// publication.
     pub include_unredacted: bool,
+    /// The ids of the reports, in their order: how an addendum finds the report that it supplements.
+    /// They are never published. May be shorter than the list of reports.
+    pub ids: Vec<String>,
+    /// Publishes an addendum whose report is not among these. It then says that its report is
+    /// published elsewhere.
+    pub addenda_alone: bool,
 }
 
 /// What may be published.
@@ -65,6 +74,15 @@ pub struct PublicReport {
     pub attachments: Vec<AttachmentView>,
     /// How many files were left out.
     pub attachments_withheld: usize,
+    /// What it supplements, if it is an addendum.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supplements: Option<Supplements>,
+    /// The id of the report that it supplements, in an internal export only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addendum_to: Option<String>,
+    /// Questions and notes, in an internal export only.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
     /// Other data, in an internal export only.
     #[serde(with = "pairs_serde")]
     pub extra: Vec<(String, FieldValue)>,
@@ -223,6 +241,11 @@ pub fn redact(views: &[ReportView], options: &RedactOptions) -> Redacted {
         for view in views {
             details.learn(view);
         }
+        // Notes are not published, but whom they name is nobody's business either.
+        for (index, words) in mentioned::names(views.iter().flat_map(|v| &v.notes), &names).iter().enumerate()
+        {
+            names.protect(groups.len() + index, words);
+        }
     }
     let mut work =
         Work { groups: &groups, names, details, log: BTreeMap::new(), private: PrivateLog::default() };
@@ -230,11 +253,12 @@ pub fn redact(views: &[ReportView], options: &RedactOptions) -> Redacted {
     let reports = views
         .iter()
         .zip(1..)
-        .map(
-            |(view, number)| {
-                if options.include_unredacted { whole(view, number) } else { work.report(view, number) }
-            },
-        )
+        .map(|(view, number)| {
+            let mut report =
+                if options.include_unredacted { whole(view, number) } else { work.report(view, number) };
+            report.supplements = supplements(view, options);
+            report
+        })
         .collect();
     let Work { names, details, log, private, .. } = work;
     let entries = log.into_iter().map(|(key, count)| key.entry(count)).collect();
@@ -331,6 +355,9 @@ fn whole(view: &ReportView, number: usize) -> PublicReport {
         sources: view.sources.clone(),
         attachments: view.attachments.clone(),
         attachments_withheld: 0,
+        supplements: None,
+        addendum_to: view.addendum_to.clone(),
+        notes: view.notes.clone(),
         extra: view.extra.clone(),
     }
 }
@@ -395,6 +422,9 @@ impl Work<'_> {
             sources: view.sources.iter().map(|source| self.clean(source, spot("sources"))).collect(),
             attachments: Vec::new(),
             attachments_withheld: view.attachments.len(),
+            supplements: None,
+            addendum_to: None,
+            notes: Vec::new(),
             extra: Vec::new(),
         }
     }
@@ -511,7 +541,11 @@ impl Work<'_> {
             }
             let mut changes = Vec::new();
             for hit in hits {
+                // Beyond the groups: somebody whom a note names, and who has no pseudonym.
                 let (what, word) = match hit.person {
+                    Some(person) if person >= self.groups.len() => {
+                        (What::NameReplaced, say(&NAME_WITHHELD, spot.language).to_owned())
+                    }
                     Some(person) => {
                         let english = self.groups[person].pseudonym(Language::English);
                         for line in
@@ -532,7 +566,7 @@ impl Work<'_> {
     }
 }
 
-fn replaced(text: &str, changes: impl IntoIterator<Item = (usize, usize, String)>) -> String {
+pub(super) fn replaced(text: &str, changes: impl IntoIterator<Item = (usize, usize, String)>) -> String {
     let (mut out, mut at) = (String::with_capacity(text.len()), 0);
     for (start, end, word) in changes {
         out.push_str(&text[at..start]);

@@ -17,6 +17,24 @@ pub(super) struct Shown {
     pub(super) datetime: Option<String>,
 }
 
+/// `2017-03-25 10:00 UTC`; the number itself where it is beyond the years that people write.
+pub(super) fn utc_minute(time_ms: i64) -> String {
+    let (days, minutes) = (time_ms.div_euclid(86_400_000), time_ms.rem_euclid(86_400_000) / 60_000);
+    if !(-719_162..2_932_896).contains(&days) {
+        return format!("{time_ms} ms");
+    }
+    // Eras of 400 years from 1 March of year 0, so that a leap day ends its year.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    format!("{year:04}-{month:02}-{day:02} {:02}:{:02} UTC", minutes / 60, minutes % 60)
+}
+
 /// The name of the template as people call it.
 pub(super) fn kind(report: &PublicReport, language: Language) -> String {
     find(&report.template).map_or_else(|| report.template.clone(), |t| t.labels.get(language).to_owned())
@@ -94,5 +112,24 @@ fn read_out(field: Option<&Field>, value: &FieldValue, language: Language) -> St
             pairs.iter().map(part).collect::<Vec<_>>().join("; ")
         }
         _ => choice(field, value, language),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn minutes_in_words() {
+        for (time_ms, words) in [
+            (0, "1970-01-01 00:00 UTC"),
+            (1_490_436_059_000, "2017-03-25 10:00 UTC"),
+            (951_782_400_000, "2000-02-29 00:00 UTC"),
+            (-1, "1969-12-31 23:59 UTC"),
+            (1_735_689_540_000, "2024-12-31 23:59 UTC"),
+            (i64::MAX, "9223372036854775807 ms"),
+        ] {
+            assert_eq!(utc_minute(time_ms), words);
+        }
     }
 }

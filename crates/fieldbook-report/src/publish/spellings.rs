@@ -78,6 +78,11 @@ static ROWS: LazyLock<BTreeMap<String, usize>> = LazyLock::new(|| {
     rows
 });
 
+/// Every form of every given name in the table.
+pub(super) fn given_names() -> impl Iterator<Item = &'static str> {
+    GIVEN.iter().flat_map(|row| row.iter().copied())
+}
+
 /// Other skeletons of the same name, the given one not among them.
 pub(super) fn variants(full: &str) -> Vec<String> {
     let mut all: Vec<String> = match (ROWS.get(full), surname(full)) {

@@ -34,6 +34,21 @@ pub(super) const ATTACHMENTS_WITHHELD: Phrase = [
     "Неапублікаваных укладанняў",
     "Неопублікованих вкладень",
 ];
+pub(super) const SUPPLEMENTS: Phrase =
+    ["Addendum to report", "Дополнение к сообщению", "Дадатак да паведамлення", "Доповнення до повідомлення"];
+pub(super) const SUPPLEMENTS_ELSEWHERE: Phrase = [
+    "Addendum to a report that is published elsewhere",
+    "Дополнение к сообщению, опубликованному в другом месте",
+    "Дадатак да паведамлення, апублікаванага ў іншым месцы",
+    "Доповнення до повідомлення, опублікованого в іншому місці",
+];
+/// Heads what only an internal export holds.
+pub(super) const NOTES: Phrase = [
+    "Questions and notes (internal)",
+    "Вопросы и заметки (для внутреннего пользования)",
+    "Пытанні і нататкі (для ўнутранага карыстання)",
+    "Запитання і нотатки (для внутрішнього користування)",
+];
 pub(super) const OTHER: Phrase = ["Other data", "Прочие данные", "Іншыя звесткі", "Інші дані"];
 pub(super) const YES: Phrase = ["yes", "да", "так", "так"];
 pub(super) const NO: Phrase = ["no", "нет", "не", "ні"];
@@ -162,6 +177,8 @@ pub(super) fn vocabulary() -> BTreeSet<String> {
         &SOURCES,
         &ATTACHMENTS,
         &ATTACHMENTS_WITHHELD,
+        &SUPPLEMENTS,
+        &SUPPLEMENTS_ELSEWHERE,
         &OTHER,
         &YES,
         &NO,
@@ -203,4 +220,4 @@ const MARKUP: &str = "doctype html head meta charset utf http equiv Content Secu
     grid columns gap space pre wrap white und en ru be uk overflow anywhere \
     aria label labelledby noreferrer entries place what why replaced_by count name_replaced ambiguous_name_replaced \
     detail_replaced identifying_field_left_out unknown_field_left_out person_details_left_out \
-    attachments_left_out other data unknown notice";
+    attachments_left_out other data unknown notice supplements elsewhere";

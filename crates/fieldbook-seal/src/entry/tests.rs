@@ -144,3 +144,71 @@ fn another_devices_keys_do_not_verify() {
     let sealed = seal(&header(author.id()), b"body", &author, &[desk.recipient()]).unwrap();
     assert_eq!(class(decrypt(&sealed, &[&desk]), &other.keys()), "device");
 }
+
+#[test]
+fn two_ciphertexts_of_one_signed_entry_have_one_digest() {
+    let (author, desk) = (device(), ReadingIdentity::generate());
+    let signed = sign(&header(author.id()), b"body", &author).unwrap();
+    let digest = |signed: &SignedEntry| {
+        let sealed = seal_signed(signed, &[desk.recipient()]).unwrap();
+        (sealed.id(), decrypt(&sealed, &[&desk]).unwrap().verify(&author.keys()).unwrap().digest())
+    };
+    let ((first, one), (second, two)) = (digest(&signed), digest(&signed));
+    assert_ne!(first, second);
+    assert_eq!(one, two);
+    assert_eq!(one, *blake3::hash(&signed.plaintext).as_bytes());
+    let other = sign(&header(author.id()), b"bodx", &author).unwrap();
+    assert_ne!(digest(&other).1, one);
+}
+
+#[test]
+fn what_an_entry_claims_can_be_read_before_its_author_is_known() {
+    let (author, desk) = (device(), ReadingIdentity::generate());
+    let sealed = seal(&header(author.id()), b"body", &author, &[desk.recipient()]).unwrap();
+    assert_eq!(decrypt(&sealed, &[&desk]).unwrap().claimed_body(), b"body");
+}
+
+#[test]
+fn padded_recipients_hide_how_many_there_are_and_who_comes_first() {
+    let author = device();
+    let signed = sign(&header(author.id()), b"body", &author).unwrap();
+    let readers: Vec<ReadingIdentity> =
+        (0..ENTRY_RECIPIENTS_MAX).map(|_| ReadingIdentity::generate()).collect();
+    let recipients: Vec<Recipient> = readers.iter().map(ReadingIdentity::recipient).collect();
+    let stanzas = |count: usize, multiple| {
+        let sealed = seal_padded(&signed, &recipients[..count], multiple).unwrap();
+        for reader in [&readers[0], &readers[count - 1]] {
+            assert!(decrypt(&sealed, &[reader]).is_ok(), "the first and the last open it");
+        }
+        sealed.as_bytes().windows(10).filter(|w| w == b"-> X25519 ").count()
+    };
+    assert_eq!(
+        [1, 2, 15, 16, 17, 48, 49, 64].map(|count| stanzas(count, 16)),
+        [16, 16, 16, 16, 32, 48, 64, 64]
+    );
+    assert_eq!([stanzas(5, 0), stanzas(5, 1)], [5, 5]);
+    assert_eq!(stanzas(50, 60), 60);
+    assert_eq!(stanzas(61, 60), 64, "never more than an entry may have");
+    assert!(matches!(seal_padded(&signed, &[], 16), Err(SealError::NoRecipient)));
+
+    // The first recipient is not the first stanza each time: its place says nothing.
+    let first = |sealed: &SealedEntry| {
+        let mut text = String::from_utf8_lossy(sealed.as_bytes()).into_owned();
+        let second = text.match_indices("\n-> ").nth(1).unwrap().0;
+        let end = text.find("\n--- ").unwrap();
+        text.replace_range(second..end, "");
+        text.truncate(text.find("\n--- ").unwrap());
+        text
+    };
+    let opens_first = (0..64)
+        .filter(|_| {
+            let sealed = seal_padded(&signed, &recipients[..1], 16).unwrap();
+            // With only its first stanza left, the MAC fails if we are that stanza; else nothing fits.
+            let mut bytes = first(&sealed).into_bytes();
+            let rest = sealed.as_bytes().windows(5).position(|w| w == b"\n--- ").unwrap();
+            bytes.extend_from_slice(&sealed.as_bytes()[rest..]);
+            !matches!(decrypt(&SealedEntry::parse(bytes).unwrap(), &[&readers[0]]), Err(OpenError::NotForUs))
+        })
+        .count();
+    assert!(opens_first < 32, "the first recipient was the first stanza {opens_first} times of 64");
+}

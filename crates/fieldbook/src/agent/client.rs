@@ -1,12 +1,14 @@
 //! The client's end: finds or starts an agent and asks it.
 
 use std::io::{self, BufReader, Read, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fieldbook_vault::Layout;
+use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -25,6 +27,8 @@ pub struct Agent {
     from: Box<dyn Read + Send>,
     to: Option<Box<dyn Write + Send>>,
     child: Option<Child>,
+    /// Hangs up when the agent ends.
+    end: OwnedFd,
 }
 
 impl Agent {
@@ -75,10 +79,12 @@ impl Agent {
         match UnixStream::connect(socket) {
             Ok(stream) => {
                 let from = stream.try_clone().map_err(Failure::io(doing))?;
+                let end = stream.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
                 Ok(Some(Self {
                     from: Box::new(BufReader::new(from)),
                     to: Some(Box::new(stream)),
                     child: None,
+                    end,
                 }))
             }
             Err(error)
@@ -138,10 +144,30 @@ impl Agent {
             .map_err(Failure::io(doing))?;
         match (child.stdout.take(), child.stdin.take()) {
             (Some(from), Some(to)) => {
-                Ok(Self { from: Box::new(BufReader::new(from)), to: Some(Box::new(to)), child: Some(child) })
+                let end = from.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
+                let from = Box::new(BufReader::new(from));
+                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end })
             }
             _ => Err(Failure::failed("internal", doing)),
         }
+    }
+
+    /// Whether the agent has ended.
+    pub fn is_gone(&self) -> bool {
+        hung_up(&self.end, Some(&Timespec::default()))
+    }
+
+    /// Does `then` once the agent has ended, if this process lives that long.
+    ///
+    /// # Errors
+    /// The system has no descriptor left.
+    pub fn when_gone(&self, then: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+        let end = self.end.try_clone().map_err(Failure::io("the agent cannot be watched"))?;
+        std::thread::spawn(move || {
+            while !hung_up(&end, None) {}
+            then();
+        });
+        Ok(())
     }
 
     /// Asks, and takes the one answer.
@@ -198,6 +224,13 @@ impl Drop for Agent {
             let _ = child.wait();
         }
     }
+}
+
+/// Whether the other side hung up, which is waited for at most so long.
+fn hung_up(end: &OwnedFd, patience: Option<&Timespec>) -> bool {
+    // Without a wish for data: a hang-up and an error are always told.
+    let mut watched = [PollFd::new(end, PollFlags::empty())];
+    rustix::event::poll(&mut watched, patience).is_ok_and(|told| told > 0)
 }
 
 fn opening(vault: &Path, passphrase: &Secret) -> Opening {

@@ -10,6 +10,7 @@ pub mod place;
 pub mod process;
 pub mod protocol;
 mod publication;
+mod recovery;
 mod refusal;
 mod server;
 mod service;

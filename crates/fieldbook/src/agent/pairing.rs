@@ -7,16 +7,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::pairing::{
     self, Code, CodeError, Event, InvitationEnd, Inviter, JoinRequest, Joiner, PairingError, Refusal,
+    WRONG_GUESSES_MAX,
 };
 use fieldbook_vault::{Vault, VaultError};
 
-use super::protocol::{Invitation, Newcomer, Over, Paired, PairingStep};
+use super::protocol::{INVITATION_MAX_S, Invitation, Newcomer, Over, Paired, PairingStep};
 use super::server::Connection;
 use super::wire::Hex;
 use crate::error::{Failure, Kind};
-
-/// Longest life of a code: two weeks.
-const EXPIRES_MAX_S: u64 = 14 * 24 * 3600;
 
 /// The pairings that go on, one a connection at most.
 #[derive(Default)]
@@ -42,6 +40,7 @@ impl Pairings {
         role: &str,
         addresses: Vec<String>,
         expires_s: u64,
+        long: bool,
     ) -> Result<Invitation, Failure> {
         let role = match role {
             "monitor" => Role::Monitor,
@@ -56,8 +55,12 @@ impl Pairings {
         if device.role.as_deref() != Some(Role::Coordinator.word()) {
             return Err(VaultError::NotCoordinator.into());
         }
-        let expires = now_s() + expires_s.min(EXPIRES_MAX_S);
-        let code = Code::new(random()?, addresses).map_err(bad_code)?;
+        if expires_s > INVITATION_MAX_S {
+            return Err(Failure::usage("expires-late", "a code is good for 14 days at most"));
+        }
+        let expires = now_s() + expires_s;
+        let code = if long { Code::long(random()?, addresses) } else { Code::new(random()?, addresses) };
+        let code = code.map_err(bad_code)?;
         let text = code.to_string();
         let invitation = Box::new(pairing::Invitation::new(code, role, expires));
         self.0.insert(connection, Side::Inviting { invitation, inviter: None, asks: None });
@@ -156,7 +159,7 @@ impl Side {
             Ok(events) => events,
             Err(error) => {
                 step.send.extend(error.farewell().map(Hex::new));
-                step.over = Some(Over { still_open: self.still_open(), why: failed(error) });
+                step.over = Some(Over { still_open: self.still_open(), why: self.why(error) });
                 return Ok(step);
             }
         };
@@ -179,6 +182,24 @@ impl Side {
             }
         }
         Ok(step)
+    }
+
+    /// What the person is told: of a wrong guess, also how many are left.
+    fn why(&self, error: PairingError) -> Failure {
+        let Self::Inviting { invitation, .. } = self else { return failed(error) };
+        if error != PairingError::WrongCode {
+            return failed(error);
+        }
+        match invitation.check(now_s()) {
+            Err(InvitationEnd::TooManyGuesses) => failed(PairingError::Closed(InvitationEnd::TooManyGuesses)),
+            _ => Failure::failed(
+                "wrong-code",
+                format!(
+                    "somebody tried a wrong code ({} of {WRONG_GUESSES_MAX} times; then the code is dead)",
+                    invitation.wrong_guesses()
+                ),
+            ),
+        }
     }
 
     /// Whether another connection may still use the code.
@@ -214,7 +235,11 @@ fn failed(error: PairingError) -> Failure {
             Failure::failed("wrong-code", message)
                 .hint("read the code again, letter by letter; three wrong ones end it")
         }
-        PairingError::Closed(InvitationEnd::Expired) => Failure::failed("invitation-expired", message),
+        PairingError::Closed(InvitationEnd::Expired) => {
+            Failure::failed("invitation-expired", message).hint("invite again, with a longer --expires if need be")
+        }
+        PairingError::Closed(InvitationEnd::TooManyGuesses) => Failure::failed("invitation-dead", message)
+            .hint("it was a slip, or somebody guesses: invite again, and give the new code over a channel you trust"),
         PairingError::Closed(_) | PairingError::Refused(Refusal::NotWaiting) => {
             Failure::failed("invitation-over", message).hint("ask for a new invitation")
         }

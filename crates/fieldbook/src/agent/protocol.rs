@@ -15,6 +15,9 @@ use crate::error::Failure;
 /// The version of this protocol. Client and agent must speak the same one.
 pub const VERSION: u32 = 1;
 
+/// Longest life of a code: two weeks.
+pub const INVITATION_MAX_S: u64 = 14 * 24 * 3600;
+
 /// The first frame on the standard input of a new agent. Nothing of it stands in argv or environment.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Opening {
@@ -70,6 +73,54 @@ pub enum Request {
     },
     /// Done: a list of `Member`.
     People,
+    /// What a removal would mean. Done: `RemovalSummary`.
+    RemovalPreview {
+        /// The device: its label, or the beginning of its id.
+        device: String,
+        /// Whoever has it now is not the one it was given to.
+        lost: bool,
+    },
+    /// Coordinators only: removes a device from the team. Done: `RemovalSummary`.
+    Remove {
+        /// The device: its label, or the beginning of its id.
+        device: String,
+        /// Whoever has it now is not the one it was given to.
+        lost: bool,
+    },
+    /// Coordinators only. Done: `Member`.
+    SetRole {
+        /// The device: its label, or the beginning of its id.
+        device: String,
+        /// `monitor` or `coordinator`.
+        role: String,
+    },
+    /// Item: `DeskView`. Done: null.
+    Desks,
+    /// Item: `ActView`. Done: null.
+    TeamLog,
+    /// Coordinators only: gives reports to another coordinator. Done: `ShareSummary`.
+    Share {
+        /// The reports; with a filter, more.
+        reports: Vec<String>,
+        /// All finished reports of this desk that it finds.
+        filter: Option<ListFilter>,
+        /// The coordinator's device: its label, or the beginning of its id.
+        with: String,
+    },
+    /// Forgets a report, or somebody in it. Done: `ForgetSummary`.
+    Forget {
+        /// The report.
+        report: String,
+        /// The id of the person in the report.
+        person: Option<String>,
+    },
+    /// What authors ask to be forgotten. Item: `ForgetRequestView`. Done: null.
+    ForgetRequests,
+    /// Coordinators only: does what an author asked. Done: `ForgetSummary`.
+    ConfirmForget {
+        /// The report.
+        report: String,
+    },
     /// Done: `ReportSummary`.
     New(NewReport),
     /// One report in the JSON form. Done: `Created`.
@@ -112,6 +163,31 @@ pub enum Request {
         /// Required fields may be empty.
         incomplete: bool,
     },
+    /// Seals a report of this device: it forgets it. Done: `SealSummary`.
+    Seal {
+        /// The report.
+        report: String,
+        /// Even if not enough coordinators have confirmed it.
+        anyway: bool,
+    },
+    /// Seals every report of this device that enough coordinators have confirmed. Item: `SealSummary`. Done: null.
+    SealReceived,
+    /// Reports seal themselves when so many coordinators have confirmed them; never if absent. Done: null.
+    SealAfter {
+        /// 1 to 64.
+        coordinators: Option<u32>,
+    },
+    /// Begins a draft that supplements a report, which may be sealed. Done: `ReportSummary`.
+    Addendum {
+        /// The report.
+        report: String,
+        /// What is added.
+        narrative: String,
+        /// Its title.
+        title: Option<String>,
+        /// Its language (BCP 47).
+        language: Option<String>,
+    },
     /// Item: `ReportSummary`. Done: null.
     List {
         /// What to leave out.
@@ -138,6 +214,23 @@ pub enum Request {
         /// The value to keep, or `both`.
         keep: String,
     },
+    /// Asks or notes something on a report. Done: `Noted`.
+    Ask {
+        /// The report.
+        report: String,
+        /// What is asked.
+        text: String,
+    },
+    /// Answers a question on a report. Done: `Noted`.
+    Answer {
+        /// The report.
+        report: String,
+        /// The question: the beginning of its id; the only open one if absent.
+        #[serde(default)]
+        to: Option<String>,
+        /// The answer.
+        text: String,
+    },
     /// Renders a publication. Item: [`ExportPart`]. Done: [`Exported`].
     Export(Export),
     /// Done: `Status`.
@@ -154,6 +247,32 @@ pub enum Request {
         /// The entry.
         entry: String,
     },
+    /// Writes every entry held here as a file. Done: `ExportedEntries`.
+    ExportEntries {
+        /// The directory, absolute; the agent writes it.
+        dir: PathBuf,
+    },
+    /// Coordinators only: makes recovery sheets. Done: [`RecoverySheets`].
+    CreateRecovery {
+        /// How many sheets it takes.
+        threshold: usize,
+        /// How many there are.
+        shares: usize,
+        /// The sheets that the desk has are replaced.
+        replace: bool,
+    },
+    /// Whether these sheets are the desk's. Done: `RecoveryCheck`.
+    CheckRecovery {
+        /// The words of each sheet.
+        shares: Vec<Hex>,
+    },
+    /// Reads everything again with the sheets, or brings the team back. Done: `RecoveryRestored`.
+    RestoreRecovery {
+        /// The words of each sheet.
+        shares: Vec<Hex>,
+        /// A directory with entries to take in first, absolute; the agent reads it.
+        from: Option<PathBuf>,
+    },
     /// Coordinators only. Done: the desk's age identity as text, in [`Hex`].
     DeskIdentity,
     /// Hands finished work to the depot. Done: how many entries.
@@ -168,8 +287,11 @@ pub enum Request {
         role: String,
         /// Where the other device can connect, host:port.
         addresses: Vec<String>,
-        /// How long the code is good for, in seconds.
+        /// How long the code is good for, in seconds: at most [`INVITATION_MAX_S`].
         expires_s: u64,
+        /// A long code, for a QR code or a file, in place of words.
+        #[serde(default)]
+        long: bool,
     },
     /// A device connected to answer the invitation; an exchange that was going on is over. Done: null.
     PairingConnected,
@@ -200,6 +322,15 @@ pub struct Greeting {
     pub v: u32,
     /// The program's version.
     pub program: String,
+}
+
+/// New recovery sheets.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct RecoverySheets {
+    /// The words of each.
+    pub sheets: Vec<Hex>,
+    /// Whether there were others before.
+    pub replaced: bool,
 }
 
 /// A report as `new` describes it.
@@ -284,6 +415,9 @@ pub struct Export {
     pub internal: bool,
     /// Publish although clashes wait; the values shown in lists are taken.
     pub with_clashes: bool,
+    /// Publish an addendum although its report is not among these.
+    #[serde(default)]
+    pub addenda_alone: bool,
 }
 
 /// A piece of a file of the publication, in order.

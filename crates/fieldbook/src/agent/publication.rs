@@ -28,7 +28,11 @@ pub fn publish(
         .iter()
         .map(|report| Ok(vault.show(vault.find(&report.id)?)?.content))
         .collect::<Result<_, Failure>>()?;
-    let options = RedactOptions { include_unredacted: export.internal };
+    let options = RedactOptions {
+        include_unredacted: export.internal,
+        ids: chosen.iter().map(|report| report.id.clone()).collect(),
+        addenda_alone: export.addenda_alone,
+    };
     let publication = publish::export(&views, format, &options).map_err(refused)?;
     for (file, bytes) in &publication.files {
         // An empty file is a file too.
@@ -62,6 +66,10 @@ fn choose(vault: &Vault, export: &Export) -> Result<(Vec<ReportSummary>, usize),
         }
     };
     for report in summaries {
+        if report.state == "sealed" {
+            // In "all" there is nothing of it; by its id it was refused before.
+            continue;
+        }
         if export.reports.is_empty() && report.state == "draft" {
             drafts += 1;
         } else if report.state == "draft" && !export.internal {
@@ -93,7 +101,13 @@ fn choose(vault: &Vault, export: &Export) -> Result<(Vec<ReportSummary>, usize),
 }
 
 fn refused(error: PublishError) -> Failure {
-    Failure::new(Kind::ExportRefused, "leak", error.to_string())
+    match &error {
+        PublishError::Leak { .. } => Failure::new(Kind::ExportRefused, "leak", error.to_string()),
+        PublishError::AddendumAlone { .. } => {
+            Failure::new(Kind::ExportRefused, "addendum-alone", error.to_string())
+                .hint("name their reports too, or give --addenda-alone if those are published elsewhere")
+        }
+    }
 }
 
 /// What was replaced or left out, for the coordinator's screen.

@@ -46,14 +46,47 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         ),
         E::AlreadyInTeam => (Kind::Failed, "already-in-team", "make another vault for another team"),
         E::NotCoordinator => (Kind::Failed, "not-coordinator", "ask a coordinator to do it"),
+        E::NoSuchDevice(_) => (Kind::Failed, "no-such-device", "`fieldbook team people` lists the devices"),
+        E::NotAReader(_) => {
+            (Kind::Failed, "not-a-coordinator", "`fieldbook team people` lists the coordinators")
+        }
+        E::StillNamed { .. } => (
+            Kind::Failed,
+            "still-named",
+            "nothing was forgotten; edit those texts and try again, or forget the whole report",
+        ),
+        E::OtherDesk => (Kind::Failed, "other-desk", "ask a coordinator of that desk"),
+        E::Removed => (
+            Kind::Failed,
+            "removed",
+            "its reports are still here; ask a coordinator, and join again with a new vault if it was a mistake",
+        ),
+        E::RoleChange => (Kind::Failed, "role", "invite the device anew, with a new vault on it"),
         E::Untrusted(_) => (Kind::Damaged, "untrusted", "ask for a new invitation, over a channel you trust"),
         E::NoSuchReport(_) => {
             (Kind::Failed, "no-such-report", "`fieldbook list` shows the reports and their ids")
         }
+        E::Sealed { .. } => (
+            Kind::Failed,
+            "sealed",
+            "what is new about it goes into an addendum: `fieldbook addendum ID`; coordinators see both together",
+        ),
+        E::CannotSeal(_) => (Kind::Failed, "cannot-seal", ""),
+        E::NotConfirmed { .. } => (
+            Kind::Failed,
+            "not-confirmed",
+            "sync and try again; `fieldbook seal ID --yes` seals it all the same, and then nobody here can send it again",
+        ),
         E::NoSuchEntry(_) => {
             (Kind::Failed, "no-such-entry", "`fieldbook entry list ID` shows a report's entries")
         }
         E::NoSuchAttachment(_) => (Kind::Failed, "no-such-attachment", "`fieldbook show ID` lists them"),
+        E::NoSuchNote(_) => (Kind::Failed, "no-such-note", "`fieldbook show ID` lists them"),
+        E::NoQuestion => (Kind::Failed, "no-question", "`fieldbook ask ID` asks or notes something"),
+        E::WhichQuestion { .. } => {
+            (Kind::Usage, "which-question", "name it with --to; `fieldbook show ID` lists them")
+        }
+        E::NotYourReport => (Kind::Failed, "not-your-report", "tell a coordinator what you know"),
         E::Ambiguous { .. } => (Kind::Usage, "ambiguous-id", "give more digits of the id"),
         E::Incomplete { .. } => (
             Kind::Failed,
@@ -64,6 +97,19 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::Report(error) => classify_report(error),
         E::TooLarge { .. } => (Kind::Failed, "too-large", ""),
         E::NotArrived { .. } => (Kind::Failed, "not-arrived", "the rest comes with a later sync"),
+        E::Split(_) => (Kind::Usage, "sheets-number", "for example --threshold 2 --shares 3"),
+        E::Combine(_) => (Kind::Usage, "sheets-together", "sheets of one set have the same set number"),
+        E::HasRecovery => (
+            Kind::Failed,
+            "has-recovery",
+            "`fieldbook recovery check` tries them; --replace makes new ones, and these lose their authority",
+        ),
+        E::NoCharter => (
+            Kind::Failed,
+            "no-charter",
+            "take the entries from a device that synced after the sheets were made: `fieldbook entry export --all`",
+        ),
+        E::OtherSheets => (Kind::Failed, "other-sheets", "look for the sheets with this desk's set number"),
         E::Seal(_) => (Kind::Failed, "seal", ""),
         E::Depot(error) => classify_depot(error),
         E::Database(_) => (Kind::Failed, "store", ""),

@@ -46,6 +46,12 @@ pub trait Service {
 
     /// Nobody asked for a while.
     fn tick(&mut self) {}
+
+    /// The end: the vault is closed when this returns, whatever it returns.
+    ///
+    /// # Errors
+    /// What was still to be done could not be done; the next opening does it.
+    fn close(self) -> Result<(), Failure>;
 }
 
 /// What the vault's thread hears.
@@ -74,8 +80,7 @@ pub enum Ending {
     Idle(Option<Duration>),
 }
 
-/// Serves until it is time to end. The service is dropped, and with it the vault closed, before a
-/// `lock` is answered.
+/// Serves until it is time to end. The service, and with it the vault, is closed before a `lock` is answered.
 pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
     let mut service = Some(service);
     let mut last_request = Instant::now();
@@ -86,8 +91,11 @@ pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
         };
         match events.recv_timeout(left) {
             Ok(Event::Asked { request, answers, connection }) if matches!(*request, Request::Lock) => {
-                service = None;
-                let _ = answers.send(Answer::Done(Value::Null));
+                let last = match service.take().map_or(Ok(()), Service::close) {
+                    Ok(()) => Answer::Done(Value::Null),
+                    Err(failure) => Answer::Refused(locked_but(failure)),
+                };
+                let _ = answers.send(last);
                 drop(answers);
                 await_end(events, connection);
             }
@@ -103,16 +111,28 @@ pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
             Ok(Event::Gone(connection)) => {
                 serving.gone(connection);
                 if matches!(ending, Ending::WithClient) {
-                    service = None;
+                    end(&mut service);
                 }
             }
-            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => service = None,
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => end(&mut service),
             Err(RecvTimeoutError::Timeout) => serving.tick(),
         }
         if matches!(ending, Ending::Idle(Some(limit)) if last_request.elapsed() >= limit) {
-            service = None;
+            end(&mut service);
         }
     }
+}
+
+/// Nobody is left to be told what went wrong: the next opening makes up for it, or meets it again.
+fn end(service: &mut Option<impl Service>) {
+    let _ = service.take().map_or(Ok(()), Service::close);
+}
+
+fn locked_but(failure: Failure) -> Failure {
+    let message =
+        format!("the vault is locked, but what was forgotten is not gone for good yet: {}", failure.message);
+    Failure::new(failure.kind, &failure.code, message)
+        .hint("make room on the disk if it is full; the next command on this vault tries again")
 }
 
 /// Gives a connection's thread the time to write the last answer before the process ends.
@@ -250,6 +270,10 @@ mod tests {
         }
 
         fn gone(&mut self, _: Connection) {}
+
+        fn close(self) -> Result<(), Failure> {
+            Ok(())
+        }
     }
 
     fn running(ending: Ending) -> (tempfile::TempDir, PathBuf, thread::JoinHandle<()>) {

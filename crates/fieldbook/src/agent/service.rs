@@ -4,8 +4,11 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use fieldbook_proto::ReportId;
+use fieldbook_proto::certificate::Role;
 use fieldbook_report::Keep;
-use fieldbook_vault::{Layout, ListFilter, Vault, VaultError};
+use fieldbook_vault::{
+    AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError,
+};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -13,7 +16,7 @@ use super::pairing::Pairings;
 use super::protocol::{EntryBytes, Finished, Held, Network, Request};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
-use super::{publication, typed};
+use super::{publication, recovery, typed};
 use crate::error::Failure;
 
 /// Bytes of an attachment in one frame.
@@ -23,7 +26,7 @@ type Items<'a> = &'a mut dyn FnMut(Value) -> Result<(), Failure>;
 
 /// An open vault and what goes on around it. Its socket is gone before the vault is closed.
 pub struct Desk {
-    _socket: Option<SocketFile>,
+    socket: Option<SocketFile>,
     pairings: Pairings,
     vault: Vault,
     layout: Layout,
@@ -32,7 +35,7 @@ pub struct Desk {
 impl Desk {
     /// Serves this vault, which lies in `dir`.
     pub fn new(vault: Vault, dir: &Path, socket: Option<SocketFile>) -> Self {
-        Self { _socket: socket, pairings: Pairings::default(), vault, layout: Layout::new(dir) }
+        Self { socket, pairings: Pairings::default(), vault, layout: Layout::new(dir) }
     }
 
     /// The report that an id begins with.
@@ -51,6 +54,36 @@ impl Desk {
             Request::Device => json(&self.vault.device()),
             Request::CreateTeam { name } => json(&self.vault.create_team(&name)?),
             Request::People => json(&self.vault.people()?),
+            Request::RemovalPreview { device, lost } => {
+                json(&self.vault.removal_preview(self.vault.find_device(&device)?, lost)?)
+            }
+            Request::Remove { device, lost } => {
+                json(&self.vault.remove_device(self.vault.find_device(&device)?, lost)?)
+            }
+            Request::SetRole { device, role } => {
+                let role = if role == "coordinator" { Role::Coordinator } else { Role::Monitor };
+                json(&self.vault.set_role(self.vault.find_device(&device)?, role)?)
+            }
+            Request::Desks => each(self.vault.desks()?, item),
+            Request::TeamLog => each(self.vault.log()?, item),
+            Request::Share { reports, filter, with } => {
+                let reports = reports.iter().map(|id| self.report(id)).collect::<Result<_, _>>()?;
+                let with = self.vault.find_device(&with)?;
+                json(&self.vault.share(&ShareSelection { reports, filter }, with)?)
+            }
+            Request::Forget { report, person } => {
+                let report = self.report(&report)?;
+                let what = match person {
+                    Some(person) => ForgetWhat::Person { report, person },
+                    None => ForgetWhat::Report(report),
+                };
+                json(&self.vault.forget(&what)?)
+            }
+            Request::ForgetRequests => each(self.vault.forget_requests()?, item),
+            Request::ConfirmForget { report } => {
+                let report = self.report(&report)?;
+                json(&self.vault.confirm_forget(report)?)
+            }
             Request::New(new) => {
                 let input = typed::new_report(&new)?;
                 json(&self.vault.create_report(&input)?)
@@ -72,6 +105,18 @@ impl Desk {
                 let id = self.report(&report)?;
                 json(&self.vault.finish(id, incomplete)?)
             }
+            Request::Seal { report, anyway } => {
+                let id = self.report(&report)?;
+                let consent = if anyway { SealConsent::Anyway } else { SealConsent::WithReceipts };
+                json(&self.vault.seal_report(id, consent)?)
+            }
+            Request::SealReceived => each(self.vault.seal_received()?, item),
+            Request::SealAfter { coordinators } => json(&self.vault.set_seal_after(coordinators)?),
+            Request::Addendum { report, narrative, title, language } => {
+                let id = self.report(&report)?;
+                let text = AddendumText { narrative, title, language };
+                json(&self.vault.addendum(id, text)?)
+            }
             Request::FinishAll { incomplete } => self.finish_all(incomplete, item),
             Request::List { filter } => each(self.vault.list(&filter)?, item),
             Request::Show { report } => json(&self.vault.show(self.report(&report)?)?),
@@ -83,6 +128,10 @@ impl Desk {
                 let keep = if keep == "both" { Keep::Both } else { Keep::Value(keep) };
                 json(&self.vault.resolve(id, &field, &keep)?)
             }
+            Request::Ask { report, text } => json(&self.vault.ask(self.report(&report)?, &text)?),
+            Request::Answer { report, to, text } => {
+                json(&self.vault.answer(self.report(&report)?, to.as_deref(), &text)?)
+            }
             Request::Export(export) => json(&publication::publish(&self.vault, &export, item)?),
             Request::Status => json(&self.vault.status()?),
             Request::Held => each(self.held()?, item),
@@ -90,6 +139,14 @@ impl Desk {
             Request::Entry { entry } => {
                 let (id, bytes) = self.vault.entry_bytes(&entry)?;
                 json(&EntryBytes { id, bytes: Hex::new(bytes) })
+            }
+            Request::ExportEntries { dir } => json(&self.vault.export_entries(&dir)?),
+            Request::CreateRecovery { threshold, shares, replace } => {
+                recovery::create(&mut self.vault, threshold, shares, replace)
+            }
+            Request::CheckRecovery { shares } => recovery::check(&self.vault, &shares),
+            Request::RestoreRecovery { shares, from } => {
+                recovery::restore(&mut self.vault, &shares, from.as_deref())
             }
             Request::DeskIdentity => json(&Hex::new(self.vault.desk_identity_text()?.as_bytes().to_vec())),
             Request::Flush => json(&self.vault.flush()?),
@@ -99,8 +156,8 @@ impl Desk {
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
                 lock: self.layout.network_lock(),
             }),
-            Request::Invite { role, addresses, expires_s } => {
-                json(&self.pairings.invite(connection, &self.vault, &role, addresses, expires_s)?)
+            Request::Invite { role, addresses, expires_s, long } => {
+                json(&self.pairings.invite(connection, &self.vault, &role, addresses, expires_s, long)?)
             }
             Request::PairingConnected => json(&self.pairings.connected(connection)?),
             Request::Join { code } => json(&self.pairings.join(connection, &self.vault, &code)?),
@@ -179,13 +236,26 @@ const fn looks_at_reports(request: &Request) -> bool {
     matches!(
         request,
         Request::People
+            | Request::RemovalPreview { .. }
+            | Request::Remove { .. }
+            | Request::SetRole { .. }
+            | Request::Desks
+            | Request::TeamLog
+            | Request::Share { .. }
+            | Request::Forget { .. }
+            | Request::ForgetRequests
+            | Request::ConfirmForget { .. }
             | Request::Edit { .. }
             | Request::Attachment { .. }
+            | Request::Seal { .. }
+            | Request::SealReceived
             | Request::List { .. }
             | Request::Show { .. }
             | Request::History { .. }
             | Request::Conflicts
             | Request::Resolve { .. }
+            | Request::Ask { .. }
+            | Request::Answer { .. }
             | Request::Export(_)
             | Request::Status
             | Request::Held
@@ -211,6 +281,12 @@ impl Service for Desk {
     fn tick(&mut self) {
         // What is wrong is told when somebody asks: the next request meets it again.
         let _ = self.vault.absorb().and_then(|_| self.vault.flush());
+    }
+
+    fn close(self) -> Result<(), Failure> {
+        // Nobody finds the agent any more while its vault is closing.
+        drop(self.socket);
+        Ok(self.vault.close()?)
     }
 }
 
@@ -244,6 +320,6 @@ fn each<T: Serialize>(items: Vec<T>, item: Items<'_>) -> Result<Value, Failure> 
     Ok(Value::Null)
 }
 
-fn json(of: &impl Serialize) -> Result<Value, Failure> {
+pub(super) fn json(of: &impl Serialize) -> Result<Value, Failure> {
     serde_json::to_value(of).map_err(|error| Failure::failed("internal", error.to_string()))
 }

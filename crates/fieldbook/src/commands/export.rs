@@ -38,6 +38,9 @@ pub struct ExportArgs {
     /// Although clashes wait for a person: publish the values that `list` and `show` show
     #[arg(long)]
     with_clashes: bool,
+    /// Publish an addendum although the report that it supplements is not among these
+    #[arg(long)]
+    addenda_alone: bool,
     /// Write into a directory that is not empty; files of the same name are replaced
     #[arg(long)]
     force: bool,
@@ -68,6 +71,7 @@ pub fn run(args: ExportArgs, global: &Global) -> Result<(), Failure> {
         format: format.to_owned(),
         internal: args.internal,
         with_clashes: args.with_clashes,
+        addenda_alone: args.addenda_alone,
     });
     let mut agent = Agent::open(global)?;
     let exported: Exported =

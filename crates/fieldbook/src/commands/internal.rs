@@ -2,8 +2,6 @@
 //! the arguments: keys because others could read them, and the rest so that a list of processes
 //! tells little.
 
-use std::time::Duration;
-
 use clap::Subcommand;
 
 use crate::agent;
@@ -21,20 +19,8 @@ pub enum InternalCommand {
     DaemonRun,
     /// The depot's process for one sync
     Courier,
-    /// Waits for a device that answers an invitation
-    PairListen {
-        /// Where
-        #[arg(long)]
-        listen: String,
-        /// For how many seconds
-        #[arg(long = "for")]
-        patience_s: u64,
-    },
-    /// Connects to an inviting device
-    PairDial {
-        /// The addresses to try, in order
-        addresses: Vec<String>,
-    },
+    /// The connection of one pairing, which has no key
+    Pair,
 }
 
 pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
@@ -43,9 +29,6 @@ pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
         InternalCommand::Merge => agent::worker::run(),
         InternalCommand::DaemonRun => network::daemon::run(ui),
         InternalCommand::Courier => network::courier::run(),
-        InternalCommand::PairListen { listen, patience_s } => {
-            network::pair::listen(&listen, Duration::from_secs(patience_s))
-        }
-        InternalCommand::PairDial { addresses } => network::pair::dial(&addresses),
+        InternalCommand::Pair => network::pair::run(),
     }
 }

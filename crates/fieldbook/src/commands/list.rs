@@ -15,7 +15,7 @@ pub struct ListArgs {
     /// Only reports with all these words (beginnings of words count)
     #[arg(long, value_name = "WORDS")]
     search: Option<String>,
-    /// Only drafts, or only finished reports
+    /// Only drafts, only finished reports, or only those that this device has sealed
     #[arg(long, value_enum)]
     state: Option<StateArg>,
     /// Only reports of this kind
@@ -27,12 +27,14 @@ pub struct ListArgs {
 enum StateArg {
     Draft,
     Finished,
+    Sealed,
 }
 
 pub fn run(args: ListArgs, global: &Global) -> Result<(), Failure> {
     let state = args.state.map(|state| match state {
         StateArg::Draft => "draft".to_owned(),
         StateArg::Finished => "finished".to_owned(),
+        StateArg::Sealed => "sealed".to_owned(),
     });
     let filter = ListFilter { search: args.search, state, template: args.template };
     let mut shown = 0_u64;

@@ -1,6 +1,9 @@
 //! One file per command: its arguments, its help, what it asks the agent and what it prints.
 //! Nothing of how anything works is here.
 
+mod addendum;
+mod answer;
+mod ask;
 mod attach;
 mod attachment;
 mod conflicts;
@@ -10,6 +13,7 @@ mod edit;
 mod entry;
 mod export;
 mod finish;
+mod forget;
 mod history;
 mod import;
 mod init;
@@ -17,10 +21,14 @@ mod internal;
 mod join;
 mod list;
 mod lock;
+mod membership;
 mod new;
 mod recover;
+mod recovery;
 mod render;
 mod resolve;
+mod seal;
+mod share;
 mod show;
 mod status;
 mod sync;
@@ -63,10 +71,22 @@ pub enum Command {
     History(history::HistoryArgs),
     /// Finish drafts: seal them for the coordinators, ready to travel
     Finish(finish::FinishArgs),
+    /// Give up the power to read reports that coordinators have: nobody can force it out of you
+    Seal(seal::SealArgs),
+    /// Add to a report that was finished or sealed
+    Addendum(addendum::AddendumArgs),
+    /// Give reports to another coordinator, on record
+    Share(share::ShareArgs),
+    /// Forget a report, or somebody in it who takes back consent, here and everywhere
+    Forget(forget::ForgetArgs),
     /// Exchange sealed reports with others in the background
     Daemon(daemon::DaemonArgs),
     /// Exchange sealed reports with another device now
     Sync(sync::SyncArgs),
+    /// Ask something about a report, or note it; its author sees it after the next sync
+    Ask(ask::AskArgs),
+    /// Answer a question about a report
+    Answer(answer::AnswerArgs),
     /// List clashes that wait for a person (exit 13 if there are any)
     Conflicts(conflicts::ConflictsArgs),
     /// Decide a clash
@@ -75,6 +95,9 @@ pub enum Command {
     Export(export::ExportArgs),
     /// How this device stands
     Status(status::StatusArgs),
+    /// Sheets of paper that bring everything back when all coordinators' devices are lost
+    #[command(subcommand)]
+    Recovery(recovery::RecoveryCommand),
     /// Open everything without Fieldbook
     Recover(recover::RecoverArgs),
     /// Sealed entries as they travel
@@ -117,13 +140,20 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Show(args) => show::run(args, global),
         Command::History(args) => history::run(args, global),
         Command::Finish(args) => finish::run(args, global),
+        Command::Seal(args) => seal::run(args, global),
+        Command::Addendum(args) => addendum::run(args, global),
+        Command::Share(args) => share::run(args, global),
+        Command::Forget(args) => forget::run(args, global),
         Command::Daemon(args) => daemon::run(args, global),
         Command::Sync(args) => sync::run(args, global),
+        Command::Ask(args) => ask::run(args, global),
+        Command::Answer(args) => answer::run(args, global),
         Command::Conflicts(args) => conflicts::run(args, global),
         Command::Resolve(args) => resolve::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Recover(args) => recover::run(args, global),
+        Command::Recovery(command) => recovery::run(command, global),
         Command::Entry(command) => entry::run(command, global),
         Command::Unlock(args) => unlock::run(args, global),
         Command::Lock(args) => lock::run(args, global),

@@ -1,7 +1,7 @@
 //! How reports look to a person. Everything that another device wrote is sanitised here.
 
 use fieldbook_report::{FieldValue, ReportView};
-use fieldbook_vault::{ClashView, Delivery, ReportSummary};
+use fieldbook_vault::{ClashView, Delivery, NoteView, ReportSummary};
 
 use crate::sanitise::{line, text};
 use crate::ui::{count, time};
@@ -31,6 +31,13 @@ pub fn delivery(delivery: &Delivery) -> String {
                 .collect();
             format!("received by {}", holders.join(", "))
         }
+        "sealed" => {
+            let holders: Vec<String> = delivery.holders.iter().map(|holder| line(&holder.name)).collect();
+            match holders.is_empty() {
+                true => "sealed; nobody has confirmed it".to_owned(),
+                false => format!("sealed; received by {}", holders.join(", ")),
+            }
+        }
         "needs attention" => "needs attention: see `fieldbook status`".to_owned(),
         other => line(other),
     }
@@ -40,8 +47,17 @@ pub fn delivery(delivery: &Delivery) -> String {
 pub fn list_line(report: &ReportSummary) -> String {
     let mut state =
         if report.mine { delivery(&report.delivery) } else { format!("from {}", line(&report.author_label)) };
+    if let Some(sealed_ms) = report.sealed_ms {
+        state.push_str(&match report.mine {
+            true => format!("; sealed at {}", time(sealed_ms)),
+            false => format!(", sealed by its author at {}", time(sealed_ms)),
+        });
+    }
     if report.clashes > 0 {
         state.push_str(&format!("; {} to resolve", count(report.clashes as u64, "clash", "clashes")));
+    }
+    if report.questions > 0 {
+        state.push_str(&format!("; {} for you", count(report.questions as u64, "question", "questions")));
     }
     if report.attachments > 0 {
         state.push_str(&format!("; {}", count(report.attachments as u64, "file", "files")));
@@ -75,10 +91,20 @@ pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
         line(&summary.author_label),
         time(summary.updated_ms)
     ));
+    if let Some(report) = &view.addendum_to {
+        out.push_str(&format!("Addendum to {}\n", short(report)));
+    }
     out.push_str(&format!(
         "{}\n\n",
         if summary.mine { delivery(&summary.delivery) } else { "written by others".into() }
     ));
+    if let Some(sealed_ms) = summary.sealed_ms {
+        out.truncate(out.trim_end().len());
+        out.push_str(&format!(
+            "\nsealed by its author at {}: it can no longer be read or answered there\n\n",
+            time(sealed_ms)
+        ));
+    }
     let width = view.fields.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0).min(28);
     for (name, value) in &view.fields {
         out.push_str(&format!("  {}  {}\n", pad(&line(name), width), field(value)));
@@ -138,7 +164,7 @@ pub fn field(value: &FieldValue) -> String {
 
 /// The name of a field as people type it: `fields.date` is `date`, unless the report has one of its own by that name.
 pub fn field_name(path: &str) -> String {
-    const OWN: [&str; 9] = [
+    const OWN: [&str; 11] = [
         "title",
         "language",
         "narrative",
@@ -146,11 +172,28 @@ pub fn field_name(path: &str) -> String {
         "sources",
         "people",
         "attachments",
+        "notes",
+        "addendum_to",
         "extra",
         "fieldbook",
     ];
     let own = |name: &str| OWN.contains(&name.split('.').next().unwrap_or(name));
     line(path.strip_prefix("fields.").filter(|name| !own(name)).unwrap_or(path))
+}
+
+/// A question, a note or an answer: who, when, and the words below.
+pub fn note(note: &NoteView) -> String {
+    let what = match (&note.reply_to, note.open) {
+        (Some(id), _) => format!(" answers {}", short(id)),
+        (None, true) => ", not answered".to_owned(),
+        (None, false) => String::new(),
+    };
+    let who = if note.mine { "you".to_owned() } else { line(&note.who) };
+    let mut out = format!("  {}  {who}, {}{what}\n", short(&note.id), time(note.time_ms));
+    for words in text(note.text.trim()).lines() {
+        out.push_str(&format!("            {words}\n"));
+    }
+    out
 }
 
 /// The values of a clash, one a line.

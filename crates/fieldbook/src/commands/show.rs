@@ -20,6 +20,22 @@ pub fn run(args: ShowArgs, global: &Global) -> Result<(), Failure> {
     let shown: ShownReport = Agent::open(global)?.call(&Request::Show { report: args.id })?;
     global.ui.emit(json(&shown)?)?;
     global.ui.say(render::report(&shown.summary, &shown.content).trim_end())?;
+    if let Some(to) = &shown.content.addendum_to {
+        global.ui.say(format_args!("\nAdds to report {}", render::short(to)))?;
+    }
+    for id in &shown.addenda {
+        global.ui.say(format_args!("\nAddendum {0}: `fieldbook show {0}`", render::short(id)))?;
+    }
+    if !shown.notes.is_empty() {
+        global.ui.say("\nQuestions and notes, never published")?;
+        for note in &shown.notes {
+            global.ui.say(render::note(note).trim_end())?;
+        }
+        if shown.summary.questions > 0 {
+            let id = render::short(&shown.summary.id);
+            global.ui.note(format_args!("Answer with `fieldbook answer {id}`."));
+        }
+    }
     if !shown.clashes.is_empty() {
         global.ui.say("\nClashes that wait for a person")?;
         for clash in &shown.clashes {

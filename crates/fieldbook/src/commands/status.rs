@@ -35,14 +35,29 @@ fn text(status: &Status) -> String {
         (status.only_here, "finished, only here: sync when you can"),
         (status.carried, "finished and on the way, not opened yet as far as is known"),
         (status.received, "received by a coordinator"),
+        (status.sealed, "sealed: this device can read them no more"),
         (status.theirs, "written by others"),
     ] {
         if number > 0 {
             out.push_str(&format!("{:>5}   {words}\n", number));
         }
     }
-    if status.drafts + status.only_here + status.carried + status.received + status.theirs == 0 {
+    if status.drafts + status.only_here + status.carried + status.received + status.sealed + status.theirs
+        == 0
+    {
         out.push_str("No reports yet.\n");
+    }
+    if let Some(number) = status.seal_after {
+        out.push_str(&format!(
+            "Reports are sealed by themselves after {}\n",
+            count(number.into(), "coordinator has confirmed them", "coordinators have confirmed them")
+        ));
+    }
+    if status.questions > 0 {
+        out.push_str(&format!(
+            "Questions for you: {} (`fieldbook list` marks the reports)\n",
+            status.questions
+        ));
     }
     if status.clashes > 0 {
         out.push_str(&format!(

@@ -1,16 +1,25 @@
 //! `fieldbook team`
 
-use clap::{Args, Subcommand, ValueEnum};
-use fieldbook_vault::{Member, TeamInfo};
-use serde_json::json;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
+use clap::{Args, Subcommand, ValueEnum};
+use fieldbook_proto::pairing::ADDRESSES_MAX;
+use fieldbook_vault::{Member, TeamInfo};
+use serde_json::{Value, json};
+
+use super::membership;
+use super::recovery::{self, Split};
 use super::{json, render};
 use crate::agent::client::Agent;
-use crate::agent::protocol::{Invitation, Request};
+use crate::agent::protocol::{INVITATION_MAX_S, Invitation, Request};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
+use crate::output::NewFile;
 use crate::pairing::{self, Line};
+use crate::qr;
 use crate::sanitise::line;
 use crate::span::Span;
 use crate::ui::time;
@@ -23,29 +32,49 @@ pub enum TeamCommand {
     Invite(InviteArgs),
     /// List the members that this device knows
     People,
+    /// Remove a device from the team
+    Remove(membership::RemoveArgs),
+    /// Make a monitor a coordinator, or a coordinator a monitor
+    Role(membership::RoleArgs),
+    /// List the desks: the coordinators who read together
+    Desks,
+    /// Who admitted, removed, shared, sealed or forgot, and when
+    Log,
 }
 
 #[derive(Debug, Args)]
 pub struct CreateArgs {
     /// The team's name
     name: String,
+    /// Make recovery sheets, for example 2of3: two of three are needed
+    #[arg(long, value_name = "KofN")]
+    recovery: Option<Split>,
+    /// Write the sheets as text files into this directory [default: show them here]
+    #[arg(long, value_name = "DIR", requires = "recovery")]
+    out: Option<PathBuf>,
 }
 
 /// Invite a device: prints a one-time code and waits for the device.
 ///
-/// Say the code to the person over a channel you trust, such as a call. It admits one device, once;
-/// three wrong guesses end it.
+/// Say the code to the person over a channel you trust, such as a call; or, with --qr or --code-file, hand over a long
+/// code that nobody can guess. It admits one device, once; three wrong guesses end it. The command waits until then.
 #[derive(Debug, Args)]
 pub struct InviteArgs {
     /// What the device may do
     #[arg(long, value_enum)]
     role: RoleArg,
-    /// Where to wait for the device; port 0 is any free one
+    /// Where to wait for the device; port 0 is any free one. May be given several times
     #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:0")]
-    listen: String,
-    /// How long the code is good for, such as 30m, 48h or 7d
+    listen: Vec<String>,
+    /// How long the code is good for, such as 30m, 48h or 7d; at most 14d
     #[arg(long, value_name = "TIME", default_value = "48h")]
     expires: Span,
+    /// Show a long code, as a QR code and as text, in place of words
+    #[arg(long)]
+    qr: bool,
+    /// Write a long code to a new file that only you can read, for a memory stick
+    #[arg(long, value_name = "FILE")]
+    code_file: Option<PathBuf>,
     /// Do not ask whether both screens show the same check words
     #[arg(long)]
     yes: bool,
@@ -66,48 +95,70 @@ pub fn run(command: TeamCommand, global: &Global) -> Result<(), Failure> {
         TeamCommand::Create(args) => create(args, global),
         TeamCommand::Invite(args) => invite(args, global),
         TeamCommand::People => people(global),
+        TeamCommand::Remove(args) => membership::remove(args, global),
+        TeamCommand::Role(args) => membership::role(args, global),
+        TeamCommand::Desks => membership::desks(global),
+        TeamCommand::Log => membership::log(global),
     }
 }
 
 fn create(args: CreateArgs, global: &Global) -> Result<(), Failure> {
-    let team: TeamInfo = Agent::open(global)?.call(&Request::CreateTeam { name: args.name })?;
+    let mut agent = Agent::open(global)?;
+    let team: TeamInfo = agent.call(&Request::CreateTeam { name: args.name })?;
     global.ui.emit(json(&team)?)?;
     global
         .ui
         .say(format_args!("Founded the team \"{}\"; this device is its coordinator.", line(&team.name)))?;
+    match args.recovery {
+        Some(split) => recovery::create(split, args.out.as_deref(), false, &mut agent, global)?,
+        None => global.ui.note(
+            "If this device is lost, so is what only it can read. `fieldbook recovery create` makes sheets of \
+             paper that bring it back.",
+        ),
+    }
     global.ui.note("Next: `fieldbook team invite --role monitor`.");
     Ok(())
 }
 
 fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
+    let expires_s = args.expires.seconds();
+    if expires_s > INVITATION_MAX_S {
+        return Err(
+            Failure::usage("expires-late", "a code is good for 14 days at most").hint("--expires 14d")
+        );
+    }
+    let file = args.code_file.as_deref().map(NewFile::begin).transpose()?;
     let mut agent = Agent::open(global)?;
-    let (mut process, addresses) = Line::listen(&args.listen, args.expires.seconds())?;
+    let (mut process, reachable) = Line::listen(&args.listen, expires_s)?;
+    let addresses = for_another_device(reachable);
     let role = match args.role {
         RoleArg::Monitor => "monitor",
         RoleArg::Coordinator => {
             global.ui.warn(
-                "reads-everything",
-                "the new coordinator will be able to read everything that the desk has received so far",
+                "reads-everything-new",
+                "the new coordinator will be able to read everything that is written to the desk from now on",
             );
             "coordinator"
         }
         RoleArg::Relay => "relay",
     };
-    let request = Request::Invite {
-        role: role.to_owned(),
-        addresses: addresses.clone(),
-        expires_s: args.expires.seconds(),
-    };
+    let long = args.qr || args.code_file.is_some();
+    let request = Request::Invite { role: role.to_owned(), addresses: addresses.clone(), expires_s, long };
     let invitation: Invitation = agent.call(&request)?;
-    global.ui.emit(json!({
-        "code": invitation.code, "role": role, "listen": addresses, "expires_ms": invitation.expires_ms
-    }))?;
-    global.ui.say(format_args!(
-        "One-time code for a {role}, good until {}:\n\n    {}\n",
-        time(invitation.expires_ms),
-        invitation.code
-    ))?;
-    global.ui.note("On the other device: `fieldbook join CODE`. Waiting; Ctrl-C ends the invitation.");
+    let mut event = json!({"role": role, "listen": addresses, "expires_ms": invitation.expires_ms});
+    match (file, &args.code_file) {
+        (Some(mut file), Some(path)) => {
+            writeln!(file, "{}", invitation.code).map_err(Failure::io("the code cannot be written"))?;
+            file.keep()?;
+            event["code_file"] = Value::from(path.to_string_lossy());
+        }
+        _ => event["code"] = Value::from(invitation.code.as_str()),
+    }
+    global.ui.emit(event)?;
+    global
+        .ui
+        .say(format_args!("One-time code for a {role}, good until {}:\n", time(invitation.expires_ms)))?;
+    show_code(&invitation.code, &args, global)?;
     let sync_at = network::daemon_addresses(&global.vault);
     let paired = pairing::wait_for_device(&mut agent, &mut process, args.yes, &sync_at, global)?;
     global.ui.emit(json!({
@@ -121,16 +172,51 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     ))
 }
 
+/// The code for a person: words or letters, a QR code, or the name of the file that it is in.
+fn show_code(code: &str, args: &InviteArgs, global: &Global) -> Result<(), Failure> {
+    if args.qr {
+        match qr::terminal(code) {
+            Some(drawn) => global.ui.say(drawn)?,
+            None => global.ui.warn("no-qr", "the code is too long for a QR code"),
+        }
+    }
+    let how = match &args.code_file {
+        Some(file) => {
+            let file = line(&file.to_string_lossy());
+            global.ui.say(format_args!("    in the file {file}\n"))?;
+            "`fieldbook join --file FILE`. Afterwards the file is worthless"
+        }
+        None => {
+            global.ui.say(format_args!("    {code}\n"))?;
+            if args.qr { "`fieldbook join`, and type the code when it asks" } else { "`fieldbook join CODE`" }
+        }
+    };
+    global.ui.note(format_args!("On the other device: {how}. Waiting; Ctrl-C ends the invitation."));
+    Ok(())
+}
+
+/// An address of loopback would send the other device to itself; it stays only when there is no other.
+fn for_another_device(mut addresses: Vec<String>) -> Vec<String> {
+    let here = |address: &String| address.parse().is_ok_and(|at: SocketAddr| at.ip().is_loopback());
+    if !addresses.iter().all(here) {
+        addresses.retain(|address| !here(address));
+    }
+    addresses.dedup();
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
+}
+
 fn people(global: &Global) -> Result<(), Failure> {
     let members: Vec<Member> = Agent::open(global)?.call(&Request::People)?;
     for member in members {
         global.ui.emit(json(&member)?)?;
         let me = if member.me { "  (this device)" } else { "" };
         global.ui.say(format_args!(
-            "{}  {}  {}  certified until {}{me}",
+            "{}  {}  {}  {}  certified until {}{me}",
             render::short(&member.device),
             line(&member.role),
             line(&member.label),
+            line(&member.state),
             time(i64::try_from(member.not_after.saturating_mul(1000)).unwrap_or(i64::MAX))
         ))?;
     }

@@ -17,7 +17,7 @@ pub struct TemplatesArgs {
 
 pub fn run(args: TemplatesArgs, global: &Global) -> Result<(), Failure> {
     let Some(name) = args.name else {
-        for template in template::builtin() {
+        for template in template::builtin().iter().filter(|template| template.offered) {
             global.ui.emit(json!({
                 "name": template.name, "version": template.version,
                 "label": template.labels.get(Language::English),

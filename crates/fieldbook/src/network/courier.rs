@@ -27,6 +27,8 @@ pub fn run() -> Result<(), Failure> {
             CourierEvent::Met { address, device, role: _ } => {
                 Said::Connected { address, device: device.to_string() }
             }
+            CourierEvent::RanOut { not_after } => Said::RanOut { not_after },
+            CourierEvent::PeerRanOut { not_after } => Said::PeerRanOut { not_after },
             CourierEvent::Sent(entries) => Said::Sent { entries },
             CourierEvent::Repairing => Said::Repairing,
             CourierEvent::Failed { address, why, answered } => Said::Failed { address, why, answered },

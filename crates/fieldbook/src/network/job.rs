@@ -62,6 +62,16 @@ pub enum Said {
         /// Whether somebody answered.
         answered: bool,
     },
+    /// To the other device, this device's membership has run out.
+    RanOut {
+        /// Last second of it, in seconds since 1970.
+        not_after: u64,
+    },
+    /// The other device's membership has run out.
+    PeerRanOut {
+        /// Last second of it, in seconds since 1970.
+        not_after: u64,
+    },
     /// So many entries are durable on the other side.
     Sent {
         /// How many, so far.

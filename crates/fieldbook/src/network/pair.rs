@@ -25,6 +25,24 @@ const WAITING_MAX: usize = 8;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The first frame on the process's standard input. Its arguments say nothing of it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Job {
+    /// Wait for the device that answers an invitation.
+    Listen {
+        /// Where, host:port each; port 0 is any free one.
+        addresses: Vec<String>,
+        /// For how many seconds.
+        patience_s: u64,
+    },
+    /// Connect to an inviting device.
+    Dial {
+        /// Where it waits, host:port.
+        address: String,
+    },
+}
+
 /// What the process tells its parent, one frame each (see `agent/wire.rs`).
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -61,57 +79,70 @@ enum Event {
     Ended { connection: u64 },
 }
 
-/// Waits on `listen` for the device that answers an invitation, one connection at a time, for `patience`.
+/// Does the job on standard input.
 ///
 /// # Errors
-/// The parent cannot be told.
-pub fn listen(listen: &str, patience: Duration) -> Result<(), Failure> {
+/// There is none, or the parent cannot be told.
+pub fn run() -> Result<(), Failure> {
+    let job = wire::read(&mut io::stdin().lock()).map_err(Failure::io("the job is not understood"))?;
+    match job {
+        Some(Job::Listen { addresses, patience_s }) => listen(&addresses, Duration::from_secs(patience_s)),
+        Some(Job::Dial { address }) => dial(&address),
+        None => Err(Failure::failed("internal", "the job is not there")),
+    }
+}
+
+/// Waits at all of `addresses`, and serves one connection at a time, for `patience`.
+fn listen(addresses: &[String], patience: Duration) -> Result<(), Failure> {
     let (sender, events) = mpsc::channel();
-    let bound = super::resolve(listen)
-        .and_then(|at| TcpListener::bind(at.as_slice()))
-        .and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (address, listener) = match bound {
-        Ok(bound) => bound,
-        Err(error) => return tell(&Report::Unreachable(format!("{listen}: {}", plain(&error)))),
-    };
-    tell(&Report::Listening(super::reachable::addresses(address)))?;
-    hear_parent(sender.clone());
-    let accepted = sender.clone();
-    thread::spawn(move || {
-        for stream in listener.incoming() {
-            match stream {
-                Ok(stream) => {
-                    if accepted.send(Event::Accepted(stream)).is_err() {
-                        return;
-                    }
-                }
-                Err(_) => thread::sleep(Duration::from_millis(50)),
+    let mut listeners = Vec::new();
+    let mut reachable = Vec::new();
+    for address in addresses {
+        let bound = super::resolve(address)
+            .and_then(|at| TcpListener::bind(at.as_slice()))
+            .and_then(|listener| Ok((listener.local_addr()?, listener)));
+        match bound {
+            Ok((at, listener)) => {
+                reachable.extend(super::reachable::addresses(at));
+                listeners.push(listener);
             }
+            Err(error) => return tell(&Report::Unreachable(format!("{address}: {}", plain(&error)))),
         }
-    });
+    }
+    tell(&Report::Listening(reachable))?;
+    hear_parent(sender.clone());
+    for listener in listeners {
+        let accepted = sender.clone();
+        thread::spawn(move || accept(&listener, &accepted));
+    }
     Carrier::new(sender).run(&events, Instant::now().checked_add(patience))
 }
 
-/// Connects to the first of `addresses` that answers.
-///
-/// # Errors
-/// The parent cannot be told.
-pub fn dial(addresses: &[String]) -> Result<(), Failure> {
-    let mut why = "no address is known".to_owned();
-    for address in addresses {
-        match connect(address) {
+fn accept(listener: &TcpListener, accepted: &Sender<Event>) {
+    for stream in listener.incoming() {
+        match stream {
             Ok(stream) => {
-                let (sender, events) = mpsc::channel();
-                hear_parent(sender.clone());
-                let mut carrier = Carrier::new(sender);
-                carrier.serve(stream)?;
-                carrier.only_one = true;
-                return carrier.run(&events, None);
+                if accepted.send(Event::Accepted(stream)).is_err() {
+                    return;
+                }
             }
-            Err(error) => why = format!("{address}: {}", plain(&error)),
+            Err(_) => thread::sleep(Duration::from_millis(50)),
         }
     }
-    tell(&Report::Unreachable(why))
+}
+
+fn dial(address: &str) -> Result<(), Failure> {
+    match connect(address) {
+        Ok(stream) => {
+            let (sender, events) = mpsc::channel();
+            hear_parent(sender.clone());
+            let mut carrier = Carrier::new(sender);
+            carrier.serve(stream)?;
+            carrier.only_one = true;
+            carrier.run(&events, None)
+        }
+        Err(error) => tell(&Report::Unreachable(format!("{address}: {}", plain(&error)))),
+    }
 }
 
 fn connect(address: &str) -> io::Result<TcpStream> {

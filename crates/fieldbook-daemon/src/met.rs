@@ -1,0 +1,49 @@
+//! The devices that sessions run with, so that one that is removed meanwhile can be sent away.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use fieldbook_net::quic::{Connection, VarInt};
+use fieldbook_proto::session::Peer;
+
+/// Who is being served.
+#[derive(Debug, Default)]
+pub(crate) struct Met(Mutex<Sessions>);
+
+#[derive(Debug, Default)]
+struct Sessions {
+    next: u64,
+    running: HashMap<u64, (Peer, Connection)>,
+}
+
+/// One of them, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Session {
+    among: Arc<Met>,
+    number: u64,
+}
+
+impl Met {
+    /// Takes note of a device that has shown that it is of the team.
+    pub fn enter(self: &Arc<Self>, peer: Peer, connection: Connection) -> Session {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = sessions.next;
+        sessions.next += 1;
+        sessions.running.insert(number, (peer, connection));
+        Session { among: self.clone(), number }
+    }
+
+    /// Closes, without a word, the connections of those that `leaves` names.
+    pub fn end(&self, leaves: impl Fn(&Peer) -> bool) {
+        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, connection) in sessions.running.values().filter(|(peer, _)| leaves(peer)) {
+            connection.close(VarInt::from_u32(0), b"");
+        }
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.among.0.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&self.number);
+    }
+}

@@ -1,0 +1,196 @@
+//! Devices of a team whose coordinator is 1, with hand-made certificates, and their daemons on loopback.
+#![allow(dead_code, reason = "no test file uses all of it")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use ed25519_dalek::{Signer, SigningKey};
+use fieldbook_daemon::control::{Ask, ask};
+use fieldbook_daemon::{CourierEvent, DaemonError, DaemonOptions, run_courier, run_daemon};
+use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot};
+use fieldbook_net::quic;
+use fieldbook_net::tls::TransportKey;
+use fieldbook_proto::certificate::{
+    Act, Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Removal, Role,
+};
+use fieldbook_proto::codec::Writer;
+use fieldbook_proto::session::Summary;
+use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId};
+use tempfile::TempDir;
+
+pub struct Device {
+    pub dir: TempDir,
+    pub key: DepotKey,
+    pub depot: SqlDepot,
+}
+
+pub fn keys(seed: u8) -> (SigningKey, DeviceKeys) {
+    let signing = SigningKey::from_bytes(&[seed; 32]);
+    let transport = SigningKey::from_bytes(&[seed ^ 0x80; 32]);
+    let keys = DeviceKeys {
+        signing: signing.verifying_key().to_bytes(),
+        transport: transport.verifying_key().to_bytes(),
+        recipient: Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap(),
+    };
+    (signing, keys)
+}
+
+pub fn certificate(issuer: u8, subject: u8, role: Role) -> Certificate {
+    certificate_until(issuer, subject, role, u64::MAX)
+}
+
+pub fn certificate_until(issuer: u8, subject: u8, role: Role, not_after: u64) -> Certificate {
+    let (signer, issuer_keys) = keys(issuer);
+    let body = CertificateBody {
+        team: TeamId::from_bytes([7; 16]),
+        keys: keys(subject).1,
+        role,
+        desk: DeskId::from_bytes([8; 16]),
+        admitted: 1,
+        not_after,
+        issuer: issuer_keys.device_id(),
+        serial: 0,
+    };
+    let signature = signer.sign(&body.signed_bytes()).to_bytes();
+    Certificate::new(body, signature)
+}
+
+/// The coordinator removes this device.
+fn removal(device: u8) -> Removal {
+    let (coordinator, coordinator_keys) = keys(1);
+    let mut removal = Removal {
+        team: TeamId::from_bytes([7; 16]),
+        issuer: coordinator_keys.device_id(),
+        sequence: 5,
+        device: keys(device).1.device_id(),
+        act: Act::Removed,
+        cut: 3,
+        keeps: Vec::new(),
+        time_s: 2,
+        signature: [0; 64],
+    };
+    removal.signature = coordinator.sign(&removal.signed_bytes()).to_bytes();
+    removal
+}
+
+/// A device of the team whose coordinator is 1: `issuer` signed it, `secret` is what it knows.
+pub fn device(seed: u8, issuer: u8, secret: u8) -> Device {
+    let dir = tempfile::tempdir().unwrap();
+    let key = DepotKey::new([seed; 32]);
+    let depot = SqlDepot::create(&dir.path().join("depot"), &key, DepotId::from_bytes([seed; 16])).unwrap();
+    let role = if seed == 1 { Role::Coordinator } else { Role::Monitor };
+    let authority = Authority::new(certificate(1, 1, Role::Coordinator)).unwrap();
+    depot.set_setting("transport-seed", Some(&[seed ^ 0x80; 32])).unwrap();
+    depot.set_setting("certificate", Some(&certificate(issuer, seed, role).encode())).unwrap();
+    depot.set_setting("authority", Some(&authority.encode())).unwrap();
+    let device = Device { dir, key, depot };
+    device.knows(&[(1, secret)]);
+    device
+}
+
+impl Device {
+    /// Its transport secrets from now on, newest first: epoch and secret.
+    pub fn knows(&self, secrets: &[(u32, u8)]) {
+        let mut writer = Writer::new();
+        writer.u32(u32::try_from(secrets.len()).unwrap());
+        for (epoch, secret) in secrets {
+            writer.u32(*epoch).raw(&[*secret; 32]);
+        }
+        self.depot.set_setting("transport-secrets", Some(&writer.finish())).unwrap();
+    }
+
+    /// Its membership runs out then, in seconds since 1970.
+    pub fn runs_out(&self, seed: u8, not_after: u64) {
+        let role = if seed == 1 { Role::Coordinator } else { Role::Monitor };
+        let certificate = certificate_until(1, seed, role, not_after);
+        self.depot.set_setting("certificate", Some(&certificate.encode())).unwrap();
+    }
+
+    /// It learns that a device was removed.
+    pub fn hears_of_the_removal_of(&self, device: u8) {
+        let mut authority = Authority::decode(&self.depot.setting("authority").unwrap().unwrap()).unwrap();
+        assert!(authority.add_removal(removal(device)).unwrap());
+        self.depot.set_setting("authority", Some(&authority.encode())).unwrap();
+    }
+
+    pub fn knows_entry(&self, id: &EntryId) -> bool {
+        self.depot.position(id).unwrap().is_some()
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.depot.path().to_owned()
+    }
+
+    /// Adds entries of its own; their ids.
+    pub fn add(&self, from: usize, count: usize, size: usize) -> Vec<EntryId> {
+        let entries: Vec<Vec<u8>> = (from..from + count)
+            .map(|n| n.to_be_bytes().iter().copied().cycle().take(size).collect())
+            .collect();
+        let batch: Vec<Incoming<'_>> = entries
+            .iter()
+            .map(|bytes| Incoming { id: EntryId::of(bytes), bytes, from: Source::Own })
+            .collect();
+        assert_eq!(self.depot.put(&batch).unwrap().added, count);
+        batch.iter().map(|incoming| incoming.id).collect()
+    }
+
+    pub fn sync(&self, address: &str) -> (Option<Summary>, Vec<CourierEvent>) {
+        let mut events = Vec::new();
+        let summary =
+            run_courier(&self.path(), &self.key, &[address.to_owned()], |event| events.push(event)).unwrap();
+        (summary, events)
+    }
+}
+
+pub struct Running {
+    pub address: String,
+    pub control: PathBuf,
+    log: mpsc::Receiver<String>,
+    thread: JoinHandle<Result<(), DaemonError>>,
+}
+
+pub fn start(device: &Device) -> Running {
+    let control = device.dir.path().join("control");
+    let options = DaemonOptions {
+        depot_path: device.path(),
+        depot_key: device.key.clone(),
+        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        control_socket: control.clone(),
+        lock_path: device.dir.path().join("lock.net"),
+    };
+    let (sender, bound) = mpsc::channel();
+    let (logger, log) = mpsc::channel();
+    let say = move |line: &str| drop(logger.send(line.to_owned()));
+    let thread = thread::spawn(move || run_daemon(options, |bound| sender.send(bound[0]).unwrap(), say));
+    Running { address: bound.recv().unwrap().to_string(), control, log, thread }
+}
+
+impl Running {
+    /// Stops it; what it logged.
+    pub fn stop(self) -> Vec<String> {
+        assert!(ask(&self.control, Ask::Stop).unwrap().is_some());
+        self.thread.join().unwrap().unwrap();
+        self.log.iter().collect()
+    }
+}
+
+/// What a client that says `hello` over a true connection gets back, byte for byte.
+pub fn answer(address: &str, seed: u8, hello: impl FnOnce([u8; 32]) -> Vec<u8>) -> Vec<u8> {
+    let public = keys(seed).1.transport;
+    let key = TransportKey::new(&[seed ^ 0x80; 32], &public).unwrap();
+    let target = address.parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let endpoint = quic::dialler(&key, target).unwrap();
+        let (connection, channel) = quic::dial(&endpoint, target, Duration::from_secs(10)).await.unwrap();
+        let (mut writer, mut reader) = connection.open_bi().await.unwrap();
+        writer.write_all(&hello(channel.binding)).await.unwrap();
+        let mut got = vec![0; 1_000];
+        let len = reader.read(&mut got).await.unwrap_or_default().unwrap_or_default();
+        got.truncate(len);
+        got
+    })
+}

@@ -1,0 +1,171 @@
+//! What a coordinator's person does to the team: remove, change a role, name the desk.
+
+use fieldbook_depot::Depot;
+use fieldbook_proto::DeviceId;
+use fieldbook_proto::certificate::{Act, Certificate, Role};
+use rusqlite::params;
+
+use super::house::House;
+use crate::error::VaultError;
+use crate::names::check_name;
+use crate::vault::Vault;
+use crate::views::{Member, RemovalSummary};
+
+impl Vault {
+    /// Lets a coordinator act in one transaction, then hands on what came of it.
+    pub(super) fn in_house<T>(
+        &mut self,
+        act: impl FnOnce(&mut House<'_>) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        let tx = self.db.transaction()?;
+        let mut house = House::open(&tx, &self.device)?;
+        let done = act(&mut house)?;
+        let addressed = std::mem::take(&mut house.addressed);
+        drop(house);
+        tx.commit()?;
+        self.reload_team()?;
+        self.flush()?;
+        for (device, entry) in addressed {
+            self.depot.address_to(&device, &[entry])?;
+        }
+        Ok(done)
+    }
+
+    /// Certifies a device and lets the others know.
+    pub(super) fn announce(&mut self, certificate: &Certificate, label: &str) -> Result<(), VaultError> {
+        self.in_house(|house| house.announce(certificate, label))
+    }
+
+    /// Puts the team in order, if this device is a coordinator's and anything has changed since it did
+    /// so last: renews certificates, rotates what a removed device knows, tells the desk's monitors.
+    pub(crate) fn keep_house(&mut self) -> Result<(), VaultError> {
+        // While sheets are read, this device does not know yet who is in the team.
+        if !self.house_due || self.lent.is_some() {
+            return Ok(());
+        }
+        let standing = self.team.as_ref().is_some_and(|team| team.authority.is_coordinator(&self.me));
+        if standing {
+            self.in_house(|house| house.put_in_order())?;
+        }
+        self.house_due = false;
+        Ok(())
+    }
+
+    /// Removes a device from the team. `lost`: whoever has it now is not the one it was given to.
+    ///
+    /// # Errors
+    /// [`VaultError::NotCoordinator`], [`VaultError::NoSuchDevice`] for this device itself and for one
+    /// that is not in the team, or the store's.
+    pub fn remove_device(&mut self, device: DeviceId, lost: bool) -> Result<RemovalSummary, VaultError> {
+        self.end_standing(device, if lost { Act::Lost } else { Act::Removed })
+    }
+
+    /// What a removal would mean, without doing it.
+    ///
+    /// # Errors
+    /// As [`Vault::remove_device`].
+    pub fn removal_preview(&self, device: DeviceId, lost: bool) -> Result<RemovalSummary, VaultError> {
+        self.removal_summary(device, if lost { Act::Lost } else { Act::Removed })
+    }
+
+    fn end_standing(&mut self, device: DeviceId, act: Act) -> Result<RemovalSummary, VaultError> {
+        let mut summary = self.removal_summary(device, act)?;
+        let cut = summary.cut;
+        summary.counts = self.in_house(|house| {
+            let counts = house.remove(device, act, cut)?;
+            house.put_in_order()?;
+            Ok(counts)
+        })?;
+        Ok(summary)
+    }
+
+    fn removal_summary(&self, device: DeviceId, act: Act) -> Result<RemovalSummary, VaultError> {
+        let team = self.team()?;
+        if !team.authority.is_coordinator(&self.me) {
+            return Err(VaultError::NotCoordinator);
+        }
+        let known = self.member(&device)?.filter(|known| known.member && device != self.me);
+        let known = known.ok_or_else(|| VaultError::NoSuchDevice(device.short()))?;
+        if team.authority.is_removed(&device) {
+            return Err(VaultError::NoSuchDevice(known.label));
+        }
+        let cut: i64 = self.db.query_row(
+            "SELECT coalesce(max(sequence), 0) FROM entry WHERE device = ?1",
+            [device.as_bytes()],
+            |row| row.get(0),
+        )?;
+        let wrote: i64 = self.db.query_row(
+            "SELECT count(*) FROM report WHERE author = ?1",
+            params![device.as_bytes()],
+            |row| row.get(0),
+        )?;
+        let reads = team.authority.reads_for(&device, team.desk);
+        let could_read =
+            if reads { self.count("SELECT count(*) FROM report WHERE finished = 1")? } else { 0 };
+        let others = self.members()?;
+        let to_tell =
+            others.iter().filter(|other| other.id() != device && !team.authority.is_removed(&other.id()));
+        Ok(RemovalSummary {
+            device: device.to_string(),
+            label: known.label.clone(),
+            act: act.word().to_owned(),
+            was_coordinator: team.authority.is_coordinator(&device),
+            could_read,
+            wrote: usize::try_from(wrote).unwrap_or(0),
+            cut: u64::try_from(cut).unwrap_or(0),
+            to_tell: to_tell.count(),
+            counts: true,
+        })
+    }
+
+    /// Gives a device another role: a monitor's becomes a coordinator's of the same desk, which reads
+    /// nothing written before; a coordinator's becomes a monitor's, and the desk's key is rotated.
+    ///
+    /// # Errors
+    /// [`VaultError::NotCoordinator`], [`VaultError::NoSuchDevice`]; [`VaultError::RoleChange`] for what
+    /// cannot be: to or from a relay, or a device that was a coordinator's before.
+    pub fn set_role(&mut self, device: DeviceId, role: Role) -> Result<Member, VaultError> {
+        let team = self.team()?;
+        let known = self.member(&device)?.filter(|known| known.member && device != self.me);
+        let known = known.ok_or_else(|| VaultError::NoSuchDevice(device.short()))?;
+        if team.authority.is_removed(&device) {
+            return Err(VaultError::NoSuchDevice(known.label));
+        }
+        let demoted = team.authority.removal(&device).is_some();
+        let now = match known.certificate.body().role {
+            Role::Coordinator if demoted => Role::Monitor,
+            role => role,
+        };
+        match (now, role) {
+            _ if now == role => {}
+            (Role::Monitor, Role::Coordinator) if demoted => return Err(VaultError::RoleChange),
+            (Role::Monitor, Role::Coordinator) => {
+                self.in_house(|house| {
+                    let certificate = house.reissue(&known.certificate, Role::Coordinator);
+                    house.announce(&certificate, &known.label)?;
+                    house.put_in_order()
+                })?;
+            }
+            (Role::Coordinator, Role::Monitor) => {
+                // The new certificate follows from putting things in order.
+                self.end_standing(device, Act::Demoted)?;
+            }
+            _ => return Err(VaultError::RoleChange),
+        }
+        let id = device.to_string();
+        let member = self.people()?.into_iter().find(|member| member.device == id);
+        member.ok_or_else(|| VaultError::NoSuchDevice(device.short()))
+    }
+
+    /// Names this device's desk, for those who see several.
+    ///
+    /// # Errors
+    /// [`VaultError::NotCoordinator`], an impossible name, or the store's.
+    pub fn name_desk(&mut self, name: &str) -> Result<(), VaultError> {
+        let name = check_name(name)?;
+        self.in_house(|house| {
+            house.name_desk(&name)?;
+            house.put_in_order()
+        })
+    }
+}

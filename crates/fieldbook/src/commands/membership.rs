@@ -1,0 +1,143 @@
+//! `fieldbook team remove`, `role`, `desks` and `log`
+
+use clap::{Args, ValueEnum};
+use fieldbook_vault::{ActView, DeskView, Member, RemovalSummary};
+use serde_json::Value;
+
+use super::{json, render};
+use crate::agent::client::Agent;
+use crate::agent::protocol::Request;
+use crate::error::{Failure, Kind};
+use crate::global::Global;
+use crate::network;
+use crate::sanitise::line;
+use crate::ui::{count, time};
+
+/// Remove a device from the team: it can connect to nobody and read nothing that is written later.
+///
+/// The transport secret changes, and with a coordinator the desk's key. What the device could read until now
+/// stays readable to whoever has it.
+#[derive(Debug, Args)]
+pub struct RemoveArgs {
+    /// Its name, or the beginning of its id
+    #[arg(value_name = "DEVICE")]
+    device: String,
+    /// It was lost or taken: whoever has it now is not the person it was given to
+    #[arg(long)]
+    lost: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Make a monitor a coordinator, who reads what is written from then on, or a coordinator a monitor.
+#[derive(Debug, Args)]
+pub struct RoleArgs {
+    /// Its name, or the beginning of its id
+    #[arg(value_name = "DEVICE")]
+    device: String,
+    /// The new role
+    #[arg(value_enum)]
+    role: NewRole,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum NewRole {
+    /// Writes reports
+    Monitor,
+    /// Receives and reads reports, publishes, admits devices
+    Coordinator,
+}
+
+pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
+    let mut agent = Agent::open(global)?;
+    if !args.yes {
+        let preview = Request::RemovalPreview { device: args.device.clone(), lost: args.lost };
+        let preview: RemovalSummary = agent.call(&preview)?;
+        let question = format!(
+            "Remove \"{}\" ({})? It cannot be undone: to come back it needs a new vault.",
+            line(&preview.label),
+            render::short(&preview.device)
+        );
+        if !global.ui.confirm(&question, "--yes")? {
+            return Err(Failure::new(Kind::Failed, "not-removed", "nothing was removed: you said no"));
+        }
+    }
+    let removed: RemovalSummary = agent.call(&Request::Remove { device: args.device, lost: args.lost })?;
+    network::nudge(&global.vault);
+    let mut event: Value = json(&removed)?;
+    event["event"] = "removed".into();
+    global.ui.emit(event)?;
+    let label = line(&removed.label);
+    if !removed.counts {
+        global.ui.warn(
+            "elder-stands",
+            "it does not count: that coordinator was admitted earlier and has removed this device",
+        );
+        return Ok(());
+    }
+    global.ui.say(format_args!(
+        "Removed \"{label}\". It can connect to nobody, and what is written from now on is closed to it."
+    ))?;
+    global.ui.say("What it may still have:")?;
+    if removed.was_coordinator {
+        global.ui.say(format_args!(
+            "- what it could read until now: {} known here, everybody's names among them;",
+            count(removed.could_read as u64, "report", "reports")
+        ))?;
+    }
+    global.ui.say(format_args!(
+        "- the reports it wrote and did not seal ({} arrived here);",
+        count(removed.wrote as u64, "report", "reports")
+    ))?;
+    global.ui.say("- the coordinators' names and keys, and the addresses where it synced.")?;
+    global.ui.note(format_args!(
+        "{} must hear of it: they do when they sync. Until then they would still answer it.",
+        count(removed.to_tell as u64, "other device", "other devices")
+    ));
+    Ok(())
+}
+
+pub fn role(args: RoleArgs, global: &Global) -> Result<(), Failure> {
+    let role = match args.role {
+        NewRole::Monitor => "monitor",
+        NewRole::Coordinator => "coordinator",
+    };
+    let request = Request::SetRole { device: args.device, role: role.to_owned() };
+    let member: Member = Agent::open(global)?.call(&request)?;
+    network::nudge(&global.vault);
+    global.ui.emit(json(&member)?)?;
+    global.ui.say(format_args!(
+        "\"{}\" is a {} now; it hears of it when it syncs.",
+        line(&member.label),
+        line(&member.role)
+    ))
+}
+
+pub fn desks(global: &Global) -> Result<(), Failure> {
+    Agent::open(global)?.stream::<DeskView, ()>(&Request::Desks, |desk| {
+        global.ui.emit(json(&desk)?)?;
+        let names: Vec<String> = desk.coordinators.iter().map(|name| line(name)).collect();
+        let mine = if desk.mine { "  (this device's)" } else { "" };
+        global.ui.say(format_args!(
+            "{}  {}  read by {}  epoch {}{mine}",
+            render::short(&desk.id),
+            line(&desk.name),
+            names.join(", "),
+            desk.epoch
+        ))
+    })
+}
+
+pub fn log(global: &Global) -> Result<(), Failure> {
+    Agent::open(global)?.stream::<ActView, ()>(&Request::TeamLog, |act| {
+        global.ui.emit(json(&act)?)?;
+        global.ui.say(format_args!(
+            "{}  {}  {}  {}",
+            time(act.time_ms),
+            line(&act.who),
+            line(&act.kind),
+            line(&act.detail)
+        ))
+    })
+}
