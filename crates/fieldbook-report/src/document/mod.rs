@@ -300,6 +300,12 @@ impl ReportDocument {
         Ok(count)
     }
 
+    /// How many changes of this document an actor made.
+    pub fn changes_by(&self, actor: &ActorId) -> usize {
+        let changes = self.doc.get_changes_meta(&[]);
+        changes.iter().filter(|change| change.actor.to_bytes() == actor).count()
+    }
+
     /// Hashes of changes that are missing before all that was applied can be seen. Usually empty.
     pub fn waits_for(&self) -> Vec<[u8; 32]> {
         use automerge::ReadDoc as _;
