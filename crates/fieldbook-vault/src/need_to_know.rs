@@ -1,19 +1,28 @@
 //! Who is told what, who counts, and what somebody in the team can make others read, lose or destroy.
 
-use fieldbook_depot::{Depot, Lookup};
+use fieldbook_depot::{Depot, Incoming, Lookup, Source};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{EntryId, ReportId};
 use fieldbook_report::{AttachmentManifest, Edit, ReportDocument};
 use fieldbook_seal::body::{Notice, Receipt, Share};
 use fieldbook_seal::{Kind, ReadingIdentity, SealedEntry};
 
-use crate::hostile::{Device, admit, carry, device, write};
+use crate::hostile::{Device, admit, device, write};
 use crate::names::actor_of;
 use crate::outgoing::{self, Outgoing};
 use crate::reports::report_body;
 use crate::vault::Vault;
 use crate::views::{ForgetWhat, ShareSelection};
 use crate::{SealConsent, VaultError};
+
+/// Copies what one holds and the other does not know.
+fn carry(from: &Vault, to: &Vault) {
+    for (arrival, bytes) in from.depot.arrivals_with_bytes(0, 100_000, u64::MAX).unwrap() {
+        let Some(bytes) = bytes else { continue };
+        let incoming = Incoming { id: arrival.id, bytes: &bytes, from: Source::Peer(from.me) };
+        to.depot.put(&[incoming]).unwrap();
+    }
+}
 
 fn sync(devices: &mut [&mut Device]) {
     for _ in 0..3 {
@@ -187,8 +196,8 @@ fn a_share_puts_no_words_into_an_authors_mouth_and_loses_none_of_the_authors_own
     let body = Share { author, return_recipient: None, changes }.encode();
     let share = craft(&mut second, Kind::Share, Some(next), &body, Some(&first));
     let Lookup::Held(bytes) = second.vault.depot.get(&share).unwrap() else { panic!("not held") };
-    let from = fieldbook_depot::Source::Peer(second.vault.me);
-    first.vault.depot.put(&[fieldbook_depot::Incoming { id: share, bytes: &bytes, from }]).unwrap();
+    let from = Source::Peer(second.vault.me);
+    first.vault.depot.put(&[Incoming { id: share, bytes: &bytes, from }]).unwrap();
     assert!(first.vault.depot.head().unwrap() > ids_before);
     first.vault.absorb().unwrap();
     assert!(first.vault.show(next).is_err());
@@ -326,8 +335,8 @@ fn whoever_asks_to_forget_cannot_take_the_evidence_of_others_along() {
     let changes = doc.changes_since(&[]).concat();
     let sent = craft(&mut hostile, Kind::Report, Some(squat), &report_body(None, &changes), None);
     let Lookup::Held(bytes) = hostile.vault.depot.get(&sent).unwrap() else { panic!("not held") };
-    let from = fieldbook_depot::Source::Peer(hostile.vault.me);
-    first.vault.depot.put(&[fieldbook_depot::Incoming { id: sent, bytes: &bytes, from }]).unwrap();
+    let from = Source::Peer(hostile.vault.me);
+    first.vault.depot.put(&[Incoming { id: sent, bytes: &bytes, from }]).unwrap();
     first.vault.absorb().unwrap();
     assert!(first.vault.show(squat).is_ok());
     first.vault.forget(&ForgetWhat::Report(squat)).unwrap();
@@ -345,4 +354,31 @@ fn whoever_asks_to_forget_cannot_take_the_evidence_of_others_along() {
     let log = carrier.vault.log().unwrap();
     let line = log.iter().find(|act| act.kind == "forgot").expect("what it dropped unread is in its log");
     assert_eq!((line.detail.as_str(), line.who.as_str()), ("1 sealed entry that it could not read", "Coordination"));
+}
+
+#[test]
+fn how_many_devices_a_desk_has_cannot_be_read_off_what_it_is_told() {
+    let told = |monitors: usize| {
+        let mut first = founder();
+        for n in 0..monitors {
+            admit(&mut first, &format!("Monitor {n}"), Role::Monitor);
+        }
+        let report = write(&mut first);
+        let mut recipients = Vec::new();
+        for act in [
+            |vault: &mut Vault, _| vault.name_desk("North").unwrap(),
+            |vault: &mut Vault, report| drop(vault.forget(&ForgetWhat::Report(report)).unwrap()),
+        ] {
+            let before = first.vault.depot.head().unwrap();
+            act(&mut first.vault, report);
+            for (_, bytes) in first.vault.depot.arrivals_with_bytes(before, 1_000, u64::MAX).unwrap() {
+                let bytes = bytes.unwrap();
+                recipients.push(bytes.windows(10).filter(|window| window == b"-> X25519 ").count());
+            }
+        }
+        recipients
+    };
+    let few = told(1);
+    assert!(few.iter().filter(|recipients| **recipients == 48).count() >= 2, "{few:?}");
+    assert_eq!(told(17), few);
 }

@@ -517,11 +517,12 @@ pub struct RecoveryRestored {
 /// A device that this one has synced with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeerView {
-    /// Its label or short id.
+    /// Its label or short id. Of other monitors a monitor keeps none: all of them together are "another
+    /// device of the team".
     pub name: String,
-    /// Its id.
+    /// Its id; empty for those.
     pub device: String,
-    /// Its role.
+    /// Its role; empty for those.
     pub role: String,
     /// Where it was reached.
     pub address: Option<String>,
