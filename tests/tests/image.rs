@@ -1,5 +1,6 @@
 //! What whoever has a machine and its passphrase can get out of it, by the specification and not by the program.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read as _;
 use std::iter;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use age::secrecy::SecretString;
 use fieldbook_depot::{Depot as _, DepotKey, SqlDepot, cipher};
-use fieldbook_seal::{DeviceSecret, ReadingIdentity, SealedEntry};
+use fieldbook_seal::{DeviceSecret, Kind, ReadingIdentity, SealedEntry};
 use fieldbook_tests::Machine;
 use fieldbook_tests::traces::{self, Canary};
 use rusqlite::types::ValueRef;
@@ -67,6 +68,8 @@ pub struct Image {
     pub bytes: Vec<u8>,
     pub opened: usize,
     pub held: usize,
+    /// The reports of the entries that open, answers to authors by what is in them.
+    pub reports: BTreeSet<String>,
     pub device: DeviceSecret,
     identities: Vec<ReadingIdentity>,
 }
@@ -104,7 +107,8 @@ impl Image {
         };
         let depot = cipher::open_database(&stores.depot, &stores.depot_key, false).expect("the depot opens");
         dump(&depot, &mut bytes);
-        Self { bytes, opened: opened.opened, held: opened.held, device, identities }
+        let Opened { opened, held, reports, .. } = opened;
+        Self { bytes, opened, held, reports, device, identities }
     }
 
     /// Which of these words stand in it.
@@ -123,13 +127,7 @@ pub struct Opened {
     pub bytes: Vec<u8>,
     pub opened: usize,
     pub held: usize,
-}
-
-impl Opened {
-    /// Which of these words stand in it.
-    pub fn words<'a>(&self, words: &[&'a str]) -> Vec<&'a str> {
-        found(&self.bytes, words)
-    }
+    pub reports: BTreeSet<String>,
 }
 
 fn found<'a>(bytes: &[u8], words: &[&'a str]) -> Vec<&'a str> {
@@ -138,7 +136,7 @@ fn found<'a>(bytes: &[u8], words: &[&'a str]) -> Vec<&'a str> {
 
 fn open_all(depot: &SqlDepot, identities: &[ReadingIdentity]) -> Opened {
     let identities: Vec<&ReadingIdentity> = identities.iter().collect();
-    let mut all = Opened { bytes: Vec::new(), opened: 0, held: 0 };
+    let mut all = Opened { bytes: Vec::new(), opened: 0, held: 0, reports: BTreeSet::new() };
     for (_, sealed) in depot.arrivals_with_bytes(0, 100_000, u64::MAX).expect("the entries") {
         let Some(sealed) = sealed else { continue };
         all.held += 1;
@@ -150,8 +148,15 @@ fn open_all(depot: &SqlDepot, identities: &[ReadingIdentity]) -> Opened {
             for reader in &header.audience.readers {
                 all.bytes.extend_from_slice(reader.as_bytes());
             }
+            // An answer is sealed once more inside. The words of a change are mostly deflated: whether an entry
+            // opens is what counts.
+            let inner = SealedEntry::parse(entry.claimed_body().to_vec()).ok();
+            let shut = |sealed: &SealedEntry| fieldbook_seal::decrypt(sealed, &identities).is_err();
             if let Some(report) = header.report {
                 all.bytes.extend_from_slice(report.as_bytes());
+                if header.kind != Kind::Return || !inner.as_ref().is_some_and(shut) {
+                    all.reports.insert(report.to_string());
+                }
             }
             all.bytes.extend_from_slice(entry.claimed_body());
         }

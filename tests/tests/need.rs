@@ -46,32 +46,34 @@ fn monitors_carry_for_each_other_and_whoever_takes_one_finds_no_other() {
 
     let status = watcher.json(&["status"]).remove(0);
     let peers = status["peers"].as_array().expect("peers");
-    let names: Vec<&Value> = peers.iter().map(|peer| &peer["name"]).collect();
+    let mut names: Vec<&str> = peers.iter().filter_map(|peer| peer["name"].as_str()).collect();
+    names.sort_unstable();
     assert_eq!(names, ["Coordination", "another device of the team"], "{status}");
     assert!(watcher.ok(&["status"]).out().contains("Synced with another device of the team, last "));
     assert!(!watcher.ok(&["team", "people"]).out().contains("Hidden-Monitor"));
 
     let (seized, at_coordinator) = (Image::of(&watcher), Image::of(&coordinator));
-    for (machine, image, other, address) in [
-        (&watcher, &seized, &hidden, &hidden_at),
-        (&hidden, &Image::of(&hidden), &watcher, &watcher_at),
-    ] {
+    for (machine, image, other, address) in
+        [(&watcher, &seized, &hidden, &hidden_at), (&hidden, &Image::of(&hidden), &watcher, &watcher_at)]
+    {
         let theirs = Image::of(other);
         let keys = theirs.device.keys();
         let id = theirs.device.id();
         let mut traces = vec![
             Canary::bytes("device id", id.as_bytes()),
             Canary::bytes("first half of the device id", &id.as_bytes()[..16]),
-            Canary::word(&id.short()),
             Canary::bytes("signing key", &keys.signing),
             Canary::bytes("transport key", &keys.transport),
             Canary::word(keys.recipient.as_str()),
             Canary::word(other.name()),
         ];
         for trace in &traces {
-            assert!(trace.find(&at_coordinator.bytes).is_some(), "the search finds it where it is: {trace:?}");
+            assert!(
+                trace.find(&at_coordinator.bytes).is_some(),
+                "the search finds it where it is: {trace:?}"
+            );
         }
-        traces.push(Canary::word(address));
+        traces.extend([Canary::word(&id.short()), Canary::word(address)]);
         for trace in &traces {
             assert_eq!(trace.find(&image.bytes), None, "{} holds {trace:?}", machine.name());
         }
@@ -80,7 +82,8 @@ fn monitors_carry_for_each_other_and_whoever_takes_one_finds_no_other() {
     assert!(seized.opened > 0 && seized.held > seized.opened, "it carries what it cannot open");
 }
 
-const PERSON: [&str; 4] = ["--person", "name=Alena Žalubinskaja,role=victim", "--person", "name=Ivan Tapirau,role=witness"];
+const PERSON: [&str; 4] =
+    ["--person", "name=Alena Žalubinskaja,role=victim", "--person", "name=Ivan Tapirau,role=witness"];
 
 #[test]
 fn what_a_coordinator_confirms_to_forget_is_on_no_machine_any_more() {
@@ -105,8 +108,7 @@ fn what_a_coordinator_confirms_to_forget_is_on_no_machine_any_more() {
         assert_eq!(Image::of(machine).words(&WORDS), WORDS, "the search finds them on {}", machine.name());
     }
     // What sealed entries there are of it opens with the coordinator's keys on the carrier's machine too.
-    let opened = Image::of(&coordinator).opens_of(&carrier).words(&WORDS);
-    assert_eq!(opened, WORDS);
+    assert!(Image::of(&coordinator).opens_of(&carrier).reports.contains(&id));
 
     author.ok(&["forget", &id, "--yes"]);
     sync(&author, &coordinator);
@@ -120,7 +122,7 @@ fn what_a_coordinator_confirms_to_forget_is_on_no_machine_any_more() {
         assert_nowhere(machine, &WORDS);
         for keys in machines {
             let opened = Image::of(keys).opens_of(machine);
-            assert_eq!(opened.words(&WORDS), Vec::<&str>::new(), "{} at {}", keys.name(), machine.name());
+            assert!(!opened.reports.contains(&id), "{} at {}", keys.name(), machine.name());
         }
     }
     let log = carrier.ok(&["team", "log"]).out();
@@ -131,7 +133,11 @@ fn what_a_coordinator_confirms_to_forget_is_on_no_machine_any_more() {
 #[test]
 fn somebody_is_forgotten_by_name_in_every_report_after_a_look_at_what_it_concerns() {
     let (coordinator, monitor) = team_of_two();
-    let first = report(&monitor, "First", &[&PERSON[..], &["--set", "narrative=Alena Žalubinskaja was taken."]].concat());
+    let first = report(
+        &monitor,
+        "First",
+        &[&PERSON[..], &["--set", "narrative=Alena Žalubinskaja was taken."]].concat(),
+    );
     let second = report(&monitor, "Second", &["--person", "name=Zhalubinskaya Alena,role=witness"]);
     let other = report(&monitor, "Other", &PERSON[2..]);
     let mentioned = report(&monitor, "Mentioned", &["--set", "narrative=Alena Žalubinskaja again."]);
@@ -149,7 +155,10 @@ fn somebody_is_forgotten_by_name_in_every_report_after_a_look_at_what_it_concern
     assert_eq!(reports("would-forget"), both, "{would:?}");
     assert_eq!(reports("mentioned"), [mentioned.as_str()], "{would:?}");
     assert_eq!(ids(&coordinator).len(), 4, "a preview changes nothing");
-    assert_eq!(coordinator.fails(1, &["forget", "--person", "Nobody Here", "--yes"])["code"], "no-such-person");
+    assert_eq!(
+        coordinator.fails(1, &["forget", "--person", "Nobody Here", "--yes"])["code"],
+        "no-such-person"
+    );
 
     let said = typed(&coordinator, &["forget", "--person", "Alena Žalubinskaja"], "n\n").exits(1);
     for words in ["First", "Second", "Mentioned", "only its text says the name", "cannot be undone"] {
@@ -159,12 +168,14 @@ fn somebody_is_forgotten_by_name_in_every_report_after_a_look_at_what_it_concern
     let said = typed(&coordinator, &["forget", "--person", "Alena Žalubinskaja"], "y\n").exits(0);
     assert_eq!(said.out().matches("takes its place without them").count(), 2, "{said:?}");
     let left = ids(&coordinator);
-    assert!(left.contains(&other) && left.contains(&mentioned) && !left.contains(&first) && !left.contains(&second));
-    let titles: Vec<String> = coordinator
-        .reports()
-        .iter()
-        .filter_map(|line| line["title"].as_str().map(str::to_owned))
-        .collect();
+    assert!(
+        left.contains(&other)
+            && left.contains(&mentioned)
+            && !left.contains(&first)
+            && !left.contains(&second)
+    );
+    let titles: Vec<String> =
+        coordinator.reports().iter().filter_map(|line| line["title"].as_str().map(str::to_owned)).collect();
     assert_eq!(titles.iter().filter(|title| *title == "First" || *title == "Second").count(), 2);
     for id in left.iter().filter(|id| **id != mentioned) {
         let shown = coordinator.show(id)["content"].to_string();
@@ -207,7 +218,10 @@ fn attachments_go_with_a_person_unless_somebody_looked_and_says_that_they_may_st
         assert!(id != kept && id != by_flag);
         let out = coordinator.path(&format!("{title}.jpg"));
         coordinator.ok(&["attachment", &id, "photo.jpg", "--out", out.to_str().expect("UTF-8")]);
-        assert_eq!(std::fs::read(out).expect("the photograph"), std::fs::read(PHOTO).expect("the photograph"));
+        assert_eq!(
+            std::fs::read(out).expect("the photograph"),
+            std::fs::read(PHOTO).expect("the photograph")
+        );
         assert!(!coordinator.show(&id).to_string().contains("lubinskaja"));
     }
 }
@@ -230,4 +244,30 @@ fn before_a_removal_it_is_said_what_the_device_may_still_have() {
     assert!(coordinator.ok(&["team", "people"]).out().contains("Another reader  member"));
     assert!(ids(&coordinator).contains(&id));
     coordinator.ok(&["team", "remove", "Monitor", "--yes"]);
+}
+
+/// As on a hotspot or a cable between two machines. Where the system lets no test have a network of its own, the
+/// tests of `reachable` have to do.
+#[test]
+fn a_code_names_this_machines_address_where_no_route_leads_out() {
+    let machine = Machine::with_vault("Coordination");
+    machine.ok(&["team", "create", "Minsk 2017"]);
+    let network = "ip link set lo up && ip addr add 192.168.43.1/24 dev lo";
+    let able = std::process::Command::new("unshare").args(["-rn", "sh", "-c", network]).output();
+    if !able.is_ok_and(|run| run.status.success()) {
+        eprintln!("no network of its own here: not tried");
+        return;
+    }
+    let invite = machine.command(&["--json", "team", "invite", "--role", "monitor", "--yes"]);
+    let words: Vec<String> = std::iter::once(invite.get_program())
+        .chain(invite.get_args())
+        .map(|word| format!("'{}'", word.to_string_lossy()))
+        .collect();
+    let mut inside = std::process::Command::new("unshare");
+    inside.args(["-rn", "sh", "-c", &format!("{network} && exec {}", words.join(" "))]);
+    inside.env_clear().envs(invite.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let mut invitation = fieldbook_tests::Running::start(inside);
+    let said = invitation.object_with("listen");
+    let first = said["listen"][0].as_str().expect("an address");
+    assert!(first.starts_with("192.168.43.1:"), "{said}");
 }

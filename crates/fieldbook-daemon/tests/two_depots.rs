@@ -56,10 +56,7 @@ fn two_monitors_carry_for_each_other_and_keep_no_name() {
     let again = again.unwrap();
     assert_eq!((again.sent, again.received, again.in_step), (10, 5, true), "only what is new");
     assert!(again.round_trips <= 2, "{again:?}");
-    assert!(
-        events.iter().any(|event| matches!(event, CourierEvent::Met { device: None, .. })),
-        "{events:?}"
-    );
+    assert!(events.iter().any(|event| matches!(event, CourierEvent::Met { device: None, .. })), "{events:?}");
     let log = daemon.stop();
     assert!(log.iter().any(|line| line.contains("another device of the team")), "{log:?}");
     for (own, other, seed) in [(&here, &there, 3), (&there, &here, 2)] {
@@ -69,7 +66,9 @@ fn two_monitors_carry_for_each_other_and_keep_no_name() {
         assert_eq!(peers[0].holds_position, own.depot.head().unwrap(), "and it knows that all is carried");
         let bytes = own.everything();
         let id = keys(seed).1.device_id();
-        for word in [&id.as_bytes()[..], id.short().as_bytes(), &keys(seed).1.transport, &keys(seed).1.signing] {
+        for word in
+            [&id.as_bytes()[..], id.short().as_bytes(), &keys(seed).1.transport, &keys(seed).1.signing]
+        {
             assert!(!bytes.windows(word.len()).any(|window| window == word));
         }
         assert_eq!(other.depot.head().unwrap(), own.depot.head().unwrap());

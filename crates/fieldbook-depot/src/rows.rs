@@ -5,8 +5,8 @@ use fieldbook_proto::{DeviceId, EntryId};
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use crate::depot::{Arrival, Source, State};
 use crate::DepotError;
+use crate::depot::{Arrival, Source, State};
 
 /// The number of the origin that stands for all devices of which no name is kept.
 pub(crate) const UNNAMED: i64 = -1;

@@ -17,7 +17,9 @@ use crate::depot::{
     Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
     Refusal, Source, State, Stats,
 };
-use crate::rows::{UNNAMED, read_arrival, read_peer, read_role, read_source, read_state, sql_int, state_code, unsigned};
+use crate::rows::{
+    UNNAMED, read_arrival, read_peer, read_role, read_source, read_state, sql_int, state_code, unsigned,
+};
 use crate::{DepotError, addressed, cipher, schema};
 
 /// How many refused entries are listed at most, so that a hostile peer cannot fill the disk with them.

@@ -286,11 +286,7 @@ impl Vault {
                 .prepare_cached(
                     "INSERT INTO attachment_part (attachment, number, bytes) VALUES (?1, ?2, ?3)",
                 )?
-                .execute(params![
-                    attachment.as_bytes(),
-                    i64::try_from(number).unwrap_or(i64::MAX),
-                    bytes
-                ])?;
+                .execute(params![attachment.as_bytes(), i64::try_from(number).unwrap_or(i64::MAX), bytes])?;
         }
         if hasher.finalize().to_hex().as_str() != manifest.blake3 {
             return Err(VaultError::damaged("an attachment does not match the hash taken when it was added"));
@@ -306,10 +302,8 @@ impl Vault {
     /// These attachments are named by their report.
     pub(crate) fn attachments_complete(&self, ids: &[String]) -> Result<(), VaultError> {
         for id in ids {
-            self.db.execute(
-                "UPDATE attachment SET complete = 1 WHERE id = ?1",
-                [parse_id(id)?.as_bytes()],
-            )?;
+            self.db
+                .execute("UPDATE attachment SET complete = 1 WHERE id = ?1", [parse_id(id)?.as_bytes()])?;
         }
         Ok(())
     }

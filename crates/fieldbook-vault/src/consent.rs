@@ -29,9 +29,7 @@ impl Vault {
                 let Ok(report) = summary.id.parse::<ReportId>() else { continue };
                 match self.may_forget(&report) {
                     Ok(_) => self.find_people_in(&report, who, false, &mut found)?,
-                    Err(
-                        VaultError::NotCoordinator | VaultError::OtherDesk | VaultError::Sealed { .. },
-                    ) => {}
+                    Err(VaultError::NotCoordinator | VaultError::OtherDesk | VaultError::Sealed { .. }) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -85,8 +83,7 @@ impl Vault {
         let id = self.create_report(&withdrawn.input)?.id;
         let new: ReportId = id.parse().map_err(|_| VaultError::damaged("a report id"))?;
         let fill = self.fill(&new, &withdrawn.edits).and_then(|()| {
-            let mut document =
-                load_document(&self.db, &self.me, ReportRow::get(&self.db, &new)?.number)?;
+            let mut document = load_document(&self.db, &self.me, ReportRow::get(&self.db, &new)?.number)?;
             match withdrawn.remains(&mut document) {
                 places if places.is_empty() => Ok(()),
                 places => Err(VaultError::StillNamed { places }),

@@ -315,8 +315,7 @@ fn whoever_asks_to_forget_cannot_take_the_evidence_of_others_along() {
     // Before it reaches the coordinator: "these are the parts of my attachment".
     let input = fieldbook_report::ReportInput::from_json(r#"{"template":"detention","title":"Mine"}"#);
     let actor = actor_of(&hostile.vault.me);
-    let mut doc =
-        ReportDocument::create(actor, &input.unwrap(), &mut || "00000001".into(), 0).unwrap();
+    let mut doc = ReportDocument::create(actor, &input.unwrap(), &mut || "00000001".into(), 0).unwrap();
     doc.edit(
         &[Edit::AddAttachment(AttachmentManifest {
             id: "0".repeat(32),
@@ -353,7 +352,10 @@ fn whoever_asks_to_forget_cannot_take_the_evidence_of_others_along() {
     assert!(first.vault.show(evidence).is_ok() && second.vault.show(evidence).is_ok());
     let log = carrier.vault.log().unwrap();
     let line = log.iter().find(|act| act.kind == "forgot").expect("what it dropped unread is in its log");
-    assert_eq!((line.detail.as_str(), line.who.as_str()), ("1 sealed entry that it could not read", "Coordination"));
+    assert_eq!(
+        (line.detail.as_str(), line.who.as_str()),
+        ("1 sealed entry that it could not read", "Coordination")
+    );
 }
 
 #[test]

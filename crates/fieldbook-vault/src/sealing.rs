@@ -180,9 +180,9 @@ impl Vault {
         readers.extend(crate::shares::shared_with(&self.db, &row.id)?);
         let standing = team.authority.coordinators();
         let on_paper = |id: &DeviceId| {
-            standing.get(id).is_some_and(|certificate| {
-                team.recovery.as_ref() == Some(&certificate.body().keys.recipient)
-            })
+            standing
+                .get(id)
+                .is_some_and(|certificate| team.recovery.as_ref() == Some(&certificate.body().keys.recipient))
         };
         let may = |id: &DeviceId| standing.contains_key(id) && !on_paper(id);
         let mut holders = self.delivery(&row.id)?.holders(&row.id, &names);
@@ -193,8 +193,9 @@ impl Vault {
         Ok((holders, missing))
     }
 
-    /// Whether a key in this vault opens what this device sent of a report: it was a coordinator's then,
-    /// and the desk's key of that time is in its vault and in what it carries.
+    /// Whether a key in this vault opens what is known to have been sent of a report: this device was a
+    /// coordinator's then, and the desk's key of that time is in its vault and in what it carries. (Answers to
+    /// its author open here too, and what is in them with the report's return key only, which goes.)
     fn opens_here(&self, report: &ReportId) -> Result<bool, VaultError> {
         let keys = &self.team()?.desk_keys;
         if keys.is_empty() {
@@ -204,8 +205,8 @@ impl Vault {
             keys.iter().map(|key| &key.identity).chain([self.device.identity()]).collect();
         let sent: Vec<Vec<u8>> = self
             .db
-            .prepare_cached("SELECT id FROM entry WHERE report = ?1 AND device = ?2")?
-            .query_map([report.as_bytes().as_slice(), self.me.as_bytes()], |row| row.get(0))?
+            .prepare_cached("SELECT id FROM entry WHERE report = ?1 AND kind <> ?2")?
+            .query_map(params![report.as_bytes(), Kind::Return as u8], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         for id in sent {
             let id = EntryId::from_bytes(store::array(&id, "an entry id")?);

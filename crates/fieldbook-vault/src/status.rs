@@ -44,10 +44,7 @@ impl Vault {
             .peers()?
             .into_iter()
             .map(|peer| PeerView {
-                name: peer
-                    .device
-                    .as_ref()
-                    .map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
+                name: peer.device.as_ref().map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
                 role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
                 device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
                 address: peer.address,

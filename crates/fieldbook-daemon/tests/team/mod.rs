@@ -140,7 +140,8 @@ impl Device {
 
     fn rows(&self) -> Vec<(String, Vec<Vec<u8>>)> {
         let db = cipher::open_database(&self.path(), self.key.as_bytes(), false).unwrap();
-        let mut tables = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+        let mut tables =
+            db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
         let tables: Vec<String> =
             tables.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
         let mut all = Vec::new();
@@ -171,10 +172,7 @@ impl Device {
 
     /// The tables, each with the lengths of its rows.
     pub fn shape(&self) -> Vec<(String, Vec<usize>)> {
-        self.rows()
-            .into_iter()
-            .map(|(table, rows)| (table, rows.iter().map(Vec::len).collect()))
-            .collect()
+        self.rows().into_iter().map(|(table, rows)| (table, rows.iter().map(Vec::len).collect())).collect()
     }
 
     pub fn sync(&self, address: &str) -> (Option<Summary>, Vec<CourierEvent>) {

@@ -287,7 +287,8 @@ impl ReportDocument {
             let mut incoming = changes::decode(&changes::split(chunks)?)?;
             incoming.retain(|change| self.doc.get_change_meta_by_hash(&change.hash()).is_none());
             if let Some(allowed) = allowed_actor {
-                refuse_foreign(&incoming, allowed).map_err(|foreign| self.rival(&incoming).unwrap_or(foreign))?;
+                refuse_foreign(&incoming, allowed)
+                    .map_err(|foreign| self.rival(&incoming).unwrap_or(foreign))?;
             }
             let heads = self.doc.get_heads();
             // Worked on a copy: whatever happens inside automerge, this document stays whole.

@@ -9,10 +9,7 @@ use crate::view::ReportView;
 pub fn people_named<'a>(view: &'a ReportView, name: &str) -> Vec<&'a Person> {
     let wanted = identity(name);
     let has = |spelling: &String| identity(spelling) == wanted;
-    view.people
-        .iter()
-        .filter(|person| has(&person.name) || person.also_spelled.iter().any(has))
-        .collect()
+    view.people.iter().filter(|person| has(&person.name) || person.also_spelled.iter().any(has)).collect()
 }
 
 /// Whether the name stands in any text of a report.

@@ -57,7 +57,12 @@ fn said_no() -> Failure {
     Failure::new(Kind::Failed, "not-forgotten", "nothing was forgotten: you said no")
 }
 
-fn forget_report(args: &ForgetArgs, report: String, agent: &mut Agent, global: &Global) -> Result<(), Failure> {
+fn forget_report(
+    args: &ForgetArgs,
+    report: String,
+    agent: &mut Agent,
+    global: &Global,
+) -> Result<(), Failure> {
     if args.preview {
         let shown: ShownReport = agent.call(&Request::Show { report })?;
         let summary = shown.summary;
@@ -134,7 +139,9 @@ fn forget_person(
             Ok(forgotten) => tell(&forgotten, one.attachments, global)?,
             Err(failure) => {
                 let report = render::short(&one.report);
-                global.ui.warn(&failure.code, format_args!("{report} stays as it is: {}", text(&failure.message)));
+                global
+                    .ui
+                    .warn(&failure.code, format_args!("{report} stays as it is: {}", text(&failure.message)));
                 failed.get_or_insert(failure);
             }
         }

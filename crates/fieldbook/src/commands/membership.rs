@@ -111,13 +111,19 @@ fn what_stays(removal: &RemovalSummary) -> String {
          that nobody else has seen",
         reports(removal.wrote)
     ));
-    lines.push(match removal.was_coordinator {
-        true => "sealed entries of others that it carried, and the key to those that its desk could read",
-        false => "sealed entries of others that it carried, which it cannot open",
-    }
-    .to_owned());
+    lines.push(
+        match removal.was_coordinator {
+            true => "sealed entries of others that it carried, and the key to those that its desk could read",
+            false => "sealed entries of others that it carried, which it cannot open",
+        }
+        .to_owned(),
+    );
     lines.push("the coordinators' names and keys, and the addresses where it synced".to_owned());
-    format!("What \"{}\" may still have, whatever is done here:\n- {}.", line(&removal.label), lines.join(";\n- "))
+    format!(
+        "What \"{}\" may still have, whatever is done here:\n- {}.",
+        line(&removal.label),
+        lines.join(";\n- ")
+    )
 }
 
 pub fn role(args: RoleArgs, global: &Global) -> Result<(), Failure> {

@@ -49,7 +49,8 @@ fn version_4(fib_trie: &str) -> Vec<Ipv4Addr> {
         if let Some(address) = line.strip_prefix("|-- ") {
             last = address.parse().ok();
         } else if line == "/32 host LOCAL" {
-            found.extend(last.filter(|address: &Ipv4Addr| !address.is_loopback() && !found.contains(address)));
+            found
+                .extend(last.filter(|address: &Ipv4Addr| !address.is_loopback() && !found.contains(address)));
         }
     }
     found
