@@ -18,6 +18,21 @@ pub fn sync(from: &Machine, to: &Machine) -> Run {
     said
 }
 
+/// A command at a terminal of its own, where the person types `lines`. `script` ends with the code of what it runs.
+pub fn typed(machine: &Machine, args: &[&str], lines: &str) -> Run {
+    let binary = fieldbook_tests::binary::path().display().to_string();
+    let (vault, passphrase) = (machine.vault(), machine.path("passphrase"));
+    let (vault, passphrase) = (vault.display().to_string(), passphrase.display().to_string());
+    let words = [&[&*binary, "--vault", &vault, "--passphrase-file", &passphrase][..], args].concat();
+    let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    let mut command = std::process::Command::new("script");
+    command.args(["-q", "-e", "-c", &line, "/dev/null"]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("HOME", machine.home()).env("XDG_RUNTIME_DIR", machine.root().join("run"));
+    command.env("SHELL", "/bin/sh").env("LC_ALL", "C.UTF-8");
+    fieldbook_tests::run(command, lines.as_bytes())
+}
+
 /// A field of a shown report.
 pub fn field<'a>(shown: &'a Value, name: &str) -> &'a Value {
     &shown["content"]["fields"][name]

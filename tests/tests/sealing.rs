@@ -1,16 +1,11 @@
 //! What a monitor has sealed cannot be forced out of it: its whole machine and its passphrase hold no word of it.
 
 use std::fs;
-use std::io::Read as _;
-use std::iter;
-use std::path::Path;
 
-use age::secrecy::SecretString;
-use fieldbook_depot::{Depot as _, DepotKey, SqlDepot, cipher};
-use fieldbook_seal::{DeviceSecret, ReadingIdentity, SealedEntry};
-use fieldbook_tests::traces::{self, Canary};
-use fieldbook_tests::{Machine, PHOTO, run, team_of_two};
-use rusqlite::types::ValueRef;
+use fieldbook_depot::cipher;
+use fieldbook_tests::{Machine, PHOTO, pair, processes, run, team_of_two};
+
+use crate::image::{Image, Stores, assert_nowhere};
 
 const WORDS: [&str; 6] =
     ["Okapititle", "narwhalstory", "tapirauthority", "Žalubinskaja", "pangolinsource", "bilbyedit"];
@@ -46,112 +41,15 @@ fn received(monitor: &Machine, coordinator: &Machine, id: &str) {
     assert_eq!(crate::reading::word_of_delivery(monitor, id), "received");
 }
 
-fn decrypt(file: &[u8], identity: &dyn age::Identity) -> Option<Vec<u8>> {
-    let mut reader = age::Decryptor::new(file).ok()?.decrypt(iter::once(identity)).ok()?;
-    let mut plain = Vec::new();
-    reader.read_to_end(&mut plain).ok()?;
-    Some(plain)
-}
-
-/// What whoever has a machine and its passphrase can get out of it, by the specification and not by the program:
-/// every value of every table of the vault and the depot, and the plaintext of every entry in the depot that opens with
-/// any identity in the vault.
-struct Image {
-    bytes: Vec<u8>,
-    opened: usize,
-    held: usize,
-}
-
-impl Image {
-    fn of(machine: &Machine) -> Self {
-        let read = |name: String| fs::read(machine.vault().join(name)).expect("a file of the vault");
-        let slots = read("slots".to_owned());
-        let passphrase = SecretString::from(machine.passphrase().to_owned());
-        let by_passphrase = age::scrypt::Identity::new(passphrase);
-        let (slot, payload) = slots
-            .chunks(slots.len() / 2)
-            .enumerate()
-            .find_map(|(slot, half)| Some((slot, decrypt(half, &by_passphrase)?)))
-            .expect("the passphrase opens a slot");
-        let text = std::str::from_utf8(&payload[1..75]).expect("an identity");
-        let kek: age::x25519::Identity = text.parse().expect("an identity");
-        let keys = decrypt(&read(format!("{slot}.k")), &kek).expect("the key file opens");
-        let key = |at: usize| -> [u8; 32] { keys[at..at + 32].try_into().expect("a key") };
-        let store = |name: &str| machine.vault().join(format!("{slot}.{name}"));
-        let mut bytes = [payload, keys.clone()].concat();
-        let vault = cipher::open_database(&store("a"), &key(1), false).expect("the vault opens");
-        dump(&vault, &mut bytes);
-        let device: Vec<u8> = vault
-            .query_row("SELECT value FROM meta WHERE name = 'device'", [], |row| row.get(0))
-            .expect("the device's keys");
-        let device = DeviceSecret::from_bytes(&device).expect("the device's keys");
-        let mut identities = vec![device.identity().clone()];
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        identities.extend(
-            text.match_indices("AGE-SECRET-KEY-1")
-                .filter_map(|(at, _)| ReadingIdentity::parse(text.get(at..at + 74)?).ok()),
-        );
-        let identities: Vec<&ReadingIdentity> = identities.iter().collect();
-        let depot = SqlDepot::open(&store("b"), &DepotKey::new(key(33))).expect("the depot opens");
-        let (mut opened, mut held) = (0, 0);
-        for (_, sealed) in depot.arrivals_with_bytes(0, 100_000, u64::MAX).expect("the entries") {
-            let Some(sealed) = sealed else { continue };
-            held += 1;
-            let sealed = SealedEntry::parse(sealed).expect("an entry");
-            if let Ok(entry) = fieldbook_seal::decrypt(&sealed, &identities) {
-                opened += 1;
-                bytes.extend_from_slice(entry.claimed_body());
-            }
-        }
-        depot.close().expect("the depot closes");
-        let depot = cipher::open_database(&store("b"), &key(33), false).expect("the depot opens");
-        dump(&depot, &mut bytes);
-        Self { bytes, opened, held }
-    }
-
-    fn words(&self) -> Vec<&'static str> {
-        let here = |word: &&str| Canary::word(word).find(&self.bytes).is_some();
-        WORDS.into_iter().chain(["Canarycam", "photo.jpg"]).filter(here).collect()
-    }
-}
-
-/// Every value of every table, those of the search index included.
-fn dump(db: &rusqlite::Connection, into: &mut Vec<u8>) {
-    let mut names = db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'").expect("the tables");
-    let names: Vec<String> = names
-        .query_map([], |row| row.get(0))
-        .expect("the tables")
-        .map(|name| name.expect("a name"))
-        .collect();
-    assert!(names.len() > 5, "{names:?}");
-    for name in names {
-        let mut table = db.prepare(&format!("SELECT * FROM \"{name}\"")).expect("a table");
-        let columns = table.column_count();
-        let mut rows = table.query([]).expect("its rows");
-        while let Some(row) = rows.next().expect("a row") {
-            for column in 0..columns {
-                match row.get_ref(column).expect("a value") {
-                    ValueRef::Text(value) | ValueRef::Blob(value) => into.extend_from_slice(value),
-                    _ => {}
-                }
-                into.push(b'\n');
-            }
-        }
-    }
-}
-
 /// No word of it on the whole machine, open or shut.
 #[track_caller]
-fn assert_gone(machine: &Machine) {
+fn assert_gone(machine: &Machine, id: &str) {
     let image = Image::of(machine);
-    assert_eq!(image.words(), Vec::<&str>::new(), "in the opened stores");
+    assert!(!image.reports.contains(id), "an entry of it opens");
     assert!(image.held > 2, "the sealed entries are still carried");
     assert!(image.opened > 0, "receipts open, so the identities were tried");
-    let canaries: Vec<Canary> = WORDS.iter().chain(&["Canarycam"]).map(|word| Canary::word(word)).collect();
-    let dirs = ["vault", "home", "run", "tmp"].map(|dir| machine.root().join(dir));
-    let roots: Vec<&Path> = dirs.iter().map(|dir| dir.as_path()).collect();
-    let found = traces::search(&roots, &canaries);
-    assert!(found.is_empty(), "{found:#?}");
+    assert_nowhere(machine, &WORDS);
+    assert_eq!(image.words(&["Canarycam", "photo.jpg"]), Vec::<&str>::new());
 }
 
 #[test]
@@ -163,23 +61,29 @@ fn a_sealed_report_cannot_be_got_out_of_its_authors_machine_by_anybody_while_the
     coordinator.ok(&["edit", &id, "--set", "charges=bilbyedit"]);
     crate::reading::sync(&monitor, &coordinator);
     assert_eq!(crate::reading::field(&monitor.show(&id), "charges"), "bilbyedit");
-    let before = Image::of(&monitor).words();
+    let before = Image::of(&monitor);
+    assert!(before.reports.contains(&id), "the answer opens while the report is here");
+    let before = before.words(&WORDS);
     for word in ["Okapititle", "narwhalstory", "bilbyedit"] {
         assert!(before.contains(&word), "the search finds {word} while it is there: {before:?}");
     }
     let vault = |name: &str| fs::read(monitor.vault().join(name)).expect("a store");
+    // Somebody who only carries has all of it too.
+    let carrier = Machine::with_vault("Carrier");
+    pair(&coordinator, &carrier, "monitor");
+    crate::reading::sync(&carrier, &coordinator);
     let old: Vec<Vec<u8>> = ["0.a", "1.a"].into_iter().map(vault).collect();
 
     let sealed = monitor.json(&["seal", &id]).remove(0);
     assert_eq!((&sealed["event"], &sealed["id"]), (&"sealed".into(), &id.as_str().into()));
     assert_eq!(sealed["holders"][0]["name"], "Coordination");
-    assert_gone(&monitor);
+    assert_gone(&monitor, &id);
 
     // Nothing that comes later brings it back, not even an answer that was on its way.
     coordinator.ok(&["edit", &id, "--set", "authority=riot tapirauthority"]);
     crate::reading::sync(&monitor, &coordinator);
     crate::reading::sync(&monitor, &coordinator);
-    assert_gone(&monitor);
+    assert_gone(&monitor, &id);
     let line = monitor.reports().remove(0);
     assert_eq!(
         (&line["state"], &line["title"], &line["id"]),
@@ -204,6 +108,18 @@ fn a_sealed_report_cannot_be_got_out_of_its_authors_machine_by_anybody_while_the
     let entries = coordinator.json(&["entry", "list", &id]);
     let sent = entries.iter().filter(|line| returned(line)).count();
     assert_eq!(sent, 2, "both were written before the coordinator knew");
+
+    // In nobody's depot is anything of it that the author's device could open.
+    crate::reading::sync(&carrier, &coordinator);
+    let author = Image::of(&monitor);
+    for other in [&coordinator, &carrier] {
+        let opened = author.opens_of(other);
+        assert!(opened.opened > 0, "receipts open there too");
+        assert!(opened.held > opened.opened, "and there is more");
+        assert!(!opened.reports.contains(&id), "at {}", other.name());
+        let read = Image::of(&coordinator).opens_of(other);
+        assert!(read.reports.contains(&id), "the search finds it with the coordinator's keys");
+    }
     coordinator.ok(&["edit", &id, "--set", "charges=none"]);
     let entries = coordinator.json(&["entry", "list", &id]);
     assert_eq!(entries.iter().filter(|line| returned(line)).count(), sent, "none is sent any more");
@@ -214,6 +130,53 @@ fn a_sealed_report_cannot_be_got_out_of_its_authors_machine_by_anybody_while_the
         fs::write(monitor.vault().join(name), bytes).expect("the old store");
     }
     monitor.fails(16, &["list"]);
+}
+
+#[test]
+fn sealing_asks_at_the_terminal_until_a_coordinator_has_confirmed_and_then_no_more() {
+    let (coordinator, monitor) = team_of_two();
+    let (id, other) = (report(&monitor), report(&monitor));
+    let said = crate::reading::typed(&monitor, &["seal", &id], "n\n").exits(1);
+    assert!(said.out().contains("no word yet from Coordination"), "{said:?}");
+    assert!(said.out().contains("lost for ever"), "{said:?}");
+    assert_eq!(monitor.show(&id)["content"]["narrative"], "The narwhalstory.", "nothing was sealed");
+    let said = crate::reading::typed(&monitor, &["seal", &id], "y\n").exits(0);
+    assert!(said.out().contains("nobody has confirmed it"), "{said:?}");
+    assert_eq!(monitor.fails(1, &["show", &id])["code"], "sealed");
+    received(&monitor, &coordinator, &other);
+    let said = crate::reading::typed(&monitor, &["seal", &other], "").exits(0);
+    assert!(!said.out().contains("Seal it all the same?"), "{said:?}");
+    assert!(said.out().contains("received by Coordination"), "{said:?}");
+}
+
+#[test]
+fn what_is_sealed_under_an_agent_that_stays_open_is_gone_when_it_is_shot() {
+    let (coordinator, monitor) = team_of_two();
+    let id = report(&monitor);
+    received(&monitor, &coordinator, &id);
+    let before = Stores::of(&monitor);
+    monitor.ok(&["unlock"]);
+    // All of it is in the agent's write-ahead log now.
+    monitor.ok(&["edit", &id, "--title", "Okapititle once more"]);
+    crate::reading::sync(&monitor, &coordinator);
+    crate::reading::sync(&monitor, &coordinator);
+    monitor.ok(&["seal", &id]);
+    assert_eq!(monitor.json(&["status"])[0]["rekey_due"], false);
+    processes::kill(&monitor.processes());
+    // The files as they lie there, opened with the key of before.
+    let taken = monitor.path("taken");
+    fs::create_dir(&taken).expect("a directory");
+    for end in ["", "-wal", "-shm"] {
+        let name = format!("{}.a{end}", before.slot);
+        if let Ok(bytes) = fs::read(monitor.vault().join(&name)) {
+            fs::write(taken.join(&name), bytes).expect("a copy");
+        }
+    }
+    let copy = taken.join(format!("{}.a", before.slot));
+    assert!(cipher::open_database(&copy, &before.vault_key, false).is_err(), "the old key opens nothing");
+    // Whoever has the passphrase has the new key, and finds nothing under it either.
+    assert_gone(&monitor, &id);
+    assert_eq!(monitor.fails(1, &["show", &id])["code"], "sealed");
 }
 
 #[test]
@@ -253,7 +216,7 @@ fn reports_seal_themselves_when_enough_coordinators_have_confirmed() {
     assert_eq!(monitor.show(&id)["summary"]["state"], "finished", "no receipt yet");
     crate::reading::sync(&monitor, &coordinator);
     assert_eq!(monitor.fails(1, &["show", &id])["code"], "sealed");
-    assert_gone(&monitor);
+    assert_gone(&monitor, &id);
     monitor.ok(&["seal", "--after", "2"]);
     let other = report(&monitor);
     received(&monitor, &coordinator, &other);

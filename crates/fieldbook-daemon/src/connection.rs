@@ -56,7 +56,7 @@ pub(crate) async fn session(
         Ok(Err(error)) => return nothing(SessionFailure::Connection(error.into())),
         Err(_) => return nothing(SessionFailure::Stalled),
     };
-    let store = DepotStore::new(depot.clone(), address);
+    let store = DepotStore::new(depot.clone(), identity, address);
     let (summary, result) = run_session(engine, &mut reader, writer, store, on_event).await;
     if result.is_ok() {
         // Each side has finished its stream; whoever dialled closes once it has heard the other end.

@@ -32,8 +32,8 @@ pub enum CourierEvent {
     Met {
         /// Where.
         address: String,
-        /// Which.
-        device: DeviceId,
+        /// Which; none if this device keeps no name of it.
+        device: Option<DeviceId>,
         /// In which role.
         role: Role,
     },
@@ -124,7 +124,8 @@ async fn try_address(
             Event::Met(peer) => {
                 answered = true;
                 peer_until = peer.device.body().not_after;
-                let (device, role) = (peer.device.id(), peer.device.body().role);
+                let device = identity.names(peer).then(|| peer.device.id());
+                let role = peer.device.body().role;
                 tell(CourierEvent::Met { address: address.to_owned(), device, role });
             }
             Event::Limited(limits) if limits.us => {

@@ -96,8 +96,8 @@ impl Controlled for State {
 }
 
 /// Runs until it is told to stop (control socket, SIGTERM, SIGINT). `listening` hears the bound
-/// addresses once; `log` gets a line a session: short device ids and counts, never a name, an address
-/// or a title.
+/// addresses once; `log` gets a line a session: counts, and short device ids where this device keeps those;
+/// never a name, an address or a title.
 ///
 /// # Errors
 /// [`DaemonError::InUse`], [`DaemonError::NoTeam`]; the depot, an address or the control socket
@@ -207,7 +207,11 @@ async fn serve(incoming: Incoming, stranger: Stranger, state: &State) {
         Event::Met(peer) => {
             stranger = None;
             running = Some(state.met.enter(peer.as_ref().clone(), connection.clone()));
-            who = format!("{} {}", peer.device.body().role.word(), peer.device.id().short());
+            who = if identity.names(peer) {
+                format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
+            } else {
+                "another device of the team".to_owned()
+            };
         }
         Event::Limited(limits) if limits.us => who += " (to it, our membership has run out)",
         Event::Limited(_) => who += " (its membership has run out)",

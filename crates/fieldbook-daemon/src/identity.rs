@@ -2,7 +2,7 @@
 
 use fieldbook_depot::Depot;
 use fieldbook_net::tls::TransportKey;
-use fieldbook_proto::certificate::{Authority, Certificate};
+use fieldbook_proto::certificate::{Authority, Certificate, Role};
 use fieldbook_proto::session::{Peer, TransportSecret};
 use zeroize::Zeroizing;
 
@@ -23,7 +23,7 @@ pub(crate) fn stands(authority: &Authority, peer: &Peer) -> bool {
 }
 
 /// The network side of a device: no key of it can open or write an entry.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Identity {
     /// Its TLS raw public key.
     pub transport: TransportKey,
@@ -36,6 +36,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// Whether this device keeps the name of one that it meets. Two monitors exchange what they carry and
+    /// write down nothing of each other: who finds one must not find the others.
+    pub(crate) fn names(&self, peer: &Peer) -> bool {
+        let known = |certificate: &Certificate| {
+            self.authority.is_coordinator(&certificate.device_id()) || certificate.body().role == Role::Relay
+        };
+        known(&self.certificate) || known(&peer.certificate)
+    }
+
     /// Reads it. Done anew for every session, so that a change of team takes effect at once.
     ///
     /// # Errors

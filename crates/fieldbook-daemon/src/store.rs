@@ -1,27 +1,40 @@
 //! A depot as a session sees it, with what it remembers of the peer.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, SqlDepot, State};
 use fieldbook_net::session::SessionStore;
-use fieldbook_proto::session::{Arrival, Event, Fingerprint, Peer};
+use fieldbook_proto::certificate::Role;
+use fieldbook_proto::session::{Arrival, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
 use crate::error::DaemonError;
-use crate::identity;
+use crate::identity::{self, Identity};
 
 /// Arrivals are read by number, not by size: their bytes are not read.
 const ANY_SIZE: u64 = u64::MAX >> 1;
 /// How often a snapshot is tried while another process writes.
 const SNAPSHOT_TRIES: usize = 8;
 
+/// Where the cursors of unnamed devices lie in the depot.
+const HIDDEN: &str = "hidden-cursors";
+/// Entries of an unnamed peer that a session remembers as its own; beyond, they are offered back to it.
+const RECEIVED_MAX: usize = 1 << 17;
+/// One session at a time changes the cursors of unnamed devices. Another process may do so at the same time:
+/// then one of the two positions is lost, and the next sync offers more than it need.
+static HIDDEN_CURSORS: Mutex<()> = Mutex::new(());
+
 /// The depot behind one session.
 pub(crate) struct DepotStore {
     depot: Arc<SqlDepot>,
+    identity: Identity,
     address: Option<String>,
     peer: Option<Box<Peer>>,
+    /// What came from a peer of which no name is kept, so that it is not sent back. Gone with the session.
+    received: HashSet<EntryId>,
     /// The peer refused something of ours: what it "holds" is then not everything.
     refused: bool,
     /// The authority by which the peer was judged last, as it lies in the depot.
@@ -30,8 +43,53 @@ pub(crate) struct DepotStore {
 
 impl DepotStore {
     /// `address` is where the peer was reached, if this device dialled.
-    pub fn new(depot: Arc<SqlDepot>, address: Option<String>) -> Self {
-        Self { depot, address, peer: None, refused: false, judged_by: None }
+    pub fn new(depot: Arc<SqlDepot>, identity: &Identity, address: Option<String>) -> Self {
+        let (identity, received) = (identity.clone(), HashSet::new());
+        Self { depot, identity, address, peer: None, received, refused: false, judged_by: None }
+    }
+
+    /// The peer, if it was met and this device keeps no name of it.
+    fn unnamed(&self) -> Option<&Peer> {
+        self.peer.as_deref().filter(|peer| !self.identity.names(peer))
+    }
+
+    fn hidden_cursors(&self) -> Result<HiddenCursors, DaemonError> {
+        let stored = self.depot.setting(HIDDEN)?;
+        if let Some(cursors) = stored.as_deref().and_then(HiddenCursors::from_bytes) {
+            return Ok(cursors);
+        }
+        let mut random = [0; HIDDEN_CURSORS_LEN];
+        fill(&mut random)?;
+        HiddenCursors::from_bytes(&random).ok_or(DaemonError::Damaged("hidden cursors"))
+    }
+
+    fn set_cursor(&self, depot: &DepotId, position: u64) -> Result<(), DaemonError> {
+        let Some(peer) = self.unnamed() else {
+            return Ok(self.depot.set_peer_cursor(&self.order(depot), position)?);
+        };
+        let mut random = [0; 13];
+        fill(&mut random)?;
+        let _one = HIDDEN_CURSORS.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut cursors = self.hidden_cursors()?;
+        cursors.set(&peer.device.id(), depot, position, random);
+        Ok(self.depot.set_setting(HIDDEN, Some(cursors.as_bytes()))?)
+    }
+
+    fn arrival(&self, known: fieldbook_depot::Arrival) -> Arrival {
+        let from = match known.from {
+            Source::Peer(device) => Some(device),
+            Source::Unnamed => {
+                self.unnamed().filter(|_| self.received.contains(&known.id)).map(|peer| peer.device.id())
+            }
+            Source::Own | Source::Bundle => None,
+        };
+        Arrival {
+            position: known.position,
+            id: known.id,
+            size: known.size,
+            from,
+            held: known.state == State::Held,
+        }
     }
 
     /// The name under which a cursor in the peer's order is kept. A depot's name is the peer's own word:
@@ -45,11 +103,22 @@ impl DepotStore {
         DepotId::from_bytes(name)
     }
 
-    /// Remembers the peer. `holds` never falls: the depot sees to it.
+    /// Remembers the peer. `holds` never falls: the depot sees to it. Of those without a name only that there
+    /// was one, when last, and what some of them hold.
     fn record(&self, holds: u64) -> Result<(), DepotError> {
         let Some(peer) = &self.peer else { return Ok(()) };
+        if self.unnamed().is_some() {
+            return self.depot.record_peer(PeerRecord {
+                device: None,
+                role: Role::Monitor,
+                depot: DepotId::from_bytes([0; DepotId::LEN]),
+                address: None,
+                last_sync_ms: now_ms(),
+                holds_position: holds,
+            });
+        }
         self.depot.record_peer(PeerRecord {
-            device: peer.device.id(),
+            device: Some(peer.device.id()),
             role: peer.device.body().role,
             depot: peer.depot,
             address: self.address.clone(),
@@ -59,14 +128,9 @@ impl DepotStore {
     }
 }
 
-fn arrival(known: fieldbook_depot::Arrival) -> Arrival {
-    Arrival {
-        position: known.position,
-        id: known.id,
-        size: known.size,
-        from: if let Source::Peer(device) = known.from { Some(device) } else { None },
-        held: known.state == State::Held,
-    }
+fn fill(bytes: &mut [u8]) -> Result<(), DaemonError> {
+    getrandom::fill(bytes)
+        .map_err(|_| DaemonError::io("the system gives no random bytes")(std::io::ErrorKind::Other.into()))
 }
 
 /// Milliseconds since 1970 by this device's clock.
@@ -79,7 +143,16 @@ impl SessionStore for DepotStore {
     type Error = DaemonError;
 
     fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<Vec<EntryId>, DaemonError> {
-        let from = self.peer.as_ref().map_or(Source::Bundle, |peer| Source::Peer(peer.device.id()));
+        let from = match &self.peer {
+            None => Source::Bundle,
+            Some(_) if self.unnamed().is_some() => {
+                if self.received.len() < RECEIVED_MAX {
+                    self.received.extend(batch.iter().map(|(id, _)| *id));
+                }
+                Source::Unnamed
+            }
+            Some(peer) => Source::Peer(peer.device.id()),
+        };
         let incoming: Vec<Incoming<'_>> =
             batch.iter().map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
         Ok(self.depot.put(&incoming)?.refused.into_iter().map(|(id, _)| id).collect())
@@ -91,7 +164,7 @@ impl SessionStore for DepotStore {
 
     fn arrivals(&mut self, after: u64, max_entries: usize) -> Result<Vec<Arrival>, DaemonError> {
         let arrivals = self.depot.arrivals(after, max_entries, ANY_SIZE)?;
-        Ok(arrivals.into_iter().map(arrival).collect())
+        Ok(arrivals.into_iter().map(|known| self.arrival(known)).collect())
     }
 
     fn addressed(&mut self, device: &DeviceId) -> Result<Vec<Arrival>, DaemonError> {
@@ -102,7 +175,7 @@ impl SessionStore for DepotStore {
                 known.extend(self.depot.arrivals(position.saturating_sub(1), 1, ANY_SIZE)?);
             }
         }
-        Ok(known.into_iter().map(arrival).collect())
+        Ok(known.into_iter().map(|known| self.arrival(known)).collect())
     }
 
     fn entries(&mut self, ids: &[EntryId]) -> Result<Vec<Option<Bytes>>, DaemonError> {
@@ -115,7 +188,10 @@ impl SessionStore for DepotStore {
     }
 
     fn cursor(&mut self, depot: &DepotId) -> Result<u64, DaemonError> {
-        Ok(self.depot.peer_cursor(&self.order(depot))?)
+        match self.unnamed() {
+            Some(peer) => Ok(self.hidden_cursors()?.get(&peer.device.id(), depot)),
+            None => Ok(self.depot.peer_cursor(&self.order(depot))?),
+        }
     }
 
     fn snapshot(&mut self) -> Result<(Fingerprint, u64), DaemonError> {
@@ -143,9 +219,7 @@ impl SessionStore for DepotStore {
                 Ok(())
             }
             Event::PeerHolds { position } if !self.refused => Ok(self.record(*position)?),
-            Event::CursorAdvanced { depot, position } => {
-                Ok(self.depot.set_peer_cursor(&self.order(depot), *position)?)
-            }
+            Event::CursorAdvanced { depot, position } => self.set_cursor(depot, *position),
             _ => Ok(()),
         }
     }
@@ -227,15 +301,29 @@ mod tests {
         Peer { device, certificate: shown, depot, known: 0, head: 100, epoch: 1 }
     }
 
+    /// What the device shows; 1 is the coordinator's.
+    fn own(seed: u8) -> Identity {
+        let transport =
+            fieldbook_net::tls::TransportKey::new(&[seed ^ 0x80; 32], &keys(seed).1.transport).unwrap();
+        let authority = Authority::new(certificate(1)).unwrap();
+        Identity { transport, certificate: certificate(seed), authority, secrets: Vec::new() }
+    }
+
     #[test]
     fn a_device_that_claims_anothers_depot_does_not_move_the_cursor_in_it() {
+        for own_seed in [1, 4] {
+            claims_anothers_depot(own_seed);
+        }
+    }
+
+    fn claims_anothers_depot(own_seed: u8) {
         let dir = tempfile::tempdir().unwrap();
         let key = DepotKey::new([1; 32]);
         let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
         let depot = Arc::new(depot);
         let theirs = DepotId::from_bytes([2; 16]);
         let session = |seed| {
-            let mut store = DepotStore::new(depot.clone(), None);
+            let mut store = DepotStore::new(depot.clone(), &own(own_seed), None);
             store.note(&Event::Met(Box::new(peer(seed, theirs)))).unwrap();
             store
         };
@@ -252,7 +340,7 @@ mod tests {
         let depot = Arc::new(depot);
         let met = peer(2, DepotId::from_bytes([2; 16]));
         let mut authority = Authority::new(certificate(1)).unwrap();
-        let mut store = DepotStore::new(depot.clone(), None);
+        let mut store = DepotStore::new(depot.clone(), &own(1), None);
         assert!(store.peer_stands().unwrap(), "nobody was met yet");
         store.note(&Event::Met(Box::new(met))).unwrap();
         for (removed, stands) in [(3, true), (2, false)] {

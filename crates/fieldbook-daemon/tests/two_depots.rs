@@ -11,7 +11,7 @@ use fieldbook_proto::certificate::{Certificate, Role};
 use fieldbook_proto::session::{Hello, Side, TransportSecret};
 
 mod team;
-use team::{answer, certificate, device, start};
+use team::{answer, certificate, device, keys, start};
 
 #[test]
 fn entries_go_both_ways_once_and_later_only_what_is_new() {
@@ -39,6 +39,67 @@ fn entries_go_both_ways_once_and_later_only_what_is_new() {
     let status = ask(&daemon.control, Ask::Status).unwrap().unwrap();
     assert_eq!((status.sessions_done, status.received), (3, 1_013));
     daemon.stop();
+}
+
+#[test]
+fn two_monitors_carry_for_each_other_and_keep_no_name() {
+    let (here, there) = (device(2, 1, 5), device(3, 1, 5));
+    here.add(0, 1_000, 1_300);
+    there.add(5_000, 1_000, 1_300);
+    let daemon = start(&here);
+    let first = there.sync(&daemon.address).0.unwrap();
+    assert!(first.in_step);
+    assert_eq!((first.sent, first.received), (1_000, 1_000), "nothing is sent back");
+    there.add(9_000, 10, 2_048);
+    here.add(8_000, 5, 2_048);
+    let (again, events) = there.sync(&daemon.address);
+    let again = again.unwrap();
+    assert_eq!((again.sent, again.received, again.in_step), (10, 5, true), "only what is new");
+    assert!(again.round_trips <= 2, "{again:?}");
+    assert!(events.iter().any(|event| matches!(event, CourierEvent::Met { device: None, .. })), "{events:?}");
+    let log = daemon.stop();
+    assert!(log.iter().any(|line| line.contains("another device of the team")), "{log:?}");
+    for (own, other, seed) in [(&here, &there, 3), (&there, &here, 2)] {
+        let peers = own.depot.peers().unwrap();
+        assert_eq!(peers.len(), 1);
+        assert_eq!((peers[0].device, peers[0].address.as_deref()), (None, None));
+        assert_eq!(peers[0].holds_position, own.depot.head().unwrap(), "and it knows that all is carried");
+        let bytes = own.everything();
+        let id = keys(seed).1.device_id();
+        for word in
+            [&id.as_bytes()[..], id.short().as_bytes(), &keys(seed).1.transport, &keys(seed).1.signing]
+        {
+            assert!(!bytes.windows(word.len()).any(|window| window == word));
+        }
+        assert_eq!(other.depot.head().unwrap(), own.depot.head().unwrap());
+    }
+
+    // A coordinator is named, at both ends.
+    let coordinator = device(1, 1, 5);
+    let daemon = start(&coordinator);
+    assert!(here.sync(&daemon.address).0.unwrap().in_step);
+    daemon.stop();
+    let names = |device: &team::Device| -> Vec<_> {
+        device.depot.peers().unwrap().into_iter().filter_map(|peer| peer.device).collect()
+    };
+    assert_eq!(names(&here), [keys(1).1.device_id()]);
+    assert_eq!(names(&coordinator), [keys(2).1.device_id()]);
+    assert!(here.everything().windows(32).any(|window| window == keys(1).1.device_id().as_bytes()));
+}
+
+#[test]
+fn how_many_monitors_were_met_cannot_be_seen() {
+    let here = device(2, 1, 5);
+    here.add(0, 3, 1_300);
+    let daemon = start(&here);
+    let mut shapes = Vec::new();
+    for seed in 3..9 {
+        let other = device(seed, 1, 5);
+        assert!(other.sync(&daemon.address).0.unwrap().in_step);
+        shapes.push(here.shape());
+    }
+    daemon.stop();
+    assert_eq!(shapes.first(), shapes.last(), "the tables hold as many rows, of the same length");
 }
 
 #[test]

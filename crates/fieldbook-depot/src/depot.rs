@@ -40,6 +40,8 @@ pub enum Source {
     Own,
     /// A peer, over a connection on which it proved to be this device.
     Peer(DeviceId),
+    /// A peer of which this device keeps no name.
+    Unnamed,
     /// A bundle: nobody vouches for who carried it.
     Bundle,
 }
@@ -140,8 +142,8 @@ pub struct Quarantined {
 /// What this depot remembers of another device that it synced with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerRecord {
-    /// The device.
-    pub device: DeviceId,
+    /// The device. None stands for all those together of which this one keeps no name.
+    pub device: Option<DeviceId>,
     /// Its role, as its certificate said last.
     pub role: Role,
     /// Its depot. A device that recreated its depot has a new one.

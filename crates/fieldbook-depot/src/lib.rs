@@ -23,13 +23,14 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where to look: `depot` is the trait and its values, `sql` the backend, `schema` its tables and their
+//! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its tables and their
 //! migrations, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
 
 mod addressed;
 pub mod cipher;
 mod depot;
 mod error;
+mod rows;
 mod schema;
 mod sql;
 

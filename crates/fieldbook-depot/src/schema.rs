@@ -45,8 +45,18 @@ const STEPS: &[&str] = &[
          holds_position INTEGER NOT NULL
      ) WITHOUT ROWID;",
     // 2: what is for whom, as this device's vault says. An entry may be noted before it is known. `number`
-    // rises with the notes of one device.
-    "CREATE TABLE addressed (
+    // rises with the notes of one device. `origin` -1, and a peer without a name, are the devices of which
+    // this one keeps no name; what was kept of monitors goes there. Cursors are named by a hash of the
+    // device: they go, and the next sync with each begins anew.
+    "INSERT INTO origin (number, device) VALUES (-1, NULL);
+     UPDATE known SET origin = -1 WHERE origin IN
+         (SELECT number FROM origin WHERE device IN (SELECT device FROM peer WHERE role = 'monitor'));
+     UPDATE bad SET origin = -1 WHERE origin IN
+         (SELECT number FROM origin WHERE device IN (SELECT device FROM peer WHERE role = 'monitor'));
+     DELETE FROM origin WHERE device IN (SELECT device FROM peer WHERE role = 'monitor');
+     DELETE FROM peer WHERE role = 'monitor';
+     DELETE FROM cursor;
+     CREATE TABLE addressed (
          device BLOB NOT NULL,
          id     BLOB NOT NULL,
          number INTEGER NOT NULL,

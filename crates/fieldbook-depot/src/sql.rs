@@ -8,16 +8,17 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fieldbook_proto::certificate::Role;
 use fieldbook_proto::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
 use fieldbook_proto::session::Fingerprint;
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
-use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
 use crate::depot::{
     Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
     Refusal, Source, State, Stats,
+};
+use crate::rows::{
+    UNNAMED, read_arrival, read_peer, read_role, read_source, read_state, sql_int, state_code, unsigned,
 };
 use crate::{DepotError, addressed, cipher, schema};
 
@@ -337,7 +338,7 @@ impl Depot for SqlDepot {
         let mut peers = Vec::new();
         while let Some(row) = rows.next()? {
             peers.push(PeerRecord {
-                device: DeviceId::from_bytes(row.get(0)?),
+                device: read_peer(row.get_ref(0)?)?,
                 role: read_role(row.get_ref(1)?)?,
                 depot: DepotId::from_bytes(row.get(2)?),
                 address: row.get(3)?,
@@ -360,7 +361,7 @@ impl Depot for SqlDepot {
                      holds_position = CASE WHEN depot = ?3 THEN max(holds_position, ?6) ELSE ?6 END",
             )?
             .execute(params![
-                peer.device.as_bytes(),
+                peer.device.as_ref().map_or(&[][..], |device| device.as_bytes()),
                 peer.role.word(),
                 peer.depot.as_bytes(),
                 peer.address,
@@ -449,6 +450,7 @@ impl Origins<'_> {
         let device = match source {
             Source::Own => return Ok(0),
             Source::Bundle => return Ok(1),
+            Source::Unnamed => return Ok(UNNAMED),
             Source::Peer(device) => device,
         };
         if let Some((last, number)) = self.last
@@ -532,59 +534,4 @@ fn drop_bytes(
         State::Held => {}
     }
     Ok(Some(before))
-}
-
-fn read_arrival(row: &Row<'_>) -> Result<Arrival, DepotError> {
-    Ok(Arrival {
-        position: unsigned(row.get(0)?)?,
-        id: EntryId::from_bytes(row.get(1)?),
-        size: row.get(2)?,
-        from: read_source(row.get(3)?, row.get_ref(5)?)?,
-        state: read_state(row.get(4)?)?,
-    })
-}
-
-fn read_source(origin: i64, device: ValueRef<'_>) -> Result<Source, DepotError> {
-    match (origin, device) {
-        (0, _) => Ok(Source::Own),
-        (1, _) => Ok(Source::Bundle),
-        (_, ValueRef::Blob(bytes)) => bytes
-            .try_into()
-            .map(|bytes| Source::Peer(DeviceId::from_bytes(bytes)))
-            .map_err(|_| DepotError::damaged("a device id has the wrong length")),
-        _ => Err(DepotError::damaged("an entry came from nowhere")),
-    }
-}
-
-fn read_role(word: ValueRef<'_>) -> Result<Role, DepotError> {
-    [Role::Coordinator, Role::Monitor, Role::Relay]
-        .into_iter()
-        .find(|role| word.as_bytes() == Ok(role.word().as_bytes()))
-        .ok_or_else(|| DepotError::damaged("a peer has an impossible role"))
-}
-
-const fn state_code(state: State) -> i64 {
-    match state {
-        State::Held => 0,
-        State::Gone => 1,
-        State::Quarantined => 2,
-    }
-}
-
-fn read_state(code: i64) -> Result<State, DepotError> {
-    match code {
-        0 => Ok(State::Held),
-        1 => Ok(State::Gone),
-        2 => Ok(State::Quarantined),
-        _ => Err(DepotError::damaged("an entry has an impossible state")),
-    }
-}
-
-/// SQLite's integers are signed; nothing here reaches 2^63.
-fn sql_int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn unsigned(value: i64) -> Result<u64, DepotError> {
-    u64::try_from(value).map_err(|_| DepotError::damaged("a count is negative"))
 }

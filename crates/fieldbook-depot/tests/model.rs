@@ -75,6 +75,7 @@ fn source(number: u8) -> Source {
     match number {
         0 => Source::Own,
         1 => Source::Bundle,
+        2 => Source::Unnamed,
         n => Source::Peer(DeviceId::from_bytes([n; 32])),
     }
 }
@@ -252,7 +253,7 @@ fn run(steps: Vec<Step>) {
             }
             Step::Peer { device, depot: peer_depot, address, time, holds } => {
                 let mut record = PeerRecord {
-                    device: DeviceId::from_bytes([device; 32]),
+                    device: (device != 0).then(|| DeviceId::from_bytes([device; 32])),
                     role: Role::Relay,
                     depot: DepotId::from_bytes([peer_depot; 16]),
                     address,

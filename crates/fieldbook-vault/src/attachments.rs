@@ -260,6 +260,54 @@ impl Vault {
         })
     }
 
+    /// Copies an attachment's bytes into another report, checked against the hash taken when it was added,
+    /// under an id and a key of its own. The report is a draft that does not name it yet.
+    pub(crate) fn copy_attachment(
+        &mut self,
+        manifest: &AttachmentManifest,
+        to: &ReportId,
+    ) -> Result<AttachmentManifest, VaultError> {
+        let from = attachment_identity(manifest)?;
+        let count = self.part_count(manifest)?;
+        let mut random = [0; 16];
+        slots::fill(&mut random)?;
+        let (attachment, identity) = (AttachmentId::from_bytes(random), ReadingIdentity::generate());
+        self.db.execute(
+            "INSERT INTO attachment (id, report, complete) VALUES (?1, ?2, 0)",
+            params![attachment.as_bytes(), to.as_bytes()],
+        )?;
+        let mut hasher = blake3::Hasher::new();
+        for number in 0..count {
+            let Some(bytes) = self.part(manifest, &from, number)? else {
+                return Err(VaultError::NotArrived { have: self.parts_here(manifest)?, of: count });
+            };
+            hasher.update(&bytes);
+            self.db
+                .prepare_cached(
+                    "INSERT INTO attachment_part (attachment, number, bytes) VALUES (?1, ?2, ?3)",
+                )?
+                .execute(params![attachment.as_bytes(), i64::try_from(number).unwrap_or(i64::MAX), bytes])?;
+        }
+        if hasher.finalize().to_hex().as_str() != manifest.blake3 {
+            return Err(VaultError::damaged("an attachment does not match the hash taken when it was added"));
+        }
+        Ok(AttachmentManifest {
+            id: attachment.to_string(),
+            identity: identity.to_text().to_string(),
+            parts: Vec::new(),
+            ..manifest.clone()
+        })
+    }
+
+    /// These attachments are named by their report.
+    pub(crate) fn attachments_complete(&self, ids: &[String]) -> Result<(), VaultError> {
+        for id in ids {
+            self.db
+                .execute("UPDATE attachment SET complete = 1 WHERE id = ?1", [parse_id(id)?.as_bytes()])?;
+        }
+        Ok(())
+    }
+
     fn manifest(&self, id: &ReportId, wanted: &str) -> Result<AttachmentManifest, VaultError> {
         let row = ReportRow::get(&self.db, id)?;
         let document = load_document(&self.db, &self.me, row.number)?;

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::absorb::{Taken, Taker, bad_by};
 use crate::error::VaultError;
 use crate::outgoing::{self, Outgoing};
-use crate::reports::{ReportRow, load_document};
+use crate::reports::ReportRow;
 use crate::store;
 use crate::team::{Team, all_devices, find_device, log};
 use crate::vault::{Vault, now_ms};
@@ -28,8 +28,8 @@ use crate::views::{ForgetRequestView, ForgetSummary, ForgetWhat};
 /// Devices that one entry is sealed to when those that only carry are told. Together with the desk and the
 /// recovery sheets it stays below an entry's most.
 const TOLD_AT_ONCE: usize = 45;
-/// The number of recipients is filled up to a multiple of this, so that nobody can count the desk's devices.
-const RECIPIENTS_STEP: usize = 16;
+/// The number of recipients is filled up to this, so that nobody can count the desk's devices.
+const RECIPIENTS_STEP: usize = 48;
 /// Entry ids in one request.
 const ENTRIES_AT_ONCE: usize = FORGET_ENTRIES_MAX;
 /// Entries whose bytes the depot has still to drop, if the program ended in between.
@@ -44,12 +44,12 @@ pub(crate) fn is_forgotten(db: &Connection, report: &ReportId) -> Result<bool, V
     Ok(db.prepare_cached("SELECT 1 FROM forgotten WHERE report = ?1")?.exists([report.as_bytes()])?)
 }
 
-/// Every sealed entry that belongs to a report, as far as this vault knows: changes, shares, answers and
-/// parts of attachments, arrived or not.
+/// Every sealed entry that belongs to a report, as this vault has seen for itself: it opened and verified
+/// them, or made them. What a report only names as parts of its attachments is its author's word, and may be
+/// the entries of somebody else. Of a part that has not arrived nobody has the key after this.
 fn entries_of(db: &Connection, report: &ReportId) -> Result<BTreeSet<EntryId>, VaultError> {
     let mut statement = db.prepare_cached(
         "SELECT id FROM entry WHERE report = ?1
-         UNION SELECT entry FROM expected_part WHERE report = ?1
          UNION SELECT entry FROM attachment_part WHERE entry IS NOT NULL
                    AND attachment IN (SELECT id FROM attachment WHERE report = ?1)",
     )?;
@@ -128,7 +128,7 @@ pub(crate) fn take(
     };
     for item in &request.items {
         let taken = match &item.report {
-            None => take_entries(taker, header, &item.entries)?,
+            None => take_entries(taker, &id, header, &item.entries)?,
             Some(report) if author.role == Role::Coordinator => {
                 take_order(taker, &id, header, report, &item.entries)?
             }
@@ -141,9 +141,11 @@ pub(crate) fn take(
     Ok(Taken::Done)
 }
 
-/// A coordinator tells those who only carry which entries to drop.
+/// A coordinator tells those who only carry which entries to drop. They cannot see what was in them; that
+/// they dropped them, how many and on whose word, stands in their log.
 fn take_entries(
     taker: &Taker<'_>,
+    id: &EntryId,
     header: &Header,
     entries: &[EntryId],
 ) -> Result<Option<Taken>, VaultError> {
@@ -151,13 +153,25 @@ fn take_entries(
         return not_its(header.device).map(Some);
     }
     if taker.authority.reads_for(&header.device, taker.team.desk) {
-        drop_foreign(taker.db, entries, None)?;
+        let dropped = drop_foreign(taker.db, entries, None)?;
+        if dropped > 0 {
+            let what = if dropped == 1 { "sealed entry" } else { "sealed entries" };
+            let detail = format!("{dropped} {what} that it could not read");
+            let act = log::Act { kind: "forgot", subject: None, detail: &detail };
+            log::note(taker.db, header.time_ms, &header.device, &act, Some(id))?;
+        }
     }
     Ok(None)
 }
 
-/// Drops entries that this vault does not know to belong to another report.
-fn drop_foreign(db: &Connection, entries: &[EntryId], report: Option<&ReportId>) -> Result<(), VaultError> {
+/// Drops entries that somebody says belong to a report (or to one that is none of this device's business),
+/// but for those that this vault knows to belong to another, or that another names as its parts. How many.
+fn drop_foreign(
+    db: &Connection,
+    entries: &[EntryId],
+    report: Option<&ReportId>,
+) -> Result<usize, VaultError> {
+    let of = report.map(|report| report.as_bytes().as_slice());
     let mut drop = Vec::new();
     for id in entries {
         let known: Option<(Option<Vec<u8>>, u8)> = db
@@ -165,15 +179,19 @@ fn drop_foreign(db: &Connection, entries: &[EntryId], report: Option<&ReportId>)
             .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let may = match known {
-            None => true,
+            None => !db
+                .prepare_cached("SELECT 1 FROM expected_part WHERE entry = ?1 AND report IS NOT ?2")?
+                .exists(params![id.as_bytes(), of])?,
             Some((None, kind)) => OF_REPORTS.iter().any(|of_reports| of_reports.code() == kind),
-            Some((of, _)) => of.as_deref() == report.map(|report| report.as_bytes().as_slice()),
+            Some((known, _)) => known.as_deref() == of,
         };
         if may {
             drop.push(*id);
         }
     }
-    drop_later(db, drop)
+    let dropped = drop.len();
+    drop_later(db, drop)?;
+    Ok(dropped)
 }
 
 /// A coordinator of the report's desk: obeyed at once.
@@ -309,42 +327,21 @@ impl Vault {
     /// for the team once a coordinator has confirmed it. A draft is simply destroyed.
     ///
     /// # Errors
-    /// [`VaultError::StillNamed`] when a text still names the person: then nothing is forgotten.
+    /// [`VaultError::StillNamed`] when a text still names the person, [`VaultError::NotArrived`] when an
+    /// attachment that is to stay is not here whole: then nothing is forgotten.
     /// [`VaultError::NoSuchReport`]; [`VaultError::NotCoordinator`] for a report that a monitor did not
     /// write, [`VaultError::OtherDesk`] for one of another desk; the store's.
     pub fn forget(&mut self, what: &ForgetWhat) -> Result<ForgetSummary, VaultError> {
         match what {
             ForgetWhat::Report(report) => self.forget_report(report, None),
-            ForgetWhat::Person { report, person } => self.forget_person(report, person),
+            ForgetWhat::Person { report, person, keep_attachments } => {
+                self.forget_person(report, person, *keep_attachments)
+            }
         }
-    }
-
-    /// A fresh report without the person, then the old one is forgotten. If the program ends in between,
-    /// both are there, and it can be done again.
-    fn forget_person(&mut self, report: &ReportId, person: &str) -> Result<ForgetSummary, VaultError> {
-        let row = self.may_forget(report)?;
-        let withdrawn = load_document(&self.db, &self.me, row.number)?.without_person(person, false)?;
-        let id = self.create_report(&withdrawn.input)?.id;
-        let new: ReportId = id.parse().map_err(|_| VaultError::damaged("a report id"))?;
-        self.edit(new, &withdrawn.edits)?;
-        let mut document = load_document(&self.db, &self.me, ReportRow::get(&self.db, &new)?.number)?;
-        let places = withdrawn.remains(&mut document);
-        if !places.is_empty() {
-            self.forget_report(&new, None)?;
-            return Err(VaultError::StillNamed { places });
-        }
-        if row.finished {
-            self.finish(new, true)?;
-        }
-        let mut summary = self.forget_report(report, Some(new))?;
-        summary.replaced_by = Some(id);
-        summary.texts_changed = withdrawn.replaced;
-        summary.also_changed = withdrawn.also_changed.len();
-        Ok(summary)
     }
 
     /// The report, if this device may ask to forget it.
-    fn may_forget(&self, report: &ReportId) -> Result<ReportRow, VaultError> {
+    pub(crate) fn may_forget(&self, report: &ReportId) -> Result<ReportRow, VaultError> {
         let row = ReportRow::get(&self.db, report)?;
         let own = row.author == self.me;
         if !own && !self.coordinates() {
@@ -360,7 +357,7 @@ impl Vault {
         self.team.as_ref().is_some_and(|team| team.authority.is_coordinator(&self.me))
     }
 
-    fn forget_report(
+    pub(crate) fn forget_report(
         &mut self,
         report: &ReportId,
         replaced_by: Option<ReportId>,

@@ -27,6 +27,7 @@ mod absorb;
 mod addenda;
 mod attachments;
 mod clashes;
+mod consent;
 mod delivery;
 mod durable;
 mod entry_files;
@@ -39,6 +40,9 @@ mod keyfile;
 mod layout;
 mod merge;
 mod names;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod need_to_know;
 mod notes;
 mod outgoing;
 mod parts;

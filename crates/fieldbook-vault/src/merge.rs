@@ -17,7 +17,8 @@ const REASON_MAX: usize = 4 * 1024;
 pub struct MergeRequest<'a> {
     /// The actor of this device.
     pub me: ActorId,
-    /// The only actor whose changes these may be; nobody if a coordinator vouches for all.
+    /// The only actor whose changes these may be. None if a coordinator vouches for all of them: then they
+    /// may be anybody's but this device's, which knows its own.
     pub hand: Option<ActorId>,
     /// The saved document, or nothing for a report that begins with these changes.
     pub document: Option<&'a [u8]>,
@@ -37,6 +38,8 @@ pub struct Merged {
 pub enum MergeRefusal {
     /// The changes build on one that has not arrived.
     MissingChanges,
+    /// Not all that is new is by the one hand that was allowed.
+    OtherHand,
     /// The merger could not be started; the changes are none the worse for it.
     Unavailable,
     /// They are damaged, too large, by another hand, or their merging failed; in words.
@@ -58,9 +61,11 @@ pub struct InProcess;
 
 impl Merger for InProcess {
     fn merge(&mut self, request: &MergeRequest<'_>) -> Result<Merged, MergeRefusal> {
+        let mut mine = 0;
         let merged = match request.document {
             None => ReportDocument::receive(request.me, request.changes, request.hand).map(Some),
             Some(saved) => ReportDocument::load(request.me, saved).and_then(|mut document| {
+                mine = document.changes_by(&request.me);
                 let new = document.apply(request.changes, request.hand)?;
                 if !document.waits_for().is_empty() {
                     return Err(ReportError::MissingChanges);
@@ -69,8 +74,12 @@ impl Merger for InProcess {
             }),
         };
         match merged {
+            Ok(Some(document)) if document.changes_by(&request.me) > mine => Err(MergeRefusal::Refused(
+                "it holds a change in this device's name, which this device did not make".to_owned(),
+            )),
             Ok(document) => Ok(Merged { document: document.map(|mut document| document.save()) }),
             Err(ReportError::MissingChanges) => Err(MergeRefusal::MissingChanges),
+            Err(ReportError::ForeignActor { .. }) => Err(MergeRefusal::OtherHand),
             Err(error) => Err(MergeRefusal::Refused(error.to_string())),
         }
     }
@@ -109,6 +118,7 @@ pub fn encode_answer(answer: &Result<Merged, MergeRefusal>) -> Vec<u8> {
         Ok(Merged { document: Some(document) }) => writer.u8(1).bytes(document),
         Err(MergeRefusal::MissingChanges) => writer.u8(2),
         Err(MergeRefusal::Unavailable) => writer.u8(4),
+        Err(MergeRefusal::OtherHand) => writer.u8(5),
         Err(MergeRefusal::Refused(reason)) => {
             let end = (0..=reason.len().min(REASON_MAX)).rev().find(|end| reason.is_char_boundary(*end));
             writer.u8(3).bytes(&reason.as_bytes()[..end.unwrap_or(0)])
@@ -128,6 +138,7 @@ pub fn decode_answer(bytes: &[u8]) -> Result<Result<Merged, MergeRefusal>, Decod
         1 => Ok(Merged { document: Some(reader.bytes("document", 4 * DOCUMENT_MAX)?.to_vec()) }),
         2 => Err(MergeRefusal::MissingChanges),
         4 => Err(MergeRefusal::Unavailable),
+        5 => Err(MergeRefusal::OtherHand),
         3 => Err(MergeRefusal::Refused(reader.text("reason", REASON_MAX)?.to_owned())),
         _ => return Err(DecodeError::Invalid { field: "answer" }),
     };
@@ -149,6 +160,7 @@ mod tests {
             Ok(Merged { document: None }),
             Ok(Merged { document: Some(vec![7; 9]) }),
             Err(MergeRefusal::MissingChanges),
+            Err(MergeRefusal::OtherHand),
             Err(MergeRefusal::Refused("é".repeat(REASON_MAX))),
         ] {
             let back = decode_answer(&encode_answer(&answer)).unwrap();

@@ -558,7 +558,10 @@ impl Vault {
         if row.summary.sealed_ms.is_some() {
             return Ok(None);
         }
-        if row.author == self.me || self.team.as_ref().is_none_or(|team| team.role() != Role::Coordinator) {
+        let Some(team) = &self.team else { return Ok(None) };
+        // A device that was removed is told nothing, whoever has it now.
+        if row.author == self.me || team.role() != Role::Coordinator || team.authority.is_removed(&row.author)
+        {
             return Ok(None);
         }
         let certificate = self.certificate_of(&row.author)?;

@@ -5,10 +5,11 @@
 //! entries' ids and who signed for them. The store gets a new key at the next occasion, so that what
 //! remains in old blocks of the disk opens with nothing that is here.
 
+use fieldbook_depot::{Depot, Lookup};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, EntryId, ReportId};
 use fieldbook_seal::body::Notice;
-use fieldbook_seal::{Header, Kind, UnverifiedEntry};
+use fieldbook_seal::{Header, Kind, OpenError, ReadingIdentity, SealedEntry, UnverifiedEntry};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::absorb::{Taken, Taker, bad_by};
@@ -22,6 +23,8 @@ use crate::{rekey, store};
 
 /// After how many coordinators' receipts a report is sealed by itself; absent if never.
 const AFTER: &str = "seal-after";
+const WAS_COORDINATOR: &str = "it was sent when this device was a coordinator's, and a key from then opens it; \
+                               what is written from now on can be sealed";
 /// Most coordinators that can be waited for.
 const AFTER_MAX: u32 = 64;
 
@@ -56,7 +59,8 @@ impl Vault {
     /// passphrase. Coordinators who have it keep it, and are told.
     ///
     /// # Errors
-    /// [`VaultError::CannotSeal`] for a draft, another device's report, and on a coordinator's device;
+    /// [`VaultError::CannotSeal`] for a draft, another device's report, on a coordinator's device, and for
+    /// what a device sent that was a coordinator's then;
     /// [`VaultError::NotConfirmed`] when not enough coordinators have signed for all of it, unless
     /// `consent` says [`SealConsent::Anyway`]; [`VaultError::Sealed`] if it is already; the store's.
     /// Nothing is sealed then.
@@ -73,6 +77,11 @@ impl Vault {
         }
         if !row.finished {
             return Err(VaultError::CannotSeal("a draft was never sent: nobody else has it"));
+        }
+        // The keys that this device was given as a coordinator's do not go with the role: they lie in the
+        // sealed entries that it carries, and open with the device's own key.
+        if self.opens_here(&id)? {
+            return Err(VaultError::CannotSeal(WAS_COORDINATOR));
         }
         let needed = self.seal_after()?.unwrap_or(1);
         let (holders, missing) = self.who_confirmed(&row)?;
@@ -112,7 +121,7 @@ impl Vault {
             let id = ReportId::from_bytes(store::array(&id, "a report id")?);
             match self.seal_report(id, SealConsent::WithReceipts) {
                 Ok(summary) => sealed.push(summary),
-                Err(VaultError::NotConfirmed { .. }) => {}
+                Err(VaultError::NotConfirmed { .. } | VaultError::CannotSeal(_)) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -160,17 +169,57 @@ impl Vault {
         Ok(self.seal_received()?.len())
     }
 
-    /// The coordinators in good standing who signed for all of a report, and the names of the others.
+    /// The coordinators in good standing who can read a report and signed for all of it, and the names of
+    /// the desk's others. Anybody in the team can sign a receipt; only those are counted to whom the report
+    /// is sealed, and not the recovery sheets, which nobody reads on an ordinary day.
     fn who_confirmed(&self, row: &ReportRow) -> Result<(Vec<Holder>, Vec<String>), VaultError> {
         let team = self.team()?;
         let names = self.names()?;
+        let mut readers = team.authority.readers_of(team.desk);
+        let desk = readers.len();
+        readers.extend(crate::shares::shared_with(&self.db, &row.id)?);
+        let standing = team.authority.coordinators();
+        let on_paper = |id: &DeviceId| {
+            standing
+                .get(id)
+                .is_some_and(|certificate| team.recovery.as_ref() == Some(&certificate.body().keys.recipient))
+        };
+        let may = |id: &DeviceId| standing.contains_key(id) && !on_paper(id);
         let mut holders = self.delivery(&row.id)?.holders(&row.id, &names);
-        let coordinators = team.authority.coordinators();
-        holders.retain(|holder| coordinators.keys().any(|id| id.to_string() == holder.device));
+        holders.retain(|holder| readers.iter().any(|id| may(id) && id.to_string() == holder.device));
         let has = |id: &DeviceId| holders.iter().any(|holder| holder.device == id.to_string());
-        let readers = team.authority.readers_of(team.desk);
-        let missing = readers.iter().filter(|id| !has(id)).map(|id| names.device(id)).collect();
+        let missing =
+            readers[..desk].iter().filter(|id| may(id) && !has(id)).map(|id| names.device(id)).collect();
         Ok((holders, missing))
+    }
+
+    /// Whether a key in this vault opens what is known to have been sent of a report: this device was a
+    /// coordinator's then, and the desk's key of that time is in its vault and in what it carries. (Answers to
+    /// its author open here too, and what is in them with the report's return key only, which goes.)
+    fn opens_here(&self, report: &ReportId) -> Result<bool, VaultError> {
+        let keys = &self.team()?.desk_keys;
+        if keys.is_empty() {
+            return Ok(false);
+        }
+        let identities: Vec<&ReadingIdentity> =
+            keys.iter().map(|key| &key.identity).chain([self.device.identity()]).collect();
+        let sent: Vec<Vec<u8>> = self
+            .db
+            .prepare_cached("SELECT id FROM entry WHERE report = ?1 AND kind <> ?2")?
+            .query_map(params![report.as_bytes(), Kind::Return as u8], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        for id in sent {
+            let id = EntryId::from_bytes(store::array(&id, "an entry id")?);
+            // What is no longer here to be tried may be elsewhere.
+            let Lookup::Held(bytes) = self.depot.get(&id)? else { return Ok(true) };
+            let shut = SealedEntry::parse(bytes).is_ok_and(|sealed| {
+                matches!(fieldbook_seal::decrypt(&sealed, &identities), Err(OpenError::NotForUs))
+            });
+            if !shut {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The reports that this device wrote and can read no more, as lists show them.

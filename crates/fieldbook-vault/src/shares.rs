@@ -15,6 +15,7 @@ use rusqlite::{Connection, params};
 
 use crate::absorb::{Taken, Taker, bad_by};
 use crate::error::VaultError;
+use crate::names::actor_of;
 use crate::outgoing::{self, CHANGES_MAX, Outgoing};
 use crate::reports::{
     NewReport, ReportRow, document_bytes, insert_report, load_document, pack, save_document,
@@ -83,10 +84,28 @@ fn desk_of(
     Ok(find_device(db, author)?.map(|known| known.certificate.body().desk))
 }
 
+/// The coordinators whom a report was shared with.
+pub(crate) fn shared_with(db: &Connection, report: &ReportId) -> Result<Vec<DeviceId>, VaultError> {
+    let mut statement = db.prepare_cached("SELECT device FROM share WHERE report = ?1")?;
+    let mut rows = statement.query([report.as_bytes()])?;
+    let mut devices = Vec::new();
+    while let Some(row) = rows.next()? {
+        devices.push(DeviceId::from_bytes(store::array(&row.get::<_, Vec<u8>>(0)?, "a device id")?));
+    }
+    Ok(devices)
+}
+
 fn is_shared(db: &Connection, report: &ReportId, device: &DeviceId) -> Result<bool, VaultError> {
     Ok(db
         .prepare_cached("SELECT 1 FROM share WHERE report = ?1 AND device = ?2")?
         .exists(params![report.as_bytes(), device.as_bytes()])?)
+}
+
+/// Whether a report came to this device by a share: its readers vouch for what is in it.
+fn is_given(db: &Connection, number: i64) -> Result<bool, VaultError> {
+    Ok(db
+        .prepare_cached("SELECT given FROM report WHERE number = ?1")?
+        .query_row([number], |row| row.get(0))?)
 }
 
 fn note_share(
@@ -124,7 +143,18 @@ fn log_share(
 }
 
 /// A report that another coordinator shares with this device.
-pub(crate) fn take(taker: &mut Taker<'_>, header: &Header, body: &[u8]) -> Result<Taken, VaultError> {
+///
+/// The sharer vouches for other people's words only where this device cannot hear them from themselves. To a
+/// report that it reads anyway a share adds the sharer's own hand and nothing else: else a coordinator could
+/// put words into an author's mouth, in whose place the author's own would then be refused. An honest share
+/// may be ahead of what the authors sent, so it waits for that. Changes in this device's own hand are never
+/// taken from anybody (see [`crate::merge`]).
+pub(crate) fn take(
+    taker: &mut Taker<'_>,
+    id: EntryId,
+    header: &Header,
+    body: &[u8],
+) -> Result<Taken, VaultError> {
     let Some(report) = header.report else {
         return bad_by(header.device, "it names no report".to_owned());
     };
@@ -157,9 +187,20 @@ pub(crate) fn take(taker: &mut Taker<'_>, header: &Header, body: &[u8]) -> Resul
             Err(error) => return bad_by(header.device, error.to_string()),
         }
     }
+    // What its author sealed does not come back to its device by a share.
+    if author == taker.me && existing.is_none() {
+        return Ok(Taken::Nothing);
+    }
+    let vouched = match &existing {
+        Some(row) => is_given(taker.db, row.number)?,
+        // Whoever has had the desk's key from the first reads all that is written to the desk.
+        None => desk != taker.team.desk || taker.team.desk_keys.iter().all(|key| key.epoch > 1),
+    };
+    let hand = if vouched { None } else { Some(actor_of(&header.device)) };
     note_share(taker.db, &report, &taker.me, &header.device, header.time_ms)?;
+    log_share(taker.db, header.time_ms, &header.device, &report, &[taker.me], &id)?;
     let document = existing.as_ref().map(|row| document_bytes(taker.db, row.number)).transpose()?;
-    let mut document = match taker.merge(&header.device, None, document.as_deref(), &share.changes)? {
+    let mut document = match taker.merge(&header.device, hand, document.as_deref(), &share.changes)? {
         Ok(Some(document)) => document,
         Ok(None) => return Ok(Taken::Done),
         Err(refused) => return Ok(refused),
@@ -173,7 +214,12 @@ pub(crate) fn take(taker: &mut Taker<'_>, header: &Header, body: &[u8]) -> Resul
             taker.summary.reports_new += 1;
             let new =
                 NewReport { id: report, author, finished: true, return_identity: None, import_hash: None };
-            insert_report(taker.db, &new)?
+            let number = insert_report(taker.db, &new)?;
+            taker
+                .db
+                .prepare_cached("UPDATE report SET given = ?2 WHERE number = ?1")?
+                .execute(params![number, vouched])?;
+            number
         }
     };
     if let Some(recipient) = share.return_recipient.filter(|to| fieldbook_seal::check_recipient(to).is_ok()) {

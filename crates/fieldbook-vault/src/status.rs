@@ -26,6 +26,9 @@ const KINDS: [(Kind, &str); 10] = [
     (Kind::Notice, "notice"),
 ];
 
+/// What people are told of a device of which this one keeps no name.
+const UNNAMED: &str = "another device of the team";
+
 impl Vault {
     /// How this device stands.
     ///
@@ -41,9 +44,9 @@ impl Vault {
             .peers()?
             .into_iter()
             .map(|peer| PeerView {
-                name: names.device(&peer.device),
-                device: peer.device.to_string(),
-                role: peer.role.word().to_owned(),
+                name: peer.device.as_ref().map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
+                role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
+                device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
                 address: peer.address,
                 last_sync_ms: peer.last_sync_ms,
             })

@@ -95,6 +95,7 @@ CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 
 /// Version 2: teams with desks, removals, sealed and forgotten reports.
 ///
+/// `report.given` is 1 for a report that this device has by a share, so that whoever shares it vouches for it.
 /// `device.member` is 0 for an author whose certificate came with a shared report. `device.via` is the
 /// place in its issuer's chain of the entry that brought its certificate, 0 if this device made it.
 /// `desk_identity` holds the secrets that this device was granted, `desk_epoch` what is public of every
@@ -102,6 +103,7 @@ CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 const SECOND: &str = "
 ALTER TABLE report ADD COLUMN addendum_to BLOB;
 ALTER TABLE report ADD COLUMN questions INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE report ADD COLUMN given INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE entry ADD COLUMN digest BLOB;
 ALTER TABLE device ADD COLUMN member INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE device ADD COLUMN via INTEGER NOT NULL DEFAULT 0;

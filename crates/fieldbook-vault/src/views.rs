@@ -82,8 +82,11 @@ pub struct RemovalSummary {
     pub act: String,
     /// Whether it was a coordinator's.
     pub was_coordinator: bool,
-    /// Reports that this device knows and that the removed one could read, if it was a coordinator's of
-    /// this desk.
+    /// Whether it was a coordinator's of this desk.
+    #[serde(default)]
+    pub of_desk: bool,
+    /// Reports that this device knows and that the removed one could read: all that are finished, if it was a
+    /// coordinator's of this desk; those that were shared with it, if of another.
     pub could_read: usize,
     /// Reports that it wrote, as far as they arrived here: it still has those it did not seal.
     pub wrote: usize,
@@ -232,13 +235,15 @@ pub struct ShareSummary {
 pub enum ForgetWhat {
     /// A report, whole.
     Report(ReportId),
-    /// Somebody in a report: a new report without them takes its place. Nobody can look for a person in
-    /// files, so the attachments go with the old report; what may stay is to be attached anew.
+    /// Somebody in a report: a new report without them takes its place.
     Person {
         /// The report.
         report: ReportId,
         /// The id of the person in the report.
         person: String,
+        /// Whether its attachments go on in the new report. Nobody can look for a person in files, so
+        /// somebody has to have looked; else they go with the old report.
+        keep_attachments: bool,
     },
 }
 
@@ -257,6 +262,28 @@ pub struct ForgetSummary {
     pub texts_changed: usize,
     /// Other people in it whose names say the same name, who were left out or renamed: to be looked at.
     pub also_changed: usize,
+    /// Attachments that go on in the new report.
+    #[serde(default)]
+    pub attachments_kept: usize,
+}
+
+/// Somebody who may be forgotten, in one report.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PersonFound {
+    /// The report.
+    pub report: String,
+    /// Its title.
+    pub title: String,
+    /// Whether it is finished: else it is a draft, which only this device has.
+    pub finished: bool,
+    /// The id of the person in it; none if its texts only mention the name.
+    pub person: Option<String>,
+    /// The name as it stands there.
+    pub name: String,
+    /// The person's role in it.
+    pub role: String,
+    /// Its attachments, in which nobody can look for a person.
+    pub attachments: usize,
 }
 
 /// What an author asked to be forgotten.
@@ -490,11 +517,12 @@ pub struct RecoveryRestored {
 /// A device that this one has synced with.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PeerView {
-    /// Its label or short id.
+    /// Its label or short id. Of other monitors a monitor keeps none: all of them together are "another
+    /// device of the team".
     pub name: String,
-    /// Its id.
+    /// Its id; empty for those.
     pub device: String,
-    /// Its role.
+    /// Its role; empty for those.
     pub role: String,
     /// Where it was reached.
     pub address: Option<String>,

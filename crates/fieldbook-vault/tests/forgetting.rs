@@ -135,7 +135,7 @@ fn somebody_is_forgotten_and_the_rest_of_the_report_stays() {
     monitor.vault.finish(old, true).unwrap();
     sync(&mut [&mut first, &mut second, &mut monitor]);
     let person = first.vault.show(old).unwrap().content.people[0].id.clone();
-    let what = ForgetWhat::Person { report: old, person };
+    let what = ForgetWhat::Person { report: old, person, keep_attachments: false };
     let summary = first.vault.forget(&what).unwrap();
     let new: ReportId = summary.replaced_by.unwrap().parse().unwrap();
     assert!(summary.texts_changed > 0);

@@ -22,7 +22,7 @@ use crate::ui::{Ui, time};
 pub struct Synced {
     /// Where the other device was reached.
     pub address: String,
-    /// Its id.
+    /// Its id; empty if this device keeps none of it.
     pub device: String,
     /// Its name, as this device calls it.
     pub name: String,

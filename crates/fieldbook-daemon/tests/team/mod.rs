@@ -10,7 +10,7 @@ use std::time::Duration;
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_daemon::control::{Ask, ask};
 use fieldbook_daemon::{CourierEvent, DaemonError, DaemonOptions, run_courier, run_daemon};
-use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot};
+use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot, cipher};
 use fieldbook_net::quic;
 use fieldbook_net::tls::TransportKey;
 use fieldbook_proto::certificate::{
@@ -19,6 +19,7 @@ use fieldbook_proto::certificate::{
 use fieldbook_proto::codec::Writer;
 use fieldbook_proto::session::Summary;
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId};
+use rusqlite::types::ValueRef;
 use tempfile::TempDir;
 
 pub struct Device {
@@ -135,6 +136,43 @@ impl Device {
             .collect();
         assert_eq!(self.depot.put(&batch).unwrap().added, count);
         batch.iter().map(|incoming| incoming.id).collect()
+    }
+
+    fn rows(&self) -> Vec<(String, Vec<Vec<u8>>)> {
+        let db = cipher::open_database(&self.path(), self.key.as_bytes(), false).unwrap();
+        let mut tables =
+            db.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name").unwrap();
+        let tables: Vec<String> =
+            tables.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+        let mut all = Vec::new();
+        for table in tables {
+            let mut statement = db.prepare(&format!("SELECT * FROM {table}")).unwrap();
+            let columns = statement.column_count();
+            let mut rows = statement.query([]).unwrap();
+            let mut found = Vec::new();
+            while let Some(row) = rows.next().unwrap() {
+                let mut bytes = Vec::new();
+                for column in 0..columns {
+                    if let ValueRef::Text(value) | ValueRef::Blob(value) = row.get_ref(column).unwrap() {
+                        bytes.extend_from_slice(value);
+                    }
+                    bytes.push(b'\n');
+                }
+                found.push(bytes);
+            }
+            all.push((table, found));
+        }
+        all
+    }
+
+    /// Every byte in every table of its depot.
+    pub fn everything(&self) -> Vec<u8> {
+        self.rows().into_iter().flat_map(|(_, rows)| rows.concat()).collect()
+    }
+
+    /// The tables, each with the lengths of its rows.
+    pub fn shape(&self) -> Vec<(String, Vec<usize>)> {
+        self.rows().into_iter().map(|(table, rows)| (table, rows.iter().map(Vec::len).collect())).collect()
     }
 
     pub fn sync(&self, address: &str) -> (Option<Summary>, Vec<CourierEvent>) {

@@ -69,6 +69,7 @@ mod error;
 mod fingerprint;
 mod frame;
 mod hello;
+mod hidden;
 mod incoming;
 pub mod limits;
 mod outgoing;
@@ -86,6 +87,7 @@ pub use error::{Fault, Party, SessionError};
 pub use fingerprint::Fingerprint;
 pub use frame::{Frame, WireEntry};
 pub use hello::{HELLO_STEP, Hello, TransportSecret};
+pub use hidden::{HIDDEN_CURSORS_LEN, HiddenCursors};
 
 use crate::certificate::{Authority, Certificate, CertifiedDevice};
 use crate::{DepotId, DeviceId, EntryId};

@@ -8,6 +8,7 @@ mod layout;
 mod read;
 mod write;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -286,7 +287,8 @@ impl ReportDocument {
             let mut incoming = changes::decode(&changes::split(chunks)?)?;
             incoming.retain(|change| self.doc.get_change_meta_by_hash(&change.hash()).is_none());
             if let Some(allowed) = allowed_actor {
-                refuse_foreign(&incoming, allowed)?;
+                refuse_foreign(&incoming, allowed)
+                    .map_err(|foreign| self.rival(&incoming).unwrap_or(foreign))?;
             }
             let heads = self.doc.get_heads();
             // Worked on a copy: whatever happens inside automerge, this document stays whole.
@@ -298,6 +300,24 @@ impl ReportDocument {
         })?;
         self.doc = doc;
         Ok(count)
+    }
+
+    /// Of an actor's changes each has one number. Another with the number of one that is here was made by
+    /// somebody else, or by a copy of the device.
+    fn rival(&self, incoming: &[automerge::Change]) -> Option<ReportError> {
+        let changes = self.doc.get_changes_meta(&[]);
+        let here: HashSet<(&[u8], u64)> =
+            changes.iter().map(|known| (known.actor.to_bytes(), known.seq)).collect();
+        let rival =
+            incoming.iter().find(|change| here.contains(&(change.actor_id().to_bytes(), change.seq())))?;
+        let detail = format!("a change by {} stands where another of it is known", rival.actor_id());
+        Some(ReportError::Damaged { detail })
+    }
+
+    /// How many changes of this document an actor made.
+    pub fn changes_by(&self, actor: &ActorId) -> usize {
+        let changes = self.doc.get_changes_meta(&[]);
+        changes.iter().filter(|change| change.actor.to_bytes() == actor).count()
     }
 
     /// Hashes of changes that are missing before all that was applied can be seen. Usually empty.

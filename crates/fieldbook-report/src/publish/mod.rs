@@ -21,6 +21,7 @@ mod html;
 mod json;
 mod markdown;
 mod mentioned;
+mod named;
 mod names;
 mod redact;
 mod shown;
@@ -33,6 +34,7 @@ pub(crate) mod words;
 use std::collections::BTreeMap;
 use std::fmt;
 
+pub use named::{mentions, people_named};
 pub use redact::{
     LogEntry, PrivateLog, PrivatePseudonym, PublicPerson, PublicReport, RedactOptions, Redacted,
     RedactionLog, What, redact,

@@ -20,6 +20,7 @@ use crate::vault::Vault;
 pub(super) const MERGE_BUDGET: Duration = Duration::from_secs(60);
 
 const MISSING: &str = "it builds on a change that has not arrived";
+const OTHER_HAND: &str = "it holds changes by others, which they have not sent themselves";
 /// Why an entry waits that belongs to a report which this coordinator was not given.
 pub(crate) const NOT_SHARED: &str =
     "it is part of a report from before this device's admission; a coordinator can share the report";
@@ -35,6 +36,9 @@ impl Taker<'_> {
         let Some(report) = header.report else {
             return bad_by(header.device, "it names no report".to_owned());
         };
+        if role == Role::Relay {
+            return bad_by(header.device, "a relay's device carries reports and writes none".to_owned());
+        }
         let (return_recipient, changes) = match parse_report_body(body) {
             Ok(parsed) => parsed,
             Err(error) => return bad_by(header.device, error.to_string()),
@@ -48,6 +52,9 @@ impl Taker<'_> {
         let mut document = match self.merge(&header.device, Some(hand), document.as_deref(), changes)? {
             Ok(Some(document)) => document,
             Ok(None) => return Ok(Taken::Done),
+            Err(Taken::Waiting(OTHER_HAND)) => {
+                return bad_by(header.device, "it holds a change by another device".to_owned());
+            }
             Err(Taken::Waiting(MISSING)) if existing.is_none() && self.may_be_older(header) => {
                 return Ok(Taken::Waiting(NOT_SHARED));
             }
@@ -115,6 +122,7 @@ impl Taker<'_> {
             },
             Ok(Merged { document: None }) => Ok(None),
             Err(MergeRefusal::MissingChanges) => Err(Taken::Waiting(MISSING)),
+            Err(MergeRefusal::OtherHand) => Err(Taken::Waiting(OTHER_HAND)),
             Err(MergeRefusal::Unavailable) => {
                 Err(Taken::Waiting("the process that merges could not be started"))
             }

@@ -207,7 +207,7 @@ impl Taker<'_> {
             _ if !coordinator => return only_coordinators(device),
             Kind::Return => self.take_return(&header, certificate, body)?,
             Kind::Receipt => receipts::take(self, &header, body)?,
-            Kind::Share => shares::take(self, &header, body)?,
+            Kind::Share => shares::take(self, id, &header, body)?,
             Kind::Certificate => team::take_certificate(self, id, &header, author, body)?,
             Kind::Revocation => team::take_removal(self, id, &header, body)?,
             Kind::Grant => team::take_grant(self, id, &header, author, body)?,

@@ -99,9 +99,13 @@ impl Vault {
             params![device.as_bytes()],
             |row| row.get(0),
         )?;
-        let reads = team.authority.reads_for(&device, team.desk);
-        let could_read =
-            if reads { self.count("SELECT count(*) FROM report WHERE finished = 1")? } else { 0 };
+        let of_desk = team.authority.reads_for(&device, team.desk);
+        let could_read: i64 = self.db.query_row(
+            "SELECT count(*) FROM report WHERE finished = 1
+                 AND (?1 OR id IN (SELECT report FROM share WHERE device = ?2))",
+            params![of_desk, device.as_bytes()],
+            |row| row.get(0),
+        )?;
         let others = self.members()?;
         let to_tell =
             others.iter().filter(|other| other.id() != device && !team.authority.is_removed(&other.id()));
@@ -110,7 +114,8 @@ impl Vault {
             label: known.label.clone(),
             act: act.word().to_owned(),
             was_coordinator: team.authority.is_coordinator(&device),
-            could_read,
+            of_desk,
+            could_read: usize::try_from(could_read).unwrap_or(0),
             wrote: usize::try_from(wrote).unwrap_or(0),
             cut: u64::try_from(cut).unwrap_or(0),
             to_tell: to_tell.count(),

@@ -30,9 +30,9 @@ const RENEW_ANY_S: u64 = 30 * DAY_S;
 /// Devices that one entry is sealed to when the desk is told something. Together with the desk, the
 /// recovery sheets and what pads their number this stays below an entry's most.
 const TOLD_AT_ONCE: usize = 45;
-/// The number of an entry's recipients is padded to a multiple of this, so that a monitor who counts them
-/// does not learn how many devices its desk has.
-const RECIPIENTS_STEP: usize = 16;
+/// The number of an entry's recipients is padded to this, the most that is told at once, so that a monitor
+/// who counts them does not learn how many devices its desk has.
+const RECIPIENTS_STEP: usize = 48;
 /// Certificates or removals in one grant.
 const GRANT_ITEMS_MAX: usize = 64;
 

@@ -113,6 +113,16 @@ pub enum Request {
         report: String,
         /// The id of the person in the report.
         person: Option<String>,
+        /// With a person: the report's attachments stay.
+        #[serde(default)]
+        keep_attachments: bool,
+    },
+    /// Who would be forgotten. Item: `PersonFound`. Done: null.
+    FindPeople {
+        /// Only in this report; then `person` may be the id of the person in it.
+        report: Option<String>,
+        /// A name.
+        person: String,
     },
     /// What authors ask to be forgotten. Item: `ForgetRequestView`. Done: null.
     ForgetRequests,

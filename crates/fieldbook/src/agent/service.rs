@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use fieldbook_proto::ReportId;
 use fieldbook_proto::certificate::Role;
@@ -21,6 +22,8 @@ use crate::error::Failure;
 
 /// Bytes of an attachment in one frame.
 const CHUNK: usize = 1 << 20;
+/// How long after a change of the vault's key that failed it is not tried again.
+const REKEY_AGAIN: Duration = Duration::from_secs(60);
 
 type Items<'a> = &'a mut dyn FnMut(Value) -> Result<(), Failure>;
 
@@ -30,12 +33,13 @@ pub struct Desk {
     pairings: Pairings,
     vault: Vault,
     layout: Layout,
+    rekey_failed: Option<Instant>,
 }
 
 impl Desk {
     /// Serves this vault, which lies in `dir`.
     pub fn new(vault: Vault, dir: &Path, socket: Option<SocketFile>) -> Self {
-        Self { socket, pairings: Pairings::default(), vault, layout: Layout::new(dir) }
+        Self { socket, pairings: Pairings::default(), vault, layout: Layout::new(dir), rekey_failed: None }
     }
 
     /// The report that an id begins with.
@@ -71,10 +75,14 @@ impl Desk {
                 let with = self.vault.find_device(&with)?;
                 json(&self.vault.share(&ShareSelection { reports, filter }, with)?)
             }
-            Request::Forget { report, person } => {
+            Request::FindPeople { report, person } => {
+                let report = report.map(|report| self.report(&report)).transpose()?;
+                each(self.vault.find_people(report, &person)?, item)
+            }
+            Request::Forget { report, person, keep_attachments } => {
                 let report = self.report(&report)?;
                 let what = match person {
-                    Some(person) => ForgetWhat::Person { report, person },
+                    Some(person) => ForgetWhat::Person { report, person, keep_attachments },
                     None => ForgetWhat::Report(report),
                 };
                 json(&self.vault.forget(&what)?)
@@ -171,6 +179,14 @@ impl Desk {
         }
     }
 
+    /// Gives the vault a new key if something was forgotten. A full disk takes nothing back: it stays due,
+    /// `status` says so, and it is tried again after a while.
+    fn rekey(&mut self) {
+        if self.rekey_failed.is_none_or(|failed| failed.elapsed() >= REKEY_AGAIN) {
+            self.rekey_failed = self.vault.rekey_if_due().is_err().then(Instant::now);
+        }
+    }
+
     fn finish_all(&mut self, incomplete: bool, item: Items<'_>) -> Result<Value, Failure> {
         let drafts = ListFilter { state: Some("draft".to_owned()), ..ListFilter::default() };
         for draft in self.vault.list(&drafts)? {
@@ -242,6 +258,7 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::Desks
             | Request::TeamLog
             | Request::Share { .. }
+            | Request::FindPeople { .. }
             | Request::Forget { .. }
             | Request::ForgetRequests
             | Request::ConfirmForget { .. }
@@ -270,7 +287,13 @@ impl Service for Desk {
         request: Request,
         item: Items<'_>,
     ) -> Result<Value, Failure> {
-        self.serve(connection, request, item)
+        let answer = self.serve(connection, request, item);
+        // An agent that stays open may be killed as it stands: what it was asked to forget, or forgot by
+        // itself on the way, is gone for good before it says so. One for a single command does it at its end.
+        if self.socket.is_some() {
+            self.rekey();
+        }
+        answer
     }
 
     fn gone(&mut self, connection: Connection) {
@@ -281,6 +304,7 @@ impl Service for Desk {
     fn tick(&mut self) {
         // What is wrong is told when somebody asks: the next request meets it again.
         let _ = self.vault.absorb().and_then(|_| self.vault.flush());
+        self.rekey();
     }
 
     fn close(self) -> Result<(), Failure> {

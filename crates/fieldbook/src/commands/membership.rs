@@ -54,6 +54,7 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
     if !args.yes {
         let preview = Request::RemovalPreview { device: args.device.clone(), lost: args.lost };
         let preview: RemovalSummary = agent.call(&preview)?;
+        global.ui.note(what_stays(&preview));
         let question = format!(
             "Remove \"{}\" ({})? It cannot be undone: to come back it needs a new vault.",
             line(&preview.label),
@@ -79,23 +80,50 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(format_args!(
         "Removed \"{label}\". It can connect to nobody, and what is written from now on is closed to it."
     ))?;
-    global.ui.say("What it may still have:")?;
-    if removed.was_coordinator {
-        global.ui.say(format_args!(
-            "- what it could read until now: {} known here, everybody's names among them;",
-            count(removed.could_read as u64, "report", "reports")
-        ))?;
+    if args.yes {
+        global.ui.say(what_stays(&removed))?;
     }
-    global.ui.say(format_args!(
-        "- the reports it wrote and did not seal ({} arrived here);",
-        count(removed.wrote as u64, "report", "reports")
-    ))?;
-    global.ui.say("- the coordinators' names and keys, and the addresses where it synced.")?;
     global.ui.note(format_args!(
         "{} must hear of it: they do when they sync. Until then they would still answer it.",
         count(removed.to_tell as u64, "other device", "other devices")
     ));
     Ok(())
+}
+
+/// What no removal takes away from whoever has the device.
+fn what_stays(removal: &RemovalSummary) -> String {
+    let reports = |number: usize| count(number as u64, "report", "reports");
+    let mut lines = Vec::new();
+    match (removal.was_coordinator, removal.of_desk) {
+        (true, true) => lines.push(format!(
+            "what it could read until now: {} known here, with their attachments, and everybody's names",
+            reports(removal.could_read)
+        )),
+        (true, false) => lines.push(format!(
+            "{} that were shared with it, as far as is known here, with their attachments, and all that \
+             its own desk received",
+            reports(removal.could_read)
+        )),
+        (false, _) => {}
+    }
+    lines.push(format!(
+        "the reports that it wrote and did not seal ({} arrived here), with their attachments, and drafts \
+         that nobody else has seen",
+        reports(removal.wrote)
+    ));
+    lines.push(
+        match removal.was_coordinator {
+            true => "sealed entries of others that it carried, and the key to those that its desk could read",
+            false => "sealed entries of others that it carried, which it cannot open",
+        }
+        .to_owned(),
+    );
+    lines.push("the coordinators' names and keys, and the addresses where it synced".to_owned());
+    format!(
+        "What \"{}\" may still have, whatever is done here:\n- {}.",
+        line(&removal.label),
+        lines.join(";\n- ")
+    )
 }
 
 pub fn role(args: RoleArgs, global: &Global) -> Result<(), Failure> {

@@ -25,7 +25,7 @@ pub fn run() -> Result<(), Failure> {
         let said = match event {
             CourierEvent::Trying(address) => Said::Trying { address },
             CourierEvent::Met { address, device, role: _ } => {
-                Said::Connected { address, device: device.to_string() }
+                Said::Connected { address, device: device.map(|id| id.to_string()).unwrap_or_default() }
             }
             CourierEvent::RanOut { not_after } => Said::RanOut { not_after },
             CourierEvent::PeerRanOut { not_after } => Said::PeerRanOut { not_after },
