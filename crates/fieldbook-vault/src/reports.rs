@@ -313,6 +313,18 @@ fn queue_changes(
     Ok(())
 }
 
+/// Seals a finished report of this device for the desk once more, from its beginning.
+pub(crate) fn queue_whole(
+    device: &fieldbook_seal::DeviceSecret,
+    team: &Team,
+    db: &Connection,
+    id: &ReportId,
+) -> Result<(), VaultError> {
+    let row = ReportRow { sent_heads: Vec::new(), ..ReportRow::get(db, id)? };
+    let mut document = load_document(db, &device.id(), row.number)?;
+    queue_changes(&Sender { device, team, author_recipient: None }, db, &row, &mut document)
+}
+
 /// What sealing needs of the vault, apart from its database, which is inside a transaction.
 struct Sender<'a> {
     device: &'a fieldbook_seal::DeviceSecret,
@@ -413,6 +425,7 @@ impl Vault {
         if act(&mut document)? {
             if row.finished {
                 let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
+                team.desk_reads()?;
                 let sender = Sender { device: &self.device, team, author_recipient };
                 queue_changes(&sender, &tx, &row, &mut document)?;
             }
@@ -429,7 +442,8 @@ impl Vault {
     /// Finishing a finished report does nothing.
     ///
     /// # Errors
-    /// [`VaultError::NoTeam`]; [`VaultError::Incomplete`] unless `incomplete` is set; the store's.
+    /// [`VaultError::NoTeam`]; [`VaultError::DeskClosed`] when nobody reads what is sent: it stays a draft;
+    /// [`VaultError::Incomplete`] unless `incomplete` is set; the store's.
     pub fn finish(&mut self, id: ReportId, incomplete: bool) -> Result<ReportSummary, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
         if row.finished {
@@ -440,7 +454,7 @@ impl Vault {
         if !missing.is_empty() && !incomplete {
             return Err(VaultError::Incomplete { missing });
         }
-        self.team()?;
+        self.team()?.desk_reads()?;
         for manifest in document.attachments() {
             if manifest.parts.is_empty() {
                 let parts = self.seal_parts(&id, &manifest)?;

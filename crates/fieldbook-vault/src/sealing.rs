@@ -74,6 +74,7 @@ impl Vault {
         if !row.finished {
             return Err(VaultError::CannotSeal("a draft was never sent: nobody else has it"));
         }
+        team.desk_reads()?;
         let needed = self.seal_after()?.unwrap_or(1);
         let (holders, missing) = self.who_confirmed(&row)?;
         if holders.len() < needed as usize && consent == SealConsent::WithReceipts {
@@ -168,7 +169,8 @@ impl Vault {
         let coordinators = team.authority.coordinators();
         holders.retain(|holder| coordinators.keys().any(|id| id.to_string() == holder.device));
         let has = |id: &DeviceId| holders.iter().any(|holder| holder.device == id.to_string());
-        let readers = team.authority.readers_of(team.desk);
+        // The recovery sheets sign for nothing.
+        let readers = team.people_who_read(team.desk);
         let missing = readers.iter().filter(|id| !has(id)).map(|id| names.device(id)).collect();
         Ok((holders, missing))
     }
