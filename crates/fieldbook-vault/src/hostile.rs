@@ -360,7 +360,13 @@ fn no_coordinator_can_shut_a_monitor_out_with_a_certificate_of_its_own() {
     let to = [own.body().keys.recipient.clone()];
     for body in [
         CertificateBody { issuer, serial: u32::MAX, not_after: 1, ..own.body().clone() },
-        CertificateBody { issuer, serial: u32::MAX, role: Role::Relay, not_after: u64::MAX - 1, ..own.body().clone() },
+        CertificateBody {
+            issuer,
+            serial: u32::MAX,
+            role: Role::Relay,
+            not_after: u64::MAX - 1,
+            ..own.body().clone()
+        },
         CertificateBody { issuer, serial: 7, desk: elsewhere, ..own.body().clone() },
     ] {
         let certificate = second.vault.device.issue(body);
@@ -403,7 +409,9 @@ fn nothing_is_sealed_to_the_device_that_writes_it() {
     }
     // Beside others it is left out.
     let id = craft_for(&mut author, Kind::Notice, None, b"", &[desk[0].clone(), own]);
-    let fieldbook_depot::Lookup::Held(bytes) = author.vault.depot.get(&id).unwrap() else { panic!("not held") };
+    let fieldbook_depot::Lookup::Held(bytes) = author.vault.depot.get(&id).unwrap() else {
+        panic!("not held")
+    };
     let sealed = fieldbook_seal::SealedEntry::parse(bytes).unwrap();
     assert!(fieldbook_seal::decrypt(&sealed, &[author.vault.device.identity()]).is_err());
 }

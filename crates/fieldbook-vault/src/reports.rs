@@ -266,7 +266,7 @@ pub(crate) fn parse_report_body(body: &[u8]) -> Result<(Option<Recipient>, &[u8]
 /// Seals what a report's document has gained since it was last sent: for the desk, and, when a
 /// coordinator wrote it, a copy that only the author's device can open while it still holds the
 /// report's return identity.
-fn queue_changes(
+pub(crate) fn queue_changes(
     vault: &Sender<'_>,
     db: &Connection,
     row: &ReportRow,
@@ -313,23 +313,11 @@ fn queue_changes(
     Ok(())
 }
 
-/// Seals a finished report of this device for the desk once more, from its beginning.
-pub(crate) fn queue_whole(
-    device: &fieldbook_seal::DeviceSecret,
-    team: &Team,
-    db: &Connection,
-    id: &ReportId,
-) -> Result<(), VaultError> {
-    let row = ReportRow { sent_heads: Vec::new(), ..ReportRow::get(db, id)? };
-    let mut document = load_document(db, &device.id(), row.number)?;
-    queue_changes(&Sender { device, team, author_recipient: None }, db, &row, &mut document)
-}
-
 /// What sealing needs of the vault, apart from its database, which is inside a transaction.
-struct Sender<'a> {
-    device: &'a fieldbook_seal::DeviceSecret,
-    team: &'a Team,
-    author_recipient: Option<Recipient>,
+pub(crate) struct Sender<'a> {
+    pub device: &'a fieldbook_seal::DeviceSecret,
+    pub team: &'a Team,
+    pub author_recipient: Option<Recipient>,
 }
 
 /// Joins changes into runs that fit an entry.

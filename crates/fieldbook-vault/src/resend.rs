@@ -10,7 +10,7 @@ use fieldbook_seal::Kind;
 use rusqlite::{Connection, params};
 
 use crate::error::VaultError;
-use crate::reports::queue_whole;
+use crate::reports::{ReportRow, Sender, load_document, queue_changes};
 use crate::store;
 use crate::team::Team;
 use crate::vault::Vault;
@@ -53,7 +53,11 @@ impl Vault {
                 "UPDATE entry SET superseded = 1 WHERE report = ?1 AND device = ?2 AND kind = ?3",
                 params![report.as_bytes(), self.me.as_bytes(), Kind::Report as u8],
             )?;
-            queue_whole(&self.device, team, &tx, report)?;
+            // From its beginning: what was sent in that epoch is in nobody's hands.
+            let row = ReportRow { sent_heads: Vec::new(), ..ReportRow::get(&tx, report)? };
+            let mut document = load_document(&tx, &self.me, row.number)?;
+            let sender = Sender { device: &self.device, team, author_recipient: None };
+            queue_changes(&sender, &tx, &row, &mut document)?;
         }
         store::set_meta(&tx, DONE, &done)?;
         tx.commit()?;

@@ -18,7 +18,8 @@ use crate::error::VaultError;
 /// Waits for the certificate of a coordinator who is not known yet.
 const UNKNOWN_ISSUER: &str = "it was signed by a coordinator whom this device does not know yet";
 /// Waits for the word that somebody is no coordinator any more; without it the certificate counts for nothing.
-const STILL_COORDINATOR: &str = "it certifies a coordinator as something else, and nobody has ended its standing";
+const STILL_COORDINATOR: &str =
+    "it certifies a coordinator as something else, and nobody has ended its standing";
 /// An epoch that would use up the numbers.
 const TOO_FAR: &str = "the epoch that it brings is too far above those that are known";
 
@@ -303,12 +304,9 @@ fn take_desk_epoch(
 /// Only a coordinator of this device's own desk, which reads what this device writes anyway, says to
 /// whom else it is sealed, and only for sheets that are a coordinator of the desk: they fall with whoever
 /// made them.
-fn take_recovery(
-    taker: &mut Taker<'_>,
-    author: &Author,
-    recovery: &Recipient,
-) -> Result<Taken, VaultError> {
-    if !taker.authority.reads_for(&author.id, taker.team.desk) || taker.team.recovery.as_ref() == Some(recovery)
+fn take_recovery(taker: &mut Taker<'_>, author: &Author, recovery: &Recipient) -> Result<Taken, VaultError> {
+    if !taker.authority.reads_for(&author.id, taker.team.desk)
+        || taker.team.recovery.as_ref() == Some(recovery)
     {
         return Ok(Taken::Done);
     }

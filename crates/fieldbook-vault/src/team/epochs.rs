@@ -188,21 +188,19 @@ pub(super) fn transport_may_follow(db: &Connection, epoch: u32) -> Result<bool, 
 
 /// Whether an epoch of a desk may follow those that are known.
 pub(super) fn desk_may_follow(db: &Connection, desk: DeskId, epoch: u32) -> Result<bool, VaultError> {
-    let highest: Option<u32> = db.query_row(
-        "SELECT max(epoch) FROM desk_epoch WHERE desk = ?1",
-        [desk.as_bytes()],
-        |row| row.get(0),
-    )?;
+    let highest: Option<u32> =
+        db.query_row("SELECT max(epoch) FROM desk_epoch WHERE desk = ?1", [desk.as_bytes()], |row| {
+            row.get(0)
+        })?;
     Ok(epoch::may_follow(highest.unwrap_or(0), epoch))
 }
 
 /// How many reading identities came from an issuer.
 pub(super) fn identities_of(db: &Connection, issuer: &DeviceId) -> Result<usize, VaultError> {
-    let count: i64 = db.query_row(
-        "SELECT count(*) FROM desk_identity WHERE issuer = ?1",
-        [issuer.as_bytes()],
-        |row| row.get(0),
-    )?;
+    let count: i64 =
+        db.query_row("SELECT count(*) FROM desk_identity WHERE issuer = ?1", [issuer.as_bytes()], |row| {
+            row.get(0)
+        })?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 

@@ -126,13 +126,7 @@ impl<'a> House<'a> {
 
     /// Signs a removal and puts it into force here. The desk's key and the transport secret are rotated
     /// before anything is said, so that nothing about it is sealed to what the device can open.
-    pub fn remove(
-        &mut self,
-        device: DeviceId,
-        act: Act,
-        cut: u64,
-        keep: &Keep,
-    ) -> Result<bool, VaultError> {
+    pub fn remove(&mut self, device: DeviceId, act: Act, cut: u64, keep: &Keep) -> Result<bool, VaultError> {
         let keeps = self.team.kept_without(&device, &self.me, keep);
         let sequence = outgoing::next_sequence(self.db)?;
         let mut removal = Removal {

@@ -79,8 +79,9 @@ impl Team {
         kept: &[DeviceId],
     ) -> Result<Vec<Admitted>, VaultError> {
         let mut ids = BTreeSet::new();
-        let mut statement = db
-            .prepare_cached("SELECT subject FROM act WHERE kind = 'admitted' AND device = ?1 AND subject IS NOT NULL")?;
+        let mut statement = db.prepare_cached(
+            "SELECT subject FROM act WHERE kind = 'admitted' AND device = ?1 AND subject IS NOT NULL",
+        )?;
         let mut rows = statement.query([device.as_bytes()])?;
         while let Some(row) = rows.next()? {
             ids.insert(DeviceId::from_bytes(store::array(&row.get::<_, Vec<u8>>(0)?, "a device id")?));

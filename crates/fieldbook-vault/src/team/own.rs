@@ -38,6 +38,8 @@ pub(super) fn show_best(db: &Connection, authority: &Authority) -> Result<bool, 
     if best == shown {
         return Ok(false);
     }
+    // Whoever signed the better one may be removed one day.
+    keep(db, &shown)?;
     Team::set_certificate(db, &best)?;
     Ok(true)
 }

@@ -43,7 +43,11 @@ impl House<'_> {
         let mut coordinators: Vec<DeviceId> = coordinators.into_iter().collect();
         coordinators.sort_by_key(|id| authority.rank(id));
         items.extend(
-            coordinators.iter().filter_map(|id| authority.ever_coordinator(id)).cloned().map(Item::Certificate),
+            coordinators
+                .iter()
+                .filter_map(|id| authority.ever_coordinator(id))
+                .cloned()
+                .map(Item::Certificate),
         );
         items.extend(self.team.transport_in_order().into_iter().take(1).map(Item::Transport));
         items.extend(self.team.desk_epoch(self.team.desk).cloned().map(Item::Desk));
@@ -277,11 +281,7 @@ fn told(db: &Connection, device: &DeviceId) -> Result<BTreeSet<[u8; 32]>, VaultE
 }
 
 /// Remembers who was told what.
-pub(super) fn note_told(
-    db: &Connection,
-    what: &[[u8; 32]],
-    devices: &[DeviceId],
-) -> Result<(), VaultError> {
+pub(super) fn note_told(db: &Connection, what: &[[u8; 32]], devices: &[DeviceId]) -> Result<(), VaultError> {
     let mut insert = db.prepare_cached("INSERT OR IGNORE INTO told (device, what) VALUES (?1, ?2)")?;
     for device in devices {
         for item in what {

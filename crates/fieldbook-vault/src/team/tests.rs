@@ -243,7 +243,8 @@ fn a_sleeper_whose_coordinator_is_gone_gets_back_in_with_what_is_addressed_to_it
     let mut gone = admit(&mut first, "Gone", Role::Coordinator);
     sync(&mut first, &mut gone);
     let mut sleeper = admit(&mut gone, "Vitebsk-3", Role::Monitor);
-    let short = gone.vault.device.issue(CertificateBody { not_after: 1, ..certificate(&sleeper).body().clone() });
+    let short =
+        gone.vault.device.issue(CertificateBody { not_after: 1, ..certificate(&sleeper).body().clone() });
     super::Team::set_certificate(&sleeper.vault.db, &short).unwrap();
     sleeper.vault.reload_team().unwrap();
     sync(&mut gone, &mut first);

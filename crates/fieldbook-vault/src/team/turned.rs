@@ -154,18 +154,23 @@ fn a_label_that_was_given_is_not_swapped_by_another_coordinator() {
 fn a_flood_of_epochs_pushes_out_its_own_and_a_leap_is_refused() {
     let (mut first, mut turned, mut monitor) = team();
     let honest = newest_secret(&first)[4..].to_vec();
-    let transport = |epoch: u32, n: u8| TransportEpoch {
-        epoch,
-        secret: Zeroizing::new([n; 32]),
-        without: Vec::new(),
-    };
+    let transport =
+        |epoch: u32, n: u8| TransportEpoch { epoch, secret: Zeroizing::new([n; 32]), without: Vec::new() };
     for n in 0..100 {
         let flood = Grant { transport: Some(transport(1_000, n)), ..Grant::default() };
         grant(&mut turned, &monitor, &flood);
     }
     sync(&mut turned, &mut monitor);
     let kept = |device: &Device| -> Vec<Vec<u8>> {
-        device.vault.team.as_ref().unwrap().transport_in_order().iter().map(|row| row.secret.to_vec()).collect()
+        device
+            .vault
+            .team
+            .as_ref()
+            .unwrap()
+            .transport_in_order()
+            .iter()
+            .map(|row| row.secret.to_vec())
+            .collect()
     };
     assert!(kept(&monitor).contains(&honest) && kept(&monitor).len() <= EPOCHS_MAX);
     let rows = monitor.vault.count("SELECT count(*) FROM transport_epoch").unwrap();

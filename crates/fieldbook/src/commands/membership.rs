@@ -62,11 +62,8 @@ enum NewRole {
 pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     if !args.yes {
-        let preview = Request::RemovalPreview {
-            device: args.device.clone(),
-            lost: args.lost,
-            keep: args.keep.clone(),
-        };
+        let preview =
+            Request::RemovalPreview { device: args.device.clone(), lost: args.lost, keep: args.keep.clone() };
         let preview: RemovalSummary = agent.call(&preview)?;
         consequences(&preview, global);
         let question = format!(
