@@ -54,7 +54,8 @@ impl Vault {
                 params![report.as_bytes(), self.me.as_bytes(), Kind::Report as u8],
             )?;
             // From its beginning: what was sent in that epoch is in nobody's hands.
-            let row = ReportRow { sent_heads: Vec::new(), ..ReportRow::get(&tx, report)? };
+            let mut row = ReportRow::get(&tx, report)?;
+            row.sent_heads.clear();
             let mut document = load_document(&tx, &self.me, row.number)?;
             let sender = Sender { device: &self.device, team, author_recipient: None };
             queue_changes(&sender, &tx, &row, &mut document)?;
