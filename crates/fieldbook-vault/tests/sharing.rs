@@ -63,10 +63,11 @@ fn another_desk_reads_answers_and_follows_what_it_was_given() {
     let mut first = founder();
     let mut monitor = admit(&mut first, "Vitebsk-3", Role::Monitor);
     let mut other_monitor = admit(&mut first, "Gomel-1", Role::Monitor);
-    let mut other = admit_to_new_desk(&mut first, "Legal");
-    // A desk-mate of the sharer, who neither shares nor wrote nor is given anything.
+    // A desk-mate of the sharer, who neither shares nor wrote nor is given anything. No epoch begins after
+    // the other desk's coordinator has come.
     let mut mate = admit(&mut first, "Second", Role::Coordinator);
     sync(&mut [&mut first, &mut monitor, &mut other_monitor, &mut mate]);
+    let mut other = admit_to_new_desk(&mut first, "Legal");
     let given = monitor.report("Given");
     let kept = monitor.report("Kept");
     let theirs = other_monitor.report("Of somebody else");

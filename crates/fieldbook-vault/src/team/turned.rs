@@ -41,11 +41,10 @@ fn a_sleeper_falls_with_the_lost_coordinator_that_admitted_it_unless_it_is_kept(
         let mut theirs = admit(&mut turned, "Orsha-2", Role::Monitor);
         sync(&mut turned, &mut first);
         sync(&mut first, &mut sleeper);
-        let keep = if keep { vec![sleeper.vault.me] } else { Vec::new() };
-        let summary = if lost {
-            first.vault.remove_lost(turned.vault.me, keep).unwrap()
+        let summary = if keep {
+            first.vault.remove_lost(turned.vault.me, vec![sleeper.vault.me]).unwrap()
         } else {
-            first.vault.remove_device(turned.vault.me, false).unwrap()
+            first.vault.remove_device(turned.vault.me, lost).unwrap()
         };
         assert!(summary.counts);
         let mut admitted: Vec<(String, String, bool)> =
