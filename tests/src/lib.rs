@@ -34,7 +34,7 @@ pub mod traces;
 
 pub use daemon::Daemon;
 pub use machine::{MACHINE, Machine};
-pub use pairing::{pair, team_of_two};
+pub use pairing::{pair, pair_new_desk, team_of_two};
 pub use run::{Run, run};
 pub use running::Running;
 

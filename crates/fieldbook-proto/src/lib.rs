@@ -15,6 +15,7 @@
 
 pub mod certificate;
 pub mod codec;
+pub mod epoch;
 mod id;
 pub mod limits;
 pub mod pairing;

@@ -40,6 +40,10 @@ pub enum VaultError {
     NoSuchDevice(String),
     /// The device was removed from the team.
     Removed,
+    /// Everybody who reads for this device's desk was removed from the team.
+    DeskClosed,
+    /// An entry would have been sealed to the device that writes it: a fault of the program.
+    SealedToItself,
     /// Reports can be shared with standing coordinators only.
     NotAReader(String),
     /// Only a coordinator of the report's desk can do this.
@@ -181,6 +185,13 @@ impl fmt::Display for VaultError {
             Self::NotCoordinator => f.write_str("only a coordinator's device can do this"),
             Self::Untrusted(why) => write!(f, "what the other device sent cannot be trusted: {why}"),
             Self::NoSuchDevice(typed) => write!(f, "no device of the team is called \"{typed}\""),
+            Self::DeskClosed => f.write_str(
+                "nobody can read what this device sends: all coordinators of its desk were removed from the team. \
+                 Nothing was sent, and nothing is lost: reports stay on this device as they are",
+            ),
+            Self::SealedToItself => f.write_str(
+                "a fault of this program: it would have sealed an entry to its own author. Nothing was written",
+            ),
             Self::NotAReader(label) => {
                 write!(f, "\"{label}\" is not another coordinator: reports are shared with coordinators only")
             }

@@ -70,7 +70,7 @@ fn craft(author: &mut Device, kind: Kind, report: Option<ReportId>, body: &[u8])
     craft_for(author, kind, report, body, &recipients)
 }
 
-fn craft_for(
+pub(crate) fn craft_for(
     author: &mut Device,
     kind: Kind,
     report: Option<ReportId>,
@@ -324,9 +324,11 @@ fn no_coordinator_can_take_another_ones_place_or_stop_a_vault_from_opening() {
     let issuer = second.vault.me;
     // Itself, by itself; the founder, by another, in both roles; more coordinators than there may be.
     certify(&mut second, CertificateBody { issuer, ..own.clone() });
-    for role in [Role::Coordinator, Role::Monitor] {
-        let keys = first.vault.device.keys();
-        certify(&mut second, CertificateBody { issuer, role, keys, ..own.clone() });
+    for serial in [0, 7, u32::MAX] {
+        for role in [Role::Coordinator, Role::Monitor, Role::Relay] {
+            let keys = first.vault.device.keys();
+            certify(&mut second, CertificateBody { issuer, role, keys, serial, ..own.clone() });
+        }
     }
     for n in 0..70_u8 {
         let mut keys = first.vault.device.keys();
@@ -338,6 +340,78 @@ fn no_coordinator_can_take_another_ones_place_or_stop_a_vault_from_opening() {
     honest_work_goes_on(&mut first, &mut honest);
     let Device { vault, dir } = first;
     drop(vault);
-    let again = open(dir.path());
-    assert_eq!(again.team.unwrap().role(), Role::Coordinator);
+    let mut again = open(dir.path());
+    assert_eq!(again.team.as_ref().unwrap().role(), Role::Coordinator);
+    assert!(again.remove_device(second.vault.me, true).unwrap().counts, "and it can still act");
+}
+
+#[test]
+fn no_coordinator_can_shut_a_monitor_out_with_a_certificate_of_its_own() {
+    let mut first = device("First");
+    first.vault.create_team("Minsk 2017").unwrap();
+    let mut second = admit(&mut first, "Second", Role::Coordinator);
+    let mut honest = admit(&mut first, "Honest", Role::Monitor);
+    carry(&first.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    let own = honest.vault.team.as_ref().unwrap().certificate.clone();
+    let issuer = second.vault.me;
+    let elsewhere = fieldbook_proto::DeskId::founded_by(&issuer);
+    // To it alone, so that nobody else sees what becomes of it.
+    let to = [own.body().keys.recipient.clone()];
+    for body in [
+        CertificateBody { issuer, serial: u32::MAX, not_after: 1, ..own.body().clone() },
+        CertificateBody {
+            issuer,
+            serial: u32::MAX,
+            role: Role::Relay,
+            not_after: u64::MAX - 1,
+            ..own.body().clone()
+        },
+        CertificateBody { issuer, serial: 7, desk: elsewhere, ..own.body().clone() },
+    ] {
+        let certificate = second.vault.device.issue(body);
+        let body = fieldbook_seal::body::Announcement { certificate, label: String::new() }.encode();
+        craft_for(&mut second, Kind::Certificate, None, &body, &to);
+    }
+    carry(&second.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    let shown = |device: &Device| device.vault.team.as_ref().unwrap().certificate.clone();
+    assert_eq!(shown(&honest), own);
+    honest_work_goes_on(&mut first, &mut honest);
+
+    // One that is worth more is shown until whoever signed it is removed.
+    let body = CertificateBody { issuer, serial: u32::MAX, not_after: u64::MAX, ..own.body().clone() };
+    let certificate = second.vault.device.issue(body);
+    let body = fieldbook_seal::body::Announcement { certificate: certificate.clone(), label: String::new() };
+    craft_for(&mut second, Kind::Certificate, None, &body.encode(), &to);
+    carry(&second.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    assert_eq!(shown(&honest), certificate);
+    first.vault.remove_device(second.vault.me, true).unwrap();
+    carry(&first.vault, &honest.vault);
+    honest.vault.absorb().unwrap();
+    assert_eq!(shown(&honest).body().issuer, first.vault.me);
+    honest_work_goes_on(&mut first, &mut honest);
+}
+
+#[test]
+fn nothing_is_sealed_to_the_device_that_writes_it() {
+    let (mut author, ..) = team();
+    let (audience, desk) = author.vault.team.as_ref().unwrap().desk_audience();
+    let own = author.vault.device.keys().recipient;
+    let mut to_itself = audience.clone();
+    to_itself.readers.push(author.vault.me);
+    for (audience, recipients) in [(audience, vec![own.clone()]), (to_itself, desk.clone())] {
+        let entry =
+            Outgoing { kind: Kind::Notice, report: None, audience, body: b"", recipients: &recipients };
+        let refused = outgoing::queue(&author.vault.db, &author.vault.device, &entry);
+        assert!(matches!(refused, Err(crate::VaultError::SealedToItself)));
+    }
+    // Beside others it is left out.
+    let id = craft_for(&mut author, Kind::Notice, None, b"", &[desk[0].clone(), own]);
+    let fieldbook_depot::Lookup::Held(bytes) = author.vault.depot.get(&id).unwrap() else {
+        panic!("not held")
+    };
+    let sealed = fieldbook_seal::SealedEntry::parse(bytes).unwrap();
+    assert!(fieldbook_seal::decrypt(&sealed, &[author.vault.device.identity()]).is_err());
 }

@@ -49,6 +49,7 @@ mod parts;
 mod passphrase;
 mod rekey;
 mod reports;
+mod resend;
 mod sealing;
 mod shares;
 mod slots;

@@ -70,6 +70,16 @@ pub(crate) fn queue_padded(
     outgoing: &Outgoing<'_>,
     step: usize,
 ) -> Result<(EntryId, Header), VaultError> {
+    if outgoing.recipients.is_empty() {
+        return Err(VaultError::DeskClosed);
+    }
+    // Whoever takes this device must not be able to open what it wrote. Somebody else's certificate may
+    // carry this device's recipient: whoever made that one cannot open the entry either.
+    let own = device.keys().recipient;
+    let recipients: Vec<Recipient> = outgoing.recipients.iter().filter(|to| **to != own).cloned().collect();
+    if recipients.is_empty() || outgoing.audience.readers.contains(&device.id()) {
+        return Err(VaultError::SealedToItself);
+    }
     let chain = Chain::load(db)?;
     let header = Header {
         kind: outgoing.kind,
@@ -81,7 +91,7 @@ pub(crate) fn queue_padded(
         audience: outgoing.audience.clone(),
     };
     let signed = fieldbook_seal::sign(&header, outgoing.body, device)?;
-    let sealed = fieldbook_seal::seal_padded(&signed, outgoing.recipients, step)?;
+    let sealed = fieldbook_seal::seal_padded(&signed, &recipients, step)?;
     let id = sealed.id();
     db.prepare_cached("INSERT INTO outbox (id, bytes) VALUES (?1, ?2)")?
         .execute(params![id.as_bytes(), sealed.as_bytes()])?;
@@ -99,8 +109,8 @@ pub(crate) fn record(
     digest: Option<[u8; 32]>,
 ) -> Result<(), VaultError> {
     db.prepare_cached(
-        "INSERT OR IGNORE INTO entry (id, device, sequence, previous, kind, report, time_ms, digest)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        "INSERT OR IGNORE INTO entry (id, device, sequence, previous, kind, report, time_ms, digest, epoch)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     )?
     .execute(params![
         id.as_bytes(),
@@ -111,6 +121,7 @@ pub(crate) fn record(
         header.report.as_ref().map(|id| id.as_bytes().as_slice()),
         header.time_ms,
         digest,
+        header.audience.desk.map(|(_, epoch)| epoch),
     ])?;
     Ok(())
 }

@@ -266,7 +266,7 @@ pub(crate) fn parse_report_body(body: &[u8]) -> Result<(Option<Recipient>, &[u8]
 /// Seals what a report's document has gained since it was last sent: for the desk, and, when a
 /// coordinator wrote it, a copy that only the author's device can open while it still holds the
 /// report's return identity.
-fn queue_changes(
+pub(crate) fn queue_changes(
     vault: &Sender<'_>,
     db: &Connection,
     row: &ReportRow,
@@ -314,10 +314,10 @@ fn queue_changes(
 }
 
 /// What sealing needs of the vault, apart from its database, which is inside a transaction.
-struct Sender<'a> {
-    device: &'a fieldbook_seal::DeviceSecret,
-    team: &'a Team,
-    author_recipient: Option<Recipient>,
+pub(crate) struct Sender<'a> {
+    pub device: &'a fieldbook_seal::DeviceSecret,
+    pub team: &'a Team,
+    pub author_recipient: Option<Recipient>,
 }
 
 /// Joins changes into runs that fit an entry.
@@ -413,6 +413,7 @@ impl Vault {
         if act(&mut document)? {
             if row.finished {
                 let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
+                team.desk_reads()?;
                 let sender = Sender { device: &self.device, team, author_recipient };
                 queue_changes(&sender, &tx, &row, &mut document)?;
             }
@@ -429,7 +430,8 @@ impl Vault {
     /// Finishing a finished report does nothing.
     ///
     /// # Errors
-    /// [`VaultError::NoTeam`]; [`VaultError::Incomplete`] unless `incomplete` is set; the store's.
+    /// [`VaultError::NoTeam`]; [`VaultError::DeskClosed`] when nobody reads what is sent: it stays a draft;
+    /// [`VaultError::Incomplete`] unless `incomplete` is set; the store's.
     pub fn finish(&mut self, id: ReportId, incomplete: bool) -> Result<ReportSummary, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
         if row.finished {
@@ -440,7 +442,7 @@ impl Vault {
         if !missing.is_empty() && !incomplete {
             return Err(VaultError::Incomplete { missing });
         }
-        self.team()?;
+        self.team()?.desk_reads()?;
         for manifest in document.attachments() {
             if manifest.parts.is_empty() {
                 let parts = self.seal_parts(&id, &manifest)?;

@@ -83,6 +83,7 @@ impl Vault {
         if self.opens_here(&id)? {
             return Err(VaultError::CannotSeal(WAS_COORDINATOR));
         }
+        team.desk_reads()?;
         let needed = self.seal_after()?.unwrap_or(1);
         let (holders, missing) = self.who_confirmed(&row)?;
         if holders.len() < needed as usize && consent == SealConsent::WithReceipts {
@@ -121,7 +122,9 @@ impl Vault {
             let id = ReportId::from_bytes(store::array(&id, "a report id")?);
             match self.seal_report(id, SealConsent::WithReceipts) {
                 Ok(summary) => sealed.push(summary),
-                Err(VaultError::NotConfirmed { .. } | VaultError::CannotSeal(_)) => {}
+                Err(
+                    VaultError::NotConfirmed { .. } | VaultError::CannotSeal(_) | VaultError::DeskClosed,
+                ) => {}
                 Err(error) => return Err(error),
             }
         }

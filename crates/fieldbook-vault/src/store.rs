@@ -99,12 +99,16 @@ CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 /// `device.member` is 0 for an author whose certificate came with a shared report. `device.via` is the
 /// place in its issuer's chain of the entry that brought its certificate, 0 if this device made it.
 /// `desk_identity` holds the secrets that this device was granted, `desk_epoch` what is public of every
-/// desk it knows. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
+/// desk it knows. `own_certificate` holds what each coordinator signed for this device last; `entry.epoch`
+/// is the desk's epoch that an entry was sealed to, and `entry.superseded` says that what it holds was sent
+/// once more in another. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
 const SECOND: &str = "
 ALTER TABLE report ADD COLUMN addendum_to BLOB;
 ALTER TABLE report ADD COLUMN questions INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE report ADD COLUMN given INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE entry ADD COLUMN digest BLOB;
+ALTER TABLE entry ADD COLUMN epoch INTEGER;
+ALTER TABLE entry ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device ADD COLUMN member INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE device ADD COLUMN via INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device ADD COLUMN heard_ms INTEGER NOT NULL DEFAULT 0;
@@ -113,8 +117,10 @@ CREATE TABLE desk_identity (
     epoch     INTEGER NOT NULL,
     recipient TEXT NOT NULL,
     secret    BLOB NOT NULL,
+    issuer    BLOB NOT NULL,
     PRIMARY KEY (epoch, recipient)
 ) WITHOUT ROWID;
+CREATE TABLE own_certificate (issuer BLOB PRIMARY KEY, certificate BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE desk_epoch (
     desk      BLOB NOT NULL,
     epoch     INTEGER NOT NULL,

@@ -53,6 +53,8 @@ pub struct Vault {
     pub(crate) lent: Option<ReadingIdentity>,
     /// The team changed since it was put in order last.
     pub(crate) house_due: bool,
+    /// When that was, in seconds since 1970.
+    pub(crate) house_kept_s: u64,
     keys: Keys,
     kek: Kek,
     slot: usize,
@@ -167,6 +169,7 @@ impl Vault {
             retry_waiting: true,
             lent: None,
             house_due: true,
+            house_kept_s: 0,
             layout,
             _lock: lock,
         };

@@ -69,6 +69,22 @@ pub struct DeskView {
     pub members: usize,
     /// Whether it is this device's.
     pub mine: bool,
+    /// Whether it has recovery sheets that open what is written; known of this device's desk only.
+    #[serde(default)]
+    pub sheets: bool,
+}
+
+/// A device that a removed one had admitted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Admitted {
+    /// The device.
+    pub device: String,
+    /// What it is called.
+    pub label: String,
+    /// `coordinator`, `monitor` or `relay`.
+    pub role: String,
+    /// Whether it stays in the team.
+    pub stays: bool,
 }
 
 /// What came of a removal.
@@ -97,6 +113,18 @@ pub struct RemovalSummary {
     /// Whether the removal counts: of two coordinators who remove each other, the one admitted earlier
     /// stands.
     pub counts: bool,
+    /// Whom it had admitted, as far as this device knows.
+    #[serde(default)]
+    pub admitted: Vec<Admitted>,
+    /// Whether the desk's recovery sheets were made by it: they open nothing that is written later.
+    #[serde(default)]
+    pub ends_sheets: bool,
+    /// Whether it is the last coordinator of its desk: nobody reads what that desk's devices write later.
+    #[serde(default)]
+    pub closes_desk: bool,
+    /// The name of its desk, or the beginning of its id.
+    #[serde(default)]
+    pub desk: String,
 }
 
 /// A line of the team's log.

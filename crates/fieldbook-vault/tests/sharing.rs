@@ -63,40 +63,52 @@ fn another_desk_reads_answers_and_follows_what_it_was_given() {
     let mut first = founder();
     let mut monitor = admit(&mut first, "Vitebsk-3", Role::Monitor);
     let mut other_monitor = admit(&mut first, "Gomel-1", Role::Monitor);
+    // A desk-mate of the sharer, who neither shares nor wrote nor is given anything. No epoch begins after
+    // the other desk's coordinator has come.
+    let mut mate = admit(&mut first, "Second", Role::Coordinator);
+    sync(&mut [&mut first, &mut monitor, &mut other_monitor, &mut mate]);
     let mut other = admit_to_new_desk(&mut first, "Legal");
     let given = monitor.report("Given");
     let kept = monitor.report("Kept");
     let theirs = other_monitor.report("Of somebody else");
-    let mut everybody = [&mut first, &mut monitor, &mut other_monitor, &mut other];
+    let mut everybody = [&mut first, &mut monitor, &mut other_monitor, &mut other, &mut mate];
     sync(&mut everybody);
     assert!(other.titles().is_empty());
     assert_eq!(other.vault.status().unwrap().waiting, 0);
 
     first.vault.share(&named(&[given, theirs]), other.id()).unwrap();
-    sync(&mut [&mut first, &mut monitor, &mut other_monitor, &mut other]);
+    sync(&mut [&mut first, &mut monitor, &mut other_monitor, &mut other, &mut mate]);
     assert_eq!(other.titles(), ["Given", "Of somebody else"]);
     // Each author hears of its own report only, and the author is no member of the other desk.
     assert_eq!(monitor.acts("shared"), [given.to_string()]);
     assert_eq!(other_monitor.acts("shared"), [theirs.to_string()]);
     assert_eq!(other.acts("shared").len(), 2);
+    assert_eq!(mate.acts("shared").len(), 2);
     let people = other.vault.people().unwrap();
     assert!(people.iter().all(|member| member.device != monitor.id().to_string()));
 
     // Later changes of the author and of the desk go there, and its answers come back to both.
     monitor.vault.edit(given, &[Edit::Title("By the author".into())]).unwrap();
     monitor.vault.edit(kept, &[Edit::Title("Kept, changed".into())]).unwrap();
-    sync(&mut [&mut first, &mut monitor, &mut other]);
+    sync(&mut [&mut first, &mut monitor, &mut other, &mut mate]);
     assert_eq!(title(&other, given), "By the author");
     first.vault.edit(given, &[Edit::Title("By the desk".into())]).unwrap();
-    sync(&mut [&mut first, &mut monitor, &mut other]);
+    sync(&mut [&mut first, &mut monitor, &mut other, &mut mate]);
     assert_eq!(title(&other, given), "By the desk");
     other.vault.edit(given, &[Edit::Title("By the other desk".into())]).unwrap();
-    sync(&mut [&mut first, &mut monitor, &mut other]);
-    for device in [&first, &monitor, &other] {
+    sync(&mut [&mut first, &mut monitor, &mut other, &mut mate]);
+    for device in [&first, &monitor, &other, &mate] {
         assert_eq!(title(device, given), "By the other desk");
         assert!(device.vault.problems().unwrap().is_empty(), "{:?}", device.vault.problems());
     }
     assert!(other.vault.show(kept).is_err());
+    // Nothing of it waits for a change that only some of the desk can read.
+    monitor.vault.edit(given, &[Edit::Title("At last".into())]).unwrap();
+    sync(&mut [&mut first, &mut monitor, &mut other, &mut mate]);
+    for device in [&first, &other, &mate] {
+        assert_eq!(title(device, given), "At last");
+        assert_eq!(device.vault.status().unwrap().waiting, 0);
+    }
 }
 
 #[test]

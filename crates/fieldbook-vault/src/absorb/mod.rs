@@ -61,6 +61,7 @@ impl Vault {
         summary.sealed = self.seal_by_itself()?;
         self.share_again()?;
         self.keep_house()?;
+        self.send_again()?;
         self.flush()?;
         summary.waiting = self.count("SELECT count(*) FROM waiting")?;
         summary.clashes = self.count("SELECT coalesce(sum(clashes), 0) FROM report")?;

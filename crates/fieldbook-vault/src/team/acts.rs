@@ -6,10 +6,14 @@ use fieldbook_proto::certificate::{Act, Certificate, Role};
 use rusqlite::params;
 
 use super::house::House;
+use super::keeping::Keep;
 use crate::error::VaultError;
 use crate::names::check_name;
-use crate::vault::Vault;
+use crate::vault::{Vault, now_s};
 use crate::views::{Member, RemovalSummary};
+
+/// How often the team is put in order although nothing has happened.
+const HOUSE_EVERY_S: u64 = 24 * 60 * 60;
 
 impl Vault {
     /// Lets a coordinator act in one transaction, then hands on what came of it.
@@ -37,10 +41,12 @@ impl Vault {
     }
 
     /// Puts the team in order, if this device is a coordinator's and anything has changed since it did
-    /// so last: renews certificates, rotates what a removed device knows, tells the desk's monitors.
+    /// so last, or a day has passed: renews certificates, rotates what a removed device knows, tells the desk's monitors.
     pub(crate) fn keep_house(&mut self) -> Result<(), VaultError> {
+        // Certificates run out while nothing happens.
+        let due = self.house_due || now_s().abs_diff(self.house_kept_s) >= HOUSE_EVERY_S;
         // While sheets are read, this device does not know yet who is in the team.
-        if !self.house_due || self.lent.is_some() {
+        if !due || self.lent.is_some() {
             return Ok(());
         }
         let standing = self.team.as_ref().is_some_and(|team| team.authority.is_coordinator(&self.me));
@@ -48,38 +54,67 @@ impl Vault {
             self.in_house(|house| house.put_in_order())?;
         }
         self.house_due = false;
+        self.house_kept_s = now_s();
         Ok(())
     }
 
-    /// Removes a device from the team. `lost`: whoever has it now is not the one it was given to.
+    /// Removes a device from the team. `lost`: whoever has it now is not the one it was given to; then of
+    /// the coordinators whom it admitted none stays, see [`Vault::remove_lost`].
     ///
     /// # Errors
     /// [`VaultError::NotCoordinator`], [`VaultError::NoSuchDevice`] for this device itself and for one
     /// that is not in the team, or the store's.
     pub fn remove_device(&mut self, device: DeviceId, lost: bool) -> Result<RemovalSummary, VaultError> {
-        self.end_standing(device, if lost { Act::Lost } else { Act::Removed })
+        let act = if lost { Act::Lost } else { Act::Removed };
+        self.end_standing(device, act, &Keep::by_default(act))
     }
 
-    /// What a removal would mean, without doing it.
+    /// Removes a lost device, and keeps these of the coordinators whom it admitted.
     ///
     /// # Errors
     /// As [`Vault::remove_device`].
-    pub fn removal_preview(&self, device: DeviceId, lost: bool) -> Result<RemovalSummary, VaultError> {
-        self.removal_summary(device, if lost { Act::Lost } else { Act::Removed })
+    pub fn remove_lost(
+        &mut self,
+        device: DeviceId,
+        keep: Vec<DeviceId>,
+    ) -> Result<RemovalSummary, VaultError> {
+        self.end_standing(device, Act::Lost, &Keep::Only(keep))
     }
 
-    fn end_standing(&mut self, device: DeviceId, act: Act) -> Result<RemovalSummary, VaultError> {
-        let mut summary = self.removal_summary(device, act)?;
+    /// What a removal would mean, without doing it. `keep`: as in [`Vault::remove_lost`], if `lost`.
+    ///
+    /// # Errors
+    /// As [`Vault::remove_device`].
+    pub fn removal_preview(
+        &self,
+        device: DeviceId,
+        lost: bool,
+        keep: Vec<DeviceId>,
+    ) -> Result<RemovalSummary, VaultError> {
+        if lost {
+            self.removal_summary(device, Act::Lost, &Keep::Only(keep))
+        } else {
+            self.removal_summary(device, Act::Removed, &Keep::All)
+        }
+    }
+
+    fn end_standing(
+        &mut self,
+        device: DeviceId,
+        act: Act,
+        keep: &Keep,
+    ) -> Result<RemovalSummary, VaultError> {
+        let mut summary = self.removal_summary(device, act, keep)?;
         let cut = summary.cut;
         summary.counts = self.in_house(|house| {
-            let counts = house.remove(device, act, cut)?;
+            let counts = house.remove(device, act, cut, keep)?;
             house.put_in_order()?;
             Ok(counts)
         })?;
         Ok(summary)
     }
 
-    fn removal_summary(&self, device: DeviceId, act: Act) -> Result<RemovalSummary, VaultError> {
+    fn removal_summary(&self, device: DeviceId, act: Act, keep: &Keep) -> Result<RemovalSummary, VaultError> {
         let team = self.team()?;
         if !team.authority.is_coordinator(&self.me) {
             return Err(VaultError::NotCoordinator);
@@ -106,6 +141,15 @@ impl Vault {
             params![of_desk, device.as_bytes()],
             |row| row.get(0),
         )?;
+        let kept = team.kept_without(&device, &self.me, keep);
+        let primary = team.authority.ever_coordinator(&device);
+        let coordinator = team.authority.is_coordinator(&device);
+        let desk = primary.unwrap_or(&known.certificate).body().desk;
+        let paper = team.paper_device();
+        let made_sheets = paper.and_then(|paper| team.authority.ever_coordinator(&paper));
+        let made_sheets = made_sheets.is_some_and(|paper| paper.body().issuer == device);
+        let readers = team.people_who_read(desk);
+        let name = team.desk_epoch(desk).map(|row| row.name.clone()).filter(|name| !name.is_empty());
         let others = self.members()?;
         let to_tell =
             others.iter().filter(|other| other.id() != device && !team.authority.is_removed(&other.id()));
@@ -113,18 +157,23 @@ impl Vault {
             device: device.to_string(),
             label: known.label.clone(),
             act: act.word().to_owned(),
-            was_coordinator: team.authority.is_coordinator(&device),
+            was_coordinator: coordinator,
             of_desk,
             could_read: usize::try_from(could_read).unwrap_or(0),
             wrote: usize::try_from(wrote).unwrap_or(0),
             cut: u64::try_from(cut).unwrap_or(0),
             to_tell: to_tell.count(),
             counts: true,
+            admitted: team.admitted_by(&self.db, &device, &kept)?,
+            ends_sheets: made_sheets && paper.is_none_or(|paper| !kept.contains(&paper)),
+            closes_desk: coordinator && readers == [device],
+            desk: name.unwrap_or_else(|| desk.short()),
         })
     }
 
     /// Gives a device another role: a monitor's becomes a coordinator's of the same desk, which reads
-    /// nothing written before; a coordinator's becomes a monitor's, and the desk's key is rotated.
+    /// nothing written before; a coordinator's becomes a monitor's, and the desk's key is rotated. A
+    /// coordinator who fell with the one who admitted it, and is made a coordinator's, stands again.
     ///
     /// # Errors
     /// [`VaultError::NotCoordinator`], [`VaultError::NoSuchDevice`]; [`VaultError::RoleChange`] for what
@@ -141,7 +190,16 @@ impl Vault {
             Role::Coordinator if demoted => Role::Monitor,
             role => role,
         };
+        let again = self.has_fallen(&device) && role == Role::Coordinator;
         match (now, role) {
+            _ if again => {
+                // This one keeps it, although whoever admitted it fell.
+                self.in_house(|house| {
+                    let certificate = house.reissue(&known.certificate, Role::Coordinator);
+                    house.announce(&certificate, "")?;
+                    house.put_in_order()
+                })?;
+            }
             _ if now == role => {}
             (Role::Monitor, Role::Coordinator) if demoted => return Err(VaultError::RoleChange),
             (Role::Monitor, Role::Coordinator) => {
@@ -153,7 +211,7 @@ impl Vault {
             }
             (Role::Coordinator, Role::Monitor) => {
                 // The new certificate follows from putting things in order.
-                self.end_standing(device, Act::Demoted)?;
+                self.end_standing(device, Act::Demoted, &Keep::All)?;
             }
             _ => return Err(VaultError::RoleChange),
         }

@@ -6,6 +6,8 @@
 use fieldbook_depot::Depot;
 use fieldbook_proto::certificate::{Authority, Recipient};
 use fieldbook_proto::codec::{Reader, Writer};
+use fieldbook_proto::epoch::{self, DeskClaim, SecretClaim};
+use fieldbook_proto::session::limits::EPOCHS_MAX;
 use fieldbook_proto::{DeskId, DeviceId};
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
@@ -14,8 +16,10 @@ use super::Team;
 use crate::error::VaultError;
 use crate::store;
 
-/// Most transport secrets that are shown to the network process.
-const TRANSPORT_MAX: usize = 64;
+/// Most transport secrets, and most public epochs of a desk, that are kept of one issuer: its newest.
+const KEPT_OF_ISSUER: i64 = 64;
+/// Most reading identities that are taken from one issuer. Every entry is tried with each.
+pub(super) const IDENTITIES_OF_ISSUER: usize = 256;
 
 /// What is public of one epoch of a desk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,31 +46,40 @@ pub(crate) struct TransportRow {
 }
 
 impl Team {
-    /// The current epoch of a desk: the highest by a coordinator who speaks for the desk; of two at once
-    /// the one with the smaller recipient. While none is by one who stands, the highest of all.
+    /// The current epoch of a desk, see [`epoch::current`].
     pub fn desk_epoch(&self, desk: DeskId) -> Option<&DeskEpochRow> {
-        let stands = |row: &&DeskEpochRow| self.authority.reads_for(&row.issuer, desk);
-        self.desk_epochs.iter().filter(|row| row.desk == desk).max_by(|a, b| {
-            let order = |row| (stands(row), row.epoch);
-            order(a).cmp(&order(b)).then_with(|| b.recipient.cmp(&a.recipient))
-        })
+        let rows: Vec<&DeskEpochRow> = self.desk_epochs.iter().filter(|row| row.desk == desk).collect();
+        let place = epoch::current(rows.iter().map(|row| DeskClaim {
+            speaks: self.authority.reads_for(&row.issuer, desk),
+            epoch: row.epoch,
+            recipient: row.recipient.as_str(),
+        }))?;
+        rows.get(place).copied()
     }
 
-    /// The transport secrets, the one to use first: by coordinators who stand before the others, higher
-    /// epochs before lower ones, of two at once the one with the smaller hash.
+    /// The epoch of this device's desk to seal to: the current one, while a person who reads for the desk
+    /// has its identity. Nothing is sealed to what only those can open who were removed.
+    pub fn open_epoch(&self) -> Option<&DeskEpochRow> {
+        let row = self.desk_epoch(self.desk)?;
+        let people = self.people_who_read(self.desk);
+        let has_it = |device: &DeviceId| people.contains(device);
+        (has_it(&row.issuer) || row.readers.iter().any(has_it)).then_some(row)
+    }
+
+    /// The transport secrets, the one to use first, see [`epoch::in_order`].
     pub fn transport_in_order(&self) -> Vec<TransportRow> {
-        let mut rows = self.transport.clone();
-        rows.sort_by_cached_key(|row| order(&self.authority, row));
-        rows.truncate(TRANSPORT_MAX);
-        rows
+        let claims: Vec<SecretClaim<'_>> = self
+            .transport
+            .iter()
+            .map(|row| SecretClaim {
+                stands: self.authority.is_coordinator(&row.issuer),
+                epoch: row.epoch,
+                issuer: row.issuer,
+                secret: &row.secret,
+            })
+            .collect();
+        epoch::in_order(&claims).into_iter().map(|place| self.transport[place].clone()).collect()
     }
-}
-
-type Order = (bool, std::cmp::Reverse<u32>, [u8; 32]);
-
-fn order(authority: &Authority, row: &TransportRow) -> Order {
-    let stands = authority.is_coordinator(&row.issuer);
-    (!stands, std::cmp::Reverse(row.epoch), *blake3::hash(&*row.secret).as_bytes())
 }
 
 pub(super) fn encode_transport(rows: &[TransportRow]) -> Zeroizing<Vec<u8>> {
@@ -89,7 +102,7 @@ pub(crate) fn import_transport_epochs(db: &mut Connection, depot: &impl Depot) -
     let issuer = Authority::decode(&authority)?.founder();
     let mut reader = Reader::new(&bytes);
     let tx = db.transaction()?;
-    for _ in 0..reader.count("transport secrets", TRANSPORT_MAX)? {
+    for _ in 0..reader.count("transport secrets", EPOCHS_MAX)? {
         let epoch = reader.u32("epoch")?;
         let secret = Zeroizing::new(reader.array("transport secret")?);
         save_transport(&tx, &TransportRow { epoch, secret, issuer, without: Vec::new() })?;
@@ -102,6 +115,11 @@ pub(crate) fn save_transport(db: &Connection, row: &TransportRow) -> Result<bool
     let new = db.execute(
         "INSERT OR IGNORE INTO transport_epoch (epoch, secret, issuer, without) VALUES (?1, ?2, ?3, ?4)",
         params![row.epoch, row.secret.as_slice(), row.issuer.as_bytes(), join(&row.without)],
+    )?;
+    db.execute(
+        "DELETE FROM transport_epoch WHERE issuer = ?1 AND (epoch, secret) NOT IN
+             (SELECT epoch, secret FROM transport_epoch WHERE issuer = ?1 ORDER BY epoch DESC, secret LIMIT ?2)",
+        params![row.issuer.as_bytes(), KEPT_OF_ISSUER],
     )?;
     Ok(new > 0)
 }
@@ -135,6 +153,12 @@ pub(crate) fn save_desk_epoch(db: &Connection, row: &DeskEpochRow) -> Result<boo
             join(&row.readers)
         ],
     )?;
+    db.execute(
+        "DELETE FROM desk_epoch WHERE issuer = ?1 AND desk = ?2 AND (epoch, recipient) NOT IN
+             (SELECT epoch, recipient FROM desk_epoch WHERE issuer = ?1 AND desk = ?2
+              ORDER BY epoch DESC, recipient LIMIT ?3)",
+        params![row.issuer.as_bytes(), row.desk.as_bytes(), KEPT_OF_ISSUER],
+    )?;
     Ok(new > 0)
 }
 
@@ -153,6 +177,31 @@ pub(super) fn load_desk_epochs(db: &Connection) -> Result<Vec<DeskEpochRow>, Vau
         });
     }
     Ok(epochs)
+}
+
+/// Whether a transport epoch may follow those that are known.
+pub(super) fn transport_may_follow(db: &Connection, epoch: u32) -> Result<bool, VaultError> {
+    let highest: Option<u32> =
+        db.query_row("SELECT max(epoch) FROM transport_epoch", [], |row| row.get(0))?;
+    Ok(epoch::may_follow(highest.unwrap_or(0), epoch))
+}
+
+/// Whether an epoch of a desk may follow those that are known.
+pub(super) fn desk_may_follow(db: &Connection, desk: DeskId, epoch: u32) -> Result<bool, VaultError> {
+    let highest: Option<u32> =
+        db.query_row("SELECT max(epoch) FROM desk_epoch WHERE desk = ?1", [desk.as_bytes()], |row| {
+            row.get(0)
+        })?;
+    Ok(epoch::may_follow(highest.unwrap_or(0), epoch))
+}
+
+/// How many reading identities came from an issuer.
+pub(super) fn identities_of(db: &Connection, issuer: &DeviceId) -> Result<usize, VaultError> {
+    let count: i64 =
+        db.query_row("SELECT count(*) FROM desk_identity WHERE issuer = ?1", [issuer.as_bytes()], |row| {
+            row.get(0)
+        })?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
 fn join(devices: &[DeviceId]) -> Vec<u8> {

@@ -2,7 +2,7 @@
 
 use fieldbook_depot::Depot;
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, Role};
-use fieldbook_proto::pairing::{Admission, DeskInfo, JoinRequest};
+use fieldbook_proto::pairing::{Admission, DeskInfo, EPOCHS_MAX, JoinRequest};
 use fieldbook_proto::{DeskId, DeviceId, TeamId};
 use fieldbook_seal::ReadingIdentity;
 use zeroize::Zeroizing;
@@ -23,8 +23,9 @@ pub(super) const MEMBER_LIFE_S: u64 = 90 * DAY_S;
 /// The founder's is trusted by its key, received at pairing, and ended by removal: nobody else could
 /// renew it for a team of one.
 pub(super) const FOUNDER_LIFE_S: u64 = 3650 * DAY_S;
-/// Most transport secrets in an admission.
-const ADMISSION_SECRETS_MAX: usize = 8;
+/// Most transport secrets in a monitor's admission. Whoever others connect to gets all that are accepted:
+/// a device that slept knows an old one.
+const MONITOR_SECRETS_MAX: usize = 8;
 
 const TEAM_ID_CONTEXT: &str = "fieldbook 2026 team id v1";
 
@@ -69,7 +70,7 @@ impl Vault {
         let transport = TransportRow { epoch: 1, secret, issuer: self.me, without: Vec::new() };
         let tx = self.db.transaction()?;
         Team::new(name, certificate, authority, desk, None).save(&tx)?;
-        save_desk_key(&tx, 1, &identity)?;
+        save_desk_key(&tx, 1, &identity, &self.me)?;
         epochs::save_desk_epoch(&tx, &epoch)?;
         epochs::save_transport(&tx, &transport)?;
         tx.commit()?;
@@ -131,7 +132,7 @@ impl Vault {
             admitted: known.as_ref().map_or(now, |known| known.certificate.body().admitted),
             not_after: now + MEMBER_LIFE_S,
             issuer: self.me,
-            serial: known.as_ref().map_or(0, |known| known.certificate.body().serial + 1),
+            serial: known.as_ref().map_or(0, |known| known.certificate.body().serial.saturating_add(1)),
         });
         self.announce(&certificate, &label)?;
         self.keep_house()?;
@@ -156,11 +157,11 @@ impl Vault {
             desk: info,
             transport_secrets: transport
                 .iter()
-                .take(ADMISSION_SECRETS_MAX)
+                .take(if role == Role::Monitor { MONITOR_SECRETS_MAX } else { EPOCHS_MAX })
                 .map(|row| (row.epoch, *row.secret))
                 .collect(),
             coordinator_names: self.coordinator_names()?,
-            recovery: team.recovery.clone(),
+            recovery: team.sheets().filter(|_| own_desk).cloned(),
             desk_identities,
             addresses: Vec::new(),
         })
@@ -235,13 +236,13 @@ impl Vault {
         }
         epochs::save_desk_epoch(&tx, &row)?;
         for (epoch, identity) in &identities {
-            save_desk_key(&tx, *epoch, identity)?;
+            save_desk_key(&tx, *epoch, identity, &issuer)?;
+        }
+        for (certificate, label) in &coordinators {
+            save_device(&tx, &authority, certificate, label, 0)?;
         }
         let recovery = admission.recovery.clone();
         Team::new(name, admission.certificate.clone(), authority, desk, recovery).save(&tx)?;
-        for (certificate, label) in &coordinators {
-            save_device(&tx, certificate, label, 0)?;
-        }
         tx.commit()?;
         self.reload_team()?;
         self.keep_house()?;

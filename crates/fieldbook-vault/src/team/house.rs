@@ -1,20 +1,21 @@
 //! What a coordinator does for its team, inside one transaction: certify, remove, rotate, renew, tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use fieldbook_proto::certificate::{Act, Certificate, CertificateBody, Recipient, Removal, Role};
-use fieldbook_proto::limits::{COORDINATORS_MAX, ENTRY_RECIPIENTS_MAX};
+use fieldbook_proto::limits::ENTRY_RECIPIENTS_MAX;
 use fieldbook_proto::{DeviceId, EntryId};
-use fieldbook_seal::body::{Announcement, DeskEpoch, Grant, Notice, TransportEpoch};
-use fieldbook_seal::{Audience, DeviceSecret, Kind, ReadingIdentity};
+use fieldbook_seal::body::{Announcement, DeskEpoch, Grant};
+use fieldbook_seal::{DeviceSecret, Kind, ReadingIdentity};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
-use super::arrivals::note_told;
 use super::epochs::{DeskEpochRow, TransportRow, save_desk_epoch, save_transport};
 use super::founding::MEMBER_LIFE_S;
+use super::keeping::Keep;
 use super::log;
-use super::members::{Known, all, at_desk, save_device};
+use super::members::{Known, all, at_desk, save_device, set_label};
+use super::telling::{desk_item, member_item, note_told, removal_item, transport_epoch, transport_item};
 use super::{Team, save_desk_key};
 use crate::error::VaultError;
 use crate::outgoing::{self, Outgoing};
@@ -27,15 +28,6 @@ const DAY_S: u64 = 24 * 60 * 60;
 const RENEW_OWN_S: u64 = 45 * DAY_S;
 /// … and any other coordinator of the desk when it has this much left.
 const RENEW_ANY_S: u64 = 30 * DAY_S;
-/// Devices that one entry is sealed to when the desk is told something. Together with the desk, the
-/// recovery sheets and what pads their number this stays below an entry's most.
-const TOLD_AT_ONCE: usize = 45;
-/// The number of an entry's recipients is padded to this, the most that is told at once, so that a monitor
-/// who counts them does not learn how many devices its desk has.
-const RECIPIENTS_STEP: usize = 48;
-/// Certificates or removals in one grant.
-const GRANT_ITEMS_MAX: usize = 64;
-
 /// A coordinator at work.
 pub(super) struct House<'a> {
     pub(super) db: &'a Connection,
@@ -44,6 +36,8 @@ pub(super) struct House<'a> {
     pub team: Team,
     /// Entries that a device may fetch even when its certificate has run out.
     pub addressed: Vec<(DeviceId, EntryId)>,
+    /// Devices of which nobody knows what they have heard.
+    pub(super) unsure: BTreeSet<DeviceId>,
 }
 
 impl<'a> House<'a> {
@@ -55,7 +49,7 @@ impl<'a> House<'a> {
             let removed = team.authority.is_removed(&me);
             return Err(if removed { VaultError::Removed } else { VaultError::NotCoordinator });
         }
-        Ok(Self { db, device, me, team, addressed: Vec::new() })
+        Ok(Self { db, device, me, team, addressed: Vec::new(), unsure: BTreeSet::new() })
     }
 
     /// The standing coordinators but this one, with their recipients.
@@ -95,7 +89,11 @@ impl<'a> House<'a> {
     pub fn announce(&mut self, certificate: &Certificate, label: &str) -> Result<(), VaultError> {
         let (device, body) = (certificate.device_id(), certificate.body());
         let announcement = Announcement { certificate: certificate.clone(), label: label.to_owned() };
-        let mut to = vec![(device, body.keys.recipient.clone())];
+        // Never to this device itself, which announces its own renewal like anybody's.
+        let mut to: Vec<(DeviceId, Recipient)> = Vec::new();
+        if device != self.me {
+            to.push((device, body.keys.recipient.clone()));
+        }
         if body.role == Role::Coordinator {
             self.team.authority.add_coordinator(certificate.clone()).map_err(VaultError::untrusted)?;
             self.save_authority()?;
@@ -109,14 +107,16 @@ impl<'a> House<'a> {
             return Ok(());
         }
         let new = super::members::find(self.db, &device)?.is_none();
-        save_device(self.db, certificate, label, sequence)?;
+        save_device(self.db, &self.team.authority, certificate, label, sequence)?;
+        // This device's person has just seen the name that it gives.
+        set_label(self.db, &device, label)?;
         self.addressed.push((device, id));
+        let knows: Vec<DeviceId> = to.iter().map(|(id, _)| *id).collect();
         let desk_mates = self.team.authority.readers_of(self.team.desk);
-        note_told(self.db, &[member_item(certificate)], &desk_mates)?;
+        note_told(self.db, &[member_item(certificate)], &[desk_mates, knows].concat())?;
         if new {
-            // What it is told when it joins.
-            let items: Vec<[u8; 32]> = self.items().into_iter().map(|(hash, _)| hash).collect();
-            note_told(self.db, &items, &[device])?;
+            let items = self.told_at_admission(certificate);
+            self.told(&items, &[device])?;
             let act =
                 log::Act { kind: "admitted", subject: Some(device.as_bytes()), detail: body.role.word() };
             log::note(self.db, now_ms(), &self.me, &act, Some(&id))?;
@@ -126,17 +126,8 @@ impl<'a> House<'a> {
 
     /// Signs a removal and puts it into force here. The desk's key and the transport secret are rotated
     /// before anything is said, so that nothing about it is sealed to what the device can open.
-    pub fn remove(&mut self, device: DeviceId, act: Act, cut: u64) -> Result<bool, VaultError> {
-        let mut keeps: Vec<DeviceId> = self
-            .team
-            .authority
-            .coordinators()
-            .iter()
-            .filter(|(id, certificate)| **id != device && certificate.body().issuer == device)
-            .map(|(id, _)| *id)
-            .collect();
-        keeps.sort();
-        keeps.truncate(COORDINATORS_MAX);
+    pub fn remove(&mut self, device: DeviceId, act: Act, cut: u64, keep: &Keep) -> Result<bool, VaultError> {
+        let keeps = self.team.kept_without(&device, &self.me, keep);
         let sequence = outgoing::next_sequence(self.db)?;
         let mut removal = Removal {
             team: self.team.authority.team(),
@@ -154,12 +145,11 @@ impl<'a> House<'a> {
         self.save_authority()?;
         let next = self.next_desk_epoch(None)?;
         let to = self.other_coordinators();
-        let (mut audience, mut recipients) = self.team.desk_audience();
-        if let Some((row, _)) = &next {
-            // The new epoch stands in the audience from the first entry on; who reads gets it in the next.
-            audience.desk = Some((row.desk, row.epoch));
-            recipients[0] = row.recipient.clone();
-        }
+        // The new epoch stands in the audience from the first entry on; who reads gets it in the next.
+        let (mut audience, mut recipients) = match &next {
+            Some((row, _)) => self.team.audience_in(Some(row)),
+            None => self.team.desk_audience(),
+        };
         for (device, recipient) in to.iter().take(ENTRY_RECIPIENTS_MAX - 2) {
             audience.readers.push(*device);
             recipients.push(recipient.clone());
@@ -168,6 +158,7 @@ impl<'a> House<'a> {
         let entry =
             Outgoing { kind: Kind::Revocation, report: None, audience, body: &body, recipients: &recipients };
         let (id, _) = outgoing::queue(self.db, self.device, &entry)?;
+        note_told(self.db, &[removal_item(&removal)], &to.iter().map(|(id, _)| *id).collect::<Vec<_>>())?;
         let line = log::Act { kind: act.word(), subject: Some(device.as_bytes()), detail: "" };
         log::note(self.db, now_ms(), &self.me, &line, Some(&id))?;
         if let Some((row, identity)) = next {
@@ -196,7 +187,9 @@ impl<'a> House<'a> {
         for known in at_desk(members, self.team.desk).filter(|known| known.member) {
             let issuer = known.certificate.body().issuer;
             let Some(removal) = self.team.authority.removal(&issuer) else { continue };
-            if known.via <= removal.cut && !self.team.authority.is_removed(&known.id()) {
+            // A coordinator stands by who certified or kept it, and by nothing else.
+            let coordinator = self.team.authority.ever_coordinator(&known.id()).is_some();
+            if known.via <= removal.cut && !coordinator && !self.team.authority.is_removed(&known.id()) {
                 changed |= self.team.authority.vouch(known.id()).map_err(VaultError::untrusted)?;
             }
         }
@@ -261,7 +254,7 @@ impl<'a> House<'a> {
 
     fn grant_desk_epoch(&mut self, row: DeskEpochRow, identity: ReadingIdentity) -> Result<(), VaultError> {
         save_desk_epoch(self.db, &row)?;
-        save_desk_key(self.db, row.epoch, &identity)?;
+        save_desk_key(self.db, row.epoch, &identity, &self.me)?;
         let text = identity.to_text();
         self.team.desk_keys.insert(0, super::DeskKey { epoch: row.epoch, identity });
         self.team.desk_epochs.push(row.clone());
@@ -282,6 +275,8 @@ impl<'a> House<'a> {
             let grant = Grant { desk: Some(public), ..Grant::default() };
             self.write(Kind::Grant, &grant.encode(), &others)?;
         }
+        let know: Vec<DeviceId> = mates.iter().chain(&others).map(|(id, _)| *id).collect();
+        note_told(self.db, &[desk_item(&row.recipient)], &know)?;
         let act = log::Act { kind: "rotated", subject: Some(row.desk.as_bytes()), detail: "the desk's key" };
         log::note(self.db, now_ms(), &self.me, &act, Some(&id))
     }
@@ -309,9 +304,11 @@ impl<'a> House<'a> {
         let row = TransportRow { epoch, secret, issuer: self.me, without };
         save_transport(self.db, &row)?;
         let grant = Grant { transport: Some(transport_epoch(&row)), ..Grant::default() };
-        self.team.transport.push(row);
         let to = self.other_coordinators();
         self.write(Kind::Grant, &grant.encode(), &to)?;
+        let know: Vec<DeviceId> = to.iter().map(|(id, _)| *id).collect();
+        note_told(self.db, &[transport_item(&row.secret)], &know)?;
+        self.team.transport.push(row);
         Ok(())
     }
 
@@ -329,12 +326,18 @@ impl<'a> House<'a> {
             if id == self.me || self.team.authority.is_removed(&id) {
                 continue;
             }
+            // A coordinator renews itself. What another signed would hold it up when whoever admitted it
+            // falls, and bring back whom nobody kept.
+            let demoted = self.team.authority.removal(&id).is_some();
+            if self.team.authority.ever_coordinator(&id).is_some() && !demoted {
+                continue;
+            }
             let stands = self.team.authority.is_coordinator(&body.issuer);
-            if !stands && self.team.authority.judge(&known.certificate, now).is_err() {
+            if !stands && !demoted && self.team.authority.judge(&known.certificate, now).is_err() {
                 continue;
             }
             let ahead = if body.issuer == self.me { RENEW_OWN_S } else { RENEW_ANY_S };
-            let demoted = body.role == Role::Coordinator && self.team.authority.removal(&id).is_some();
+            let demoted = demoted && body.role == Role::Coordinator;
             if !stands || demoted || body.not_after < now.saturating_add(ahead) {
                 due.push((known.certificate.clone(), known.label.clone()));
             }
@@ -342,6 +345,12 @@ impl<'a> House<'a> {
         for (certificate, label) in due {
             let removal = self.team.authority.removal(&certificate.device_id());
             let role = if removal.is_some() { Role::Monitor } else { certificate.body().role };
+            // A device that sleeps knows for certain only who signed what it has. It is told who signs now,
+            // or it could not judge its renewal when it wakes up with a certificate that has run out.
+            let knows_me = certificate.body().issuer == self.me && now <= certificate.body().not_after;
+            if certificate.device_id() != self.me && !knows_me {
+                self.tell_anew(certificate.device_id())?;
+            }
             let renewed = self.reissue(&certificate, role);
             self.announce(&renewed, &label)?;
         }
@@ -362,161 +371,4 @@ impl<'a> House<'a> {
             ..body.clone()
         })
     }
-
-    /// What every monitor of the desk is to know.
-    fn items(&self) -> Vec<([u8; 32], Item)> {
-        let mut items: Vec<Item> = self.team.authority.removals().cloned().map(Item::Removal).collect();
-        items.extend(self.team.authority.coordinators().values().cloned().map(Item::Certificate));
-        items.extend(self.team.transport_in_order().into_iter().take(1).map(Item::Transport));
-        items.extend(self.team.desk_epoch(self.team.desk).cloned().map(Item::Desk));
-        items.extend(self.team.recovery.clone().map(Item::Recovery));
-        items.into_iter().map(|item| (item.hash(), item)).collect()
-    }
-
-    /// Tells the desk's monitors and new coordinators what they have not been told, in entries that name
-    /// none of them.
-    fn tell(&mut self, members: &[Known]) -> Result<(), VaultError> {
-        let for_monitors = self.items();
-        let desk = self.team.desk;
-        let for_mates: Vec<([u8; 32], Item)> = at_desk(members, desk)
-            .filter(|known| known.member && known.certificate.body().role != Role::Coordinator)
-            .map(|known| (member_item(&known.certificate), Item::Certificate(known.certificate.clone())))
-            .collect();
-        let name = String::from_utf8(store::required_meta(self.db, "name")?).unwrap_or_default();
-        let labels: BTreeMap<DeviceId, &str> =
-            members.iter().map(|known| (known.id(), known.label.as_str())).collect();
-        // Devices that lack the same things are told together.
-        let mut groups: BTreeMap<Vec<[u8; 32]>, Vec<(DeviceId, Recipient)>> = BTreeMap::new();
-        for known in at_desk(members, desk).filter(|known| known.member) {
-            let id = known.id();
-            if id == self.me || self.team.authority.is_removed(&id) {
-                continue;
-            }
-            let told = told(self.db, &id)?;
-            let mate = self.team.authority.reads_for(&id, desk);
-            let items = if mate { &for_mates } else { &for_monitors };
-            let lacks: Vec<[u8; 32]> =
-                items.iter().map(|(hash, _)| *hash).filter(|hash| !told.contains(hash)).collect();
-            if !lacks.is_empty() {
-                let recipient = known.certificate.body().keys.recipient.clone();
-                groups.entry(lacks).or_default().push((id, recipient));
-            }
-        }
-        let all: BTreeMap<[u8; 32], &Item> =
-            for_monitors.iter().chain(&for_mates).map(|(hash, item)| (*hash, item)).collect();
-        let mates = self.team.authority.readers_of(desk).len() > 1;
-        for (lacks, devices) in groups {
-            let items: Vec<&Item> = lacks.iter().filter_map(|hash| all.get(hash).copied()).collect();
-            let own = self.team.certificate.clone();
-            let grants = grants(&items, |id| {
-                let unknown = if id == own.device_id() { name.as_str() } else { "" };
-                labels.get(&id).copied().unwrap_or(unknown).to_owned()
-            });
-            for devices in devices.chunks(TOLD_AT_ONCE) {
-                let (audience, base) = self.team.desk_audience();
-                let audience = Audience { readers: Vec::new(), ..audience };
-                let recipients: Vec<Recipient> =
-                    base.into_iter().chain(devices.iter().map(|(_, recipient)| recipient.clone())).collect();
-                for grant in &grants {
-                    let body = grant.encode();
-                    let entry = Outgoing {
-                        kind: Kind::Grant,
-                        report: None,
-                        audience: audience.clone(),
-                        body: &body,
-                        recipients: &recipients,
-                    };
-                    outgoing::queue_padded(self.db, self.device, &entry, RECIPIENTS_STEP)?;
-                }
-                let ids: Vec<DeviceId> = devices.iter().map(|(id, _)| *id).collect();
-                note_told(self.db, &lacks, &ids)?;
-                if mates {
-                    for what in lacks.chunks(GRANT_ITEMS_MAX) {
-                        let notice = Notice::Told { what: what.to_vec(), devices: ids.clone() };
-                        self.write(Kind::Notice, &notice.encode(), &[])?;
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Something to be told.
-enum Item {
-    Removal(Removal),
-    Certificate(Certificate),
-    Transport(TransportRow),
-    Desk(DeskEpochRow),
-    Recovery(Recipient),
-}
-
-impl Item {
-    fn hash(&self) -> [u8; 32] {
-        match self {
-            Self::Removal(removal) => hash(b'r', &removal.encode()),
-            Self::Certificate(certificate) => member_item(certificate),
-            Self::Transport(row) => hash(b't', &*row.secret),
-            Self::Desk(row) => hash(b'd', row.recipient.as_str().as_bytes()),
-            Self::Recovery(recipient) => hash(b'p', recipient.as_str().as_bytes()),
-        }
-    }
-}
-
-fn hash(tag: u8, bytes: &[u8]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new_derive_key("fieldbook 2026 told v1");
-    hasher.update(&[tag]).update(bytes);
-    *hasher.finalize().as_bytes()
-}
-
-fn member_item(certificate: &Certificate) -> [u8; 32] {
-    hash(b'c', &certificate.encode())
-}
-
-/// As few grants as carry these items.
-fn grants(items: &[&Item], label: impl Fn(DeviceId) -> String) -> Vec<Grant> {
-    let mut grants = vec![Grant::default()];
-    for item in items {
-        let full = |grant: &Grant| {
-            grant.removals.len() >= GRANT_ITEMS_MAX || grant.coordinators.len() >= GRANT_ITEMS_MAX
-        };
-        if grants.last().is_none_or(full) {
-            grants.push(Grant::default());
-        }
-        let Some(grant) = grants.last_mut() else { continue };
-        match item {
-            Item::Removal(removal) => grant.removals.push(removal.clone()),
-            Item::Certificate(certificate) => grant.coordinators.push(Announcement {
-                certificate: certificate.clone(),
-                label: label(certificate.device_id()),
-            }),
-            Item::Transport(row) => grant.transport = Some(transport_epoch(row)),
-            Item::Desk(row) => {
-                grant.desk = Some(DeskEpoch {
-                    desk: row.desk,
-                    epoch: row.epoch,
-                    recipient: row.recipient.clone(),
-                    name: row.name.clone(),
-                    readers: row.readers.clone(),
-                    identity: None,
-                });
-            }
-            Item::Recovery(recipient) => grant.recovery = Some(recipient.clone()),
-        }
-    }
-    grants
-}
-
-fn transport_epoch(row: &TransportRow) -> TransportEpoch {
-    TransportEpoch { epoch: row.epoch, secret: row.secret.clone(), without: row.without.clone() }
-}
-
-fn told(db: &Connection, device: &DeviceId) -> Result<BTreeSet<[u8; 32]>, VaultError> {
-    let mut statement = db.prepare_cached("SELECT what FROM told WHERE device = ?1")?;
-    let mut rows = statement.query([device.as_bytes()])?;
-    let mut told = BTreeSet::new();
-    while let Some(row) = rows.next()? {
-        told.insert(store::array(&row.get::<_, Vec<u8>>(0)?, "what a device was told")?);
-    }
-    Ok(told)
 }

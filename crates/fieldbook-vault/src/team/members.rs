@@ -1,6 +1,6 @@
 //! The certificates and labels of the devices that this vault knows.
 
-use fieldbook_proto::certificate::{Act, Certificate, Role};
+use fieldbook_proto::certificate::{Act, Authority, Certificate, Role};
 use fieldbook_proto::{DeskId, DeviceId};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -27,21 +27,25 @@ impl Known {
     }
 }
 
-/// Keeps a member's certificate and label: of two certificates the later one, of the labels the given
-/// one unless it is empty. `via`: see [`Known::via`].
+/// Keeps a member's certificate and label: of two certificates that by a coordinator who stands, then the
+/// later one; of the labels the one that was given first, so that nobody swaps two people's names.
+/// `via`: see [`Known::via`].
 pub(crate) fn save_device(
     db: &Connection,
+    authority: &Authority,
     certificate: &Certificate,
     label: &str,
     via: u64,
 ) -> Result<(), VaultError> {
     let device = certificate.device_id();
     let present = find(db, &device)?;
-    let later = present.as_ref().is_none_or(|known| {
-        (known.certificate.body().serial, known.certificate.body().not_after)
-            < (certificate.body().serial, certificate.body().not_after)
-    });
+    let worth = |certificate: &Certificate| {
+        let body = certificate.body();
+        (authority.is_coordinator(&body.issuer), body.serial, body.not_after)
+    };
+    let later = present.as_ref().is_none_or(|known| worth(&known.certificate) < worth(certificate));
     let label = match (label, &present) {
+        (_, Some(known)) if !is_stopgap(&known.label, &device) => known.label.clone(),
         ("", Some(known)) => known.label.clone(),
         ("", None) => format!("device {}", device.short()),
         (given, _) => given.to_owned(),
@@ -56,6 +60,20 @@ pub(crate) fn save_device(
             "UPDATE device SET certificate = ?2, via = ?3 WHERE id = ?1",
             params![device.as_bytes(), certificate.encode(), i64::try_from(via).unwrap_or(i64::MAX)],
         )?;
+    }
+    Ok(())
+}
+
+/// Whether a label only stands in for one.
+fn is_stopgap(label: &str, device: &DeviceId) -> bool {
+    let short = device.short();
+    label == format!("device {short}") || label == format!("coordinator {short}")
+}
+
+/// Gives a device another label, as this device's person says; none if it is empty.
+pub(super) fn set_label(db: &Connection, device: &DeviceId, label: &str) -> Result<(), VaultError> {
+    if !label.is_empty() {
+        db.execute("UPDATE device SET label = ?2 WHERE id = ?1", params![device.as_bytes(), label])?;
     }
     Ok(())
 }
@@ -166,6 +184,8 @@ impl Vault {
         let state = match removal.map(|removal| removal.act) {
             Some(Act::Lost) => "lost",
             Some(Act::Removed) => "removed",
+            // Whoever certified it was removed, and did not keep it.
+            None if self.has_fallen(&id) => "not kept",
             _ if now > body.not_after => "expired",
             _ => "member",
         };
@@ -182,6 +202,16 @@ impl Vault {
             state: state.to_owned(),
             me,
         }
+    }
+
+    /// Whether a coordinator stands no more although nobody removed it.
+    pub(super) fn has_fallen(&self, device: &DeviceId) -> bool {
+        self.team.as_ref().is_some_and(|team| {
+            let authority = &team.authority;
+            authority.ever_coordinator(device).is_some()
+                && !authority.is_coordinator(device)
+                && authority.removal(device).is_none()
+        })
     }
 
     /// The desks that this device knows.
@@ -202,7 +232,7 @@ impl Vault {
                 id: desk.to_string(),
                 name: team.desk_epoch(desk).map(|row| row.name.clone()).unwrap_or_default(),
                 epoch: team.desk_epoch(desk).map_or(0, |row| row.epoch),
-                coordinators: team.authority.readers_of(desk).iter().map(|id| names.device(id)).collect(),
+                coordinators: team.people_who_read(desk).iter().map(|id| names.device(id)).collect(),
                 members: members
                     .iter()
                     .filter(|known| {
@@ -211,6 +241,7 @@ impl Vault {
                     .count()
                     + usize::from(desk == team.desk),
                 mine: desk == team.desk,
+                sheets: desk == team.desk && team.sheets().is_some(),
             })
             .collect())
     }

@@ -4,21 +4,28 @@
 //! the coordinators' and its desk's recipient, and never learns of another monitor.
 //!
 //! Where to look: `founding` makes and joins a team, `acts` is what a coordinator's person does to it and
-//! `house` how, `arrivals` what other coordinators say; `epochs` chooses the current ones, `members` keeps
-//! certificates and labels, `log` who did what.
+//! `house` how, `telling` whom it tells what, `keeping` who stays when a coordinator is removed; `arrivals` is
+//! what other coordinators say, `own` which of this device's certificates it shows; `epochs` chooses the
+//! current ones, `members` keeps certificates and labels, `log` who did what.
 
 mod acts;
 mod arrivals;
 mod epochs;
 mod founding;
 mod house;
+mod keeping;
 pub(crate) mod log;
 mod members;
+mod own;
 mod restore;
 mod sheets;
+mod telling;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod turned;
 
 use fieldbook_depot::Depot;
 use fieldbook_proto::certificate::{Authority, Certificate, Recipient, Role};
@@ -96,13 +103,47 @@ impl Team {
     /// The audience of an entry for the desk, and to whom every entry of this device is sealed: the desk
     /// in its current epoch, so that its coordinators can check every chain, and the recovery sheets.
     pub fn desk_audience(&self) -> (Audience, Vec<Recipient>) {
-        let (mut desk, mut recipients) = (None, Vec::new());
-        if let Some(row) = self.desk_epoch(self.desk) {
-            desk = Some((self.desk, row.epoch));
-            recipients.push(row.recipient.clone());
-        }
-        recipients.extend(self.recovery.clone());
+        self.audience_in(self.open_epoch())
+    }
+
+    /// The same in another epoch of the desk.
+    pub(super) fn audience_in(&self, epoch: Option<&DeskEpochRow>) -> (Audience, Vec<Recipient>) {
+        let desk = epoch.map(|row| (row.desk, row.epoch));
+        let recipients = epoch.map(|row| &row.recipient).into_iter().chain(self.sheets()).cloned().collect();
         (Audience { desk, readers: Vec::new(), attachment: None }, recipients)
+    }
+
+    /// Whether anybody reads what this device sends to its desk.
+    ///
+    /// # Errors
+    /// [`VaultError::DeskClosed`]: all who did were removed.
+    pub fn desk_reads(&self) -> Result<(), VaultError> {
+        let read = self.open_epoch().is_some() || self.sheets().is_some();
+        if read { Ok(()) } else { Err(VaultError::DeskClosed) }
+    }
+
+    /// The recipient of the desk's recovery sheets, while the coordinator that they are stands. Sheets that
+    /// fell with whoever made them open nothing later.
+    pub fn sheets(&self) -> Option<&Recipient> {
+        self.paper_device().and(self.recovery.as_ref())
+    }
+
+    /// The coordinator of this device's desk that is no person but recovery sheets.
+    pub fn paper_device(&self) -> Option<DeviceId> {
+        let recovery = self.recovery.as_ref()?;
+        let mut standing = self.authority.coordinators().iter();
+        let paper = |id: &DeviceId, certificate: &Certificate| {
+            certificate.body().keys.recipient == *recovery && self.authority.reads_for(id, self.desk)
+        };
+        standing.find(|(id, certificate)| paper(id, certificate)).map(|(id, _)| *id)
+    }
+
+    /// The coordinators who read for a desk, the most senior first, without the sheets.
+    pub fn people_who_read(&self, desk: DeskId) -> Vec<DeviceId> {
+        let paper = self.paper_device();
+        let mut readers = self.authority.readers_of(desk);
+        readers.retain(|id| Some(*id) != paper);
+        readers
     }
 
     /// The audience and recipients of an entry for one device, which the desk's coordinators can read too.
@@ -134,7 +175,7 @@ impl Team {
         Ok(Stored::load(db)?.ok_or(VaultError::NoTeam)?.certificate)
     }
 
-    /// Replaces this device's certificate.
+    /// Replaces the certificate that this device shows.
     pub fn set_certificate(db: &Connection, certificate: &Certificate) -> Result<(), VaultError> {
         let stored = Stored::load(db)?.ok_or(VaultError::NoTeam)?;
         let bytes = encode(&stored.name, certificate, stored.desk, stored.recovery.as_ref());
@@ -221,7 +262,7 @@ pub(crate) fn migrate(db: &Connection) -> Result<(), VaultError> {
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let identity = read_identity(&Zeroizing::new(row.get::<_, Vec<u8>>(1)?))?;
-        save_desk_key(db, row.get(0)?, &identity)?;
+        save_desk_key(db, row.get(0)?, &identity, &authority.founder())?;
     }
     Ok(())
 }
@@ -243,15 +284,16 @@ fn load_desk_keys(db: &Connection) -> Result<Vec<DeskKey>, VaultError> {
     Ok(keys)
 }
 
-/// Keeps a reading identity of the desk. Whether it is new.
+/// Keeps a reading identity of the desk, and who gave it. Whether it is new.
 pub(crate) fn save_desk_key(
     db: &Connection,
     epoch: u32,
     identity: &ReadingIdentity,
+    issuer: &DeviceId,
 ) -> Result<bool, VaultError> {
     let new = db.execute(
-        "INSERT OR IGNORE INTO desk_identity (epoch, recipient, secret) VALUES (?1, ?2, ?3)",
-        params![epoch, identity.recipient().as_str(), identity.to_text().as_bytes()],
+        "INSERT OR IGNORE INTO desk_identity (epoch, recipient, secret, issuer) VALUES (?1, ?2, ?3, ?4)",
+        params![epoch, identity.recipient().as_str(), identity.to_text().as_bytes(), issuer.as_bytes()],
     )?;
     Ok(new > 0)
 }
@@ -260,6 +302,12 @@ impl Vault {
     /// Reads the team anew after its tables changed, and tells the depot.
     pub(crate) fn reload_team(&mut self) -> Result<(), VaultError> {
         self.team = Team::load(&self.db)?;
+        // Who was removed may be who certified this device last.
+        if let Some(team) = &self.team
+            && own::show_best(&self.db, &team.authority)?
+        {
+            self.team = Team::load(&self.db)?;
+        }
         self.house_due = true;
         self.tell_depot()
     }

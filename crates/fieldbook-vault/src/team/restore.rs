@@ -92,6 +92,7 @@ impl Vault {
         };
         authority.add_coordinator(certificate.clone()).map_err(VaultError::untrusted)?;
         let name = check_name(&charter.team_name)?;
+        let issuer = paper.id();
         let tx = self.db.transaction()?;
         for (epoch, secret) in &charter.transport_secrets {
             let without = authority.removed().into_iter().collect();
@@ -100,7 +101,7 @@ impl Vault {
         }
         save_desk_epoch(&tx, &row)?;
         for (epoch, text) in &charter.desk_identities {
-            save_desk_key(&tx, *epoch, &identity(text)?)?;
+            save_desk_key(&tx, *epoch, &identity(text)?, &issuer)?;
         }
         for (id, certificate) in authority.coordinators().iter().filter(|(id, _)| **id != self.me) {
             let given = charter.coordinator_names.iter().find(|(device, _)| device == id);
@@ -109,7 +110,7 @@ impl Vault {
                 None if *id == paper.id() => super::sheets::LABEL.to_owned(),
                 None => format!("coordinator {}", id.short()),
             };
-            save_device(&tx, certificate, &check_name(&label)?, 0)?;
+            save_device(&tx, &authority, certificate, &check_name(&label)?, 0)?;
         }
         Team::new(name, certificate, authority, desk, charter.recovery.clone()).save(&tx)?;
         tx.commit()?;
@@ -125,9 +126,10 @@ impl Vault {
         if charter.desk.id != team.desk {
             return Ok(());
         }
+        let issuer = charter.certificate.device_id();
         let tx = self.db.transaction()?;
         for (epoch, text) in &charter.desk_identities {
-            save_desk_key(&tx, *epoch, &identity(text)?)?;
+            save_desk_key(&tx, *epoch, &identity(text)?, &issuer)?;
         }
         tx.commit()?;
         self.reload_team()

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::Team;
 use super::founding::FOUNDER_LIFE_S;
 use super::house::House;
+use super::keeping::Keep;
 use crate::error::VaultError;
 use crate::slots;
 use crate::vault::{Vault, now_ms, now_s};
@@ -35,7 +36,7 @@ const BATCH_BYTES: u64 = 8 << 20;
 impl Vault {
     /// Whether everything this device writes is also sealed to recovery sheets.
     pub fn has_recovery(&self) -> bool {
-        self.team.as_ref().is_some_and(|team| team.recovery.is_some())
+        self.team.as_ref().is_some_and(|team| team.sheets().is_some())
     }
 
     /// Makes recovery sheets for this device's desk. From now on everything that its devices write is
@@ -73,7 +74,7 @@ impl Vault {
         let secret = combine(shares)?;
         let identity = secret.identity();
         let paper = secret.paper_device();
-        let current = self.team()?.recovery.as_ref() == Some(&identity.recipient());
+        let current = self.team()?.sheets() == Some(&identity.recipient());
         let mut check = RecoveryCheck { current, ..RecoveryCheck::default() };
         self.each_held(|sealed| {
             check.entries += 1;
@@ -125,7 +126,7 @@ impl House<'_> {
         paper: &DeviceSecret,
         names: Vec<(DeviceId, String)>,
     ) -> Result<(), VaultError> {
-        let before = self.paper_devices();
+        let before = self.team.paper_device();
         let now = now_s();
         let certificate = self.device.issue(CertificateBody {
             team: self.team.authority.team(),
@@ -139,9 +140,9 @@ impl House<'_> {
         });
         self.announce(&certificate, LABEL)?;
         self.set_recovery(&paper.keys().recipient)?;
-        for device in before {
+        if let Some(device) = before {
             // What the charter of the sheets before says stands: it was written when they stood.
-            self.remove(device, Act::Removed, CHARTER_SEQUENCE)?;
+            self.remove(device, Act::Removed, CHARTER_SEQUENCE, &Keep::All)?;
         }
         self.put_in_order()?;
         self.write_charter(
@@ -159,7 +160,7 @@ impl House<'_> {
                     .map(|row| (row.epoch, *row.secret))
                     .collect(),
                 coordinator_names: names,
-                recovery: self.team.recovery.clone(),
+                recovery: self.team.sheets().cloned(),
                 desk_identities: self
                     .team
                     .desk_keys
@@ -170,16 +171,6 @@ impl House<'_> {
                 addresses: Vec::new(),
             },
         )
-    }
-
-    /// The paper devices of the sheets that this desk has.
-    fn paper_devices(&self) -> Vec<DeviceId> {
-        let Some(recovery) = &self.team.recovery else { return Vec::new() };
-        let standing = self.team.authority.coordinators().iter();
-        standing
-            .filter(|(_, certificate)| certificate.body().keys.recipient == *recovery)
-            .map(|(id, _)| *id)
-            .collect()
     }
 
     /// From here on every entry of this device is sealed to `recipient` too, and those of the desk's

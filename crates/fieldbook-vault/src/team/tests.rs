@@ -1,16 +1,17 @@
 //! Need-to-know, removal, desks and renewal, between vaults whose depots are exchanged by hand.
 
-use fieldbook_depot::Depot;
+use fieldbook_depot::{Depot, Incoming, Source};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, CertificateError, Role};
 use fieldbook_proto::session::TransportSecret;
 use fieldbook_proto::{DeskId, EntryId, ReportId};
-use fieldbook_report::Edit;
+use fieldbook_report::{Edit, ReportInput};
 use fieldbook_seal::{ReadingIdentity, SealedEntry};
 
+use crate::error::VaultError;
 use crate::hostile::{Device, admit, carry, device, open, write};
 use crate::vault::{Vault, now_s};
 
-fn sync(a: &mut Device, b: &mut Device) {
+pub(super) fn sync(a: &mut Device, b: &mut Device) {
     for _ in 0..3 {
         carry(&a.vault, &b.vault);
         carry(&b.vault, &a.vault);
@@ -19,24 +20,24 @@ fn sync(a: &mut Device, b: &mut Device) {
     }
 }
 
-fn founder() -> Device {
+pub(super) fn founder() -> Device {
     let mut founder = device("Coordination");
     founder.vault.create_team("Minsk 2017").unwrap();
     founder
 }
 
-fn reads(device: &Device, report: ReportId) -> bool {
+pub(super) fn reads(device: &Device, report: ReportId) -> bool {
     device.vault.show(report).is_ok()
 }
 
 /// What the network process of a device believes and shows.
-fn believes(device: &Device) -> (Authority, Vec<TransportSecret>) {
+pub(super) fn believes(device: &Device) -> (Authority, Vec<TransportSecret>) {
     let setting = |name: &str| device.vault.depot.setting(name).unwrap().unwrap();
     let authority = Authority::decode(&setting("authority")).unwrap();
     (authority, TransportSecret::decode_list(&setting("transport-secrets")).unwrap())
 }
 
-fn newest_secret(device: &Device) -> Vec<u8> {
+pub(super) fn newest_secret(device: &Device) -> Vec<u8> {
     device.vault.depot.setting("transport-secrets").unwrap().unwrap()[4..40].to_vec()
 }
 
@@ -201,7 +202,9 @@ fn a_certificate_is_renewed_before_it_runs_out_and_after() {
         }
         super::Team::set_certificate(&monitor.vault.db, &short).unwrap();
         monitor.vault.reload_team().unwrap();
-        first.vault.reload_team().unwrap();
+        // Nothing has happened in the team; a day has passed.
+        assert!(!first.vault.house_due);
+        first.vault.house_kept_s -= 86_400;
         assert_eq!(certificate(&monitor).body().not_after, not_after);
         sync(&mut monitor, &mut first);
         let renewed = certificate(&monitor);
@@ -210,6 +213,118 @@ fn a_certificate_is_renewed_before_it_runs_out_and_after() {
         assert!(!first.vault.depot.addressed_to(&monitor.vault.me).unwrap().is_empty());
     }
 }
+
+#[test]
+fn a_coordinator_renews_its_own_certificate_and_cannot_open_what_it_says_of_it() {
+    let mut first = founder();
+    let mut second = admit(&mut first, "Second", Role::Coordinator);
+    sync(&mut first, &mut second);
+    let own = certificate(&second).body().clone();
+    let not_after = now_s() + 86_400;
+    let short = second.vault.device.issue(CertificateBody { not_after, issuer: second.vault.me, ..own });
+    super::Team::set_certificate(&second.vault.db, &short).unwrap();
+    second.vault.reload_team().unwrap();
+    sync(&mut second, &mut first);
+    assert!(certificate(&second).body().not_after > now_s() + 80 * 86_400);
+    let known = first.vault.member(&second.vault.me).unwrap().unwrap();
+    assert_eq!(known.certificate, certificate(&second), "and the others know of it");
+    let identity = second.vault.device.identity().clone();
+    for (_, bytes) in second.vault.depot.arrivals_with_bytes(0, 100_000, u64::MAX).unwrap() {
+        let sealed = SealedEntry::parse(bytes.unwrap()).unwrap();
+        if let Ok(opened) = fieldbook_seal::decrypt(&sealed, &[&identity]) {
+            assert_ne!(opened.header().device, second.vault.me);
+        }
+    }
+}
+
+#[test]
+fn a_sleeper_whose_coordinator_is_gone_gets_back_in_with_what_is_addressed_to_it() {
+    let mut first = founder();
+    let mut gone = admit(&mut first, "Gone", Role::Coordinator);
+    sync(&mut first, &mut gone);
+    let mut sleeper = admit(&mut gone, "Vitebsk-3", Role::Monitor);
+    let short =
+        gone.vault.device.issue(CertificateBody { not_after: 1, ..certificate(&sleeper).body().clone() });
+    super::Team::set_certificate(&sleeper.vault.db, &short).unwrap();
+    sleeper.vault.reload_team().unwrap();
+    sync(&mut gone, &mut first);
+    // While it sleeps somebody comes whom it has never heard of, and takes over.
+    let mut newcomer = admit(&mut first, "Newcomer", Role::Coordinator);
+    sync(&mut first, &mut newcomer);
+    newcomer.vault.remove_device(gone.vault.me, false).unwrap();
+    sync(&mut newcomer, &mut first);
+    // Either of the two can hand it over.
+    for from in [&newcomer, &first] {
+        let mut asleep = copy(&sleeper);
+        assert!(certificate(&asleep).body().not_after == 1);
+        let addressed = from.vault.depot.addressed_to(&sleeper.vault.me).unwrap();
+        for id in addressed {
+            let fieldbook_depot::Lookup::Held(bytes) = from.vault.depot.get(&id).unwrap() else { continue };
+            let incoming = Incoming { id, bytes: &bytes, from: Source::Peer(from.vault.me) };
+            asleep.vault.depot.put(&[incoming]).unwrap();
+        }
+        asleep.vault.absorb().unwrap();
+        let renewed = certificate(&asleep);
+        assert_eq!(renewed.body().issuer, newcomer.vault.me);
+        assert!(renewed.body().not_after > now_s() + 80 * 86_400);
+        assert_eq!(newest_secret(&asleep), newest_secret(&newcomer));
+        let judged = believes(from).0.judge(&renewed, now_s()).unwrap();
+        assert!(!judged.expired());
+    }
+    sync(&mut newcomer, &mut sleeper);
+    let report = write(&mut sleeper);
+    sync(&mut sleeper, &mut newcomer);
+    assert!(reads(&newcomer, report));
+}
+
+/// The same device once more, as it was when it was closed.
+fn copy(of: &Device) -> Device {
+    let dir = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(of.dir.path()).unwrap() {
+        let file = file.unwrap();
+        if file.file_type().unwrap().is_file() {
+            std::fs::copy(file.path(), dir.path().join(file.file_name())).unwrap();
+        }
+    }
+    Device { vault: open(dir.path()), dir }
+}
+
+#[test]
+fn a_desk_that_nobody_reads_any_more_is_sent_nothing_and_nothing_is_lost() {
+    let mut first = founder();
+    let mut brest = device("Brest");
+    let admission = first.vault.admit_to_new_desk(&brest.vault.join_request()).unwrap();
+    brest.vault.adopt(&admission).unwrap();
+    let mut there = admit(&mut brest, "Pinsk-1", Role::Monitor);
+    sync(&mut first, &mut brest);
+    let second = admit(&mut first, "Second", Role::Coordinator);
+    assert!(!first.vault.removal_preview(second.vault.me, false, Vec::new()).unwrap().closes_desk);
+    assert!(first.vault.removal_preview(brest.vault.me, false, Vec::new()).unwrap().closes_desk);
+    let sent = write(&mut there);
+    let draft = there.vault.create_report(&ReportInput::from_json(DRAFT).unwrap()).unwrap();
+    let draft: ReportId = draft.id.parse().unwrap();
+
+    first.vault.remove_device(brest.vault.me, false).unwrap();
+    // However it comes to hear of it.
+    let mut authority = there.vault.team.as_ref().unwrap().authority.clone();
+    for removal in first.vault.team.as_ref().unwrap().authority.removals() {
+        authority.add_removal(removal.clone()).unwrap();
+    }
+    crate::store::set_meta(&there.vault.db, "authority", &authority.encode()).unwrap();
+    there.vault.reload_team().unwrap();
+    let before = there.vault.depot.stats().unwrap().known;
+    assert!(matches!(there.vault.finish(draft, true), Err(VaultError::DeskClosed)));
+    let edited = there.vault.edit(sent, &[Edit::Title("Later".into())]);
+    assert!(matches!(edited, Err(VaultError::DeskClosed)));
+    let sealed = there.vault.seal_report(sent, crate::SealConsent::Anyway);
+    assert!(matches!(sealed, Err(VaultError::DeskClosed)));
+    assert_eq!(there.vault.depot.stats().unwrap().known, before);
+    assert_eq!(there.vault.summary(draft).unwrap().state, "draft");
+    assert_eq!(there.vault.show(draft).unwrap().content.title, "Kept");
+    assert_eq!(there.vault.show(sent).unwrap().content.title, "At the office");
+}
+
+const DRAFT: &str = r#"{"template":"detention","title":"Kept","language":"en","fields":{}}"#;
 
 fn monitor_id(certificate: &Certificate) -> [u8; 32] {
     *certificate.device_id().as_bytes()

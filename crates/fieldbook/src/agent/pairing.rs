@@ -23,6 +23,7 @@ pub struct Pairings(HashMap<Connection, Side>);
 enum Side {
     Inviting {
         invitation: Box<pairing::Invitation>,
+        new_desk: bool,
         inviter: Option<Inviter>,
         asks: Option<Box<JoinRequest>>,
     },
@@ -31,23 +32,35 @@ enum Side {
     },
 }
 
+/// What an invitation offers.
+pub struct Offer<'a> {
+    pub role: &'a str,
+    /// A long code, in place of words.
+    pub long: bool,
+    /// A coordinator of a new desk.
+    pub new_desk: bool,
+}
+
 impl Pairings {
     /// Opens an invitation.
     pub fn invite(
         &mut self,
         connection: Connection,
         vault: &Vault,
-        role: &str,
+        offer: &Offer<'_>,
         addresses: Vec<String>,
         expires_s: u64,
-        long: bool,
     ) -> Result<Invitation, Failure> {
+        let Offer { role, long, new_desk } = *offer;
         let role = match role {
             "monitor" => Role::Monitor,
             "coordinator" => Role::Coordinator,
             "relay" => Role::Relay,
             _ => return Err(Failure::usage("role", "a role is monitor, coordinator or relay")),
         };
+        if new_desk && role != Role::Coordinator {
+            return Err(Failure::usage("new-desk", "a new desk begins with its coordinator"));
+        }
         let device = vault.device();
         if device.team.is_none() {
             return Err(VaultError::NoTeam.into());
@@ -63,14 +76,14 @@ impl Pairings {
         let code = code.map_err(bad_code)?;
         let text = code.to_string();
         let invitation = Box::new(pairing::Invitation::new(code, role, expires));
-        self.0.insert(connection, Side::Inviting { invitation, inviter: None, asks: None });
+        self.0.insert(connection, Side::Inviting { invitation, new_desk, inviter: None, asks: None });
         Ok(Invitation { code: text, expires_ms: i64::try_from(expires * 1000).unwrap_or(i64::MAX) })
     }
 
     /// A device connected.
     pub fn connected(&mut self, connection: Connection) -> Result<(), Failure> {
         match self.0.get_mut(&connection) {
-            Some(Side::Inviting { invitation, inviter, asks }) => {
+            Some(Side::Inviting { invitation, inviter, asks, .. }) => {
                 *asks = None;
                 *inviter = Some(Inviter::start(invitation, &random()?, now_s()).map_err(failed)?);
                 Ok(())
@@ -122,8 +135,12 @@ impl Pairings {
     ) -> Result<PairingStep, Failure> {
         let side = self.0.get_mut(&connection).ok_or_else(out_of_order)?;
         let events = match side {
-            Side::Inviting { invitation, inviter: Some(inviter), asks: Some(request) } => {
-                let mut admission = vault.admit(request, invitation.role())?;
+            Side::Inviting { invitation, new_desk, inviter: Some(inviter), asks: Some(request) } => {
+                let mut admission = if *new_desk {
+                    vault.admit_to_new_desk(request)?
+                } else {
+                    vault.admit(request, invitation.role())?
+                };
                 admission.addresses = addresses;
                 inviter.approve(&admission)
             }

@@ -79,6 +79,9 @@ pub enum Request {
         device: String,
         /// Whoever has it now is not the one it was given to.
         lost: bool,
+        /// If it is lost: which of the coordinators stay whom it admitted.
+        #[serde(default)]
+        keep: Vec<String>,
     },
     /// Coordinators only: removes a device from the team. Done: `RemovalSummary`.
     Remove {
@@ -86,6 +89,9 @@ pub enum Request {
         device: String,
         /// Whoever has it now is not the one it was given to.
         lost: bool,
+        /// If it is lost: which of the coordinators stay whom it admitted.
+        #[serde(default)]
+        keep: Vec<String>,
     },
     /// Coordinators only. Done: `Member`.
     SetRole {
@@ -96,6 +102,11 @@ pub enum Request {
     },
     /// Item: `DeskView`. Done: null.
     Desks,
+    /// Coordinators only: names this device's desk. Done: `DeskView`.
+    NameDesk {
+        /// The name.
+        name: String,
+    },
     /// Item: `ActView`. Done: null.
     TeamLog,
     /// Coordinators only: gives reports to another coordinator. Done: `ShareSummary`.
@@ -302,6 +313,9 @@ pub enum Request {
         /// A long code, for a QR code or a file, in place of words.
         #[serde(default)]
         long: bool,
+        /// A coordinator of a new desk, which this device will not read.
+        #[serde(default)]
+        new_desk: bool,
     },
     /// A device connected to answer the invitation; an exchange that was going on is over. Done: null.
     PairingConnected,

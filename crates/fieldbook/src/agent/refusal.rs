@@ -61,6 +61,13 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             "removed",
             "its reports are still here; ask a coordinator, and join again with a new vault if it was a mistake",
         ),
+        E::DeskClosed => (
+            Kind::Failed,
+            "desk-closed",
+            "ask a coordinator of another desk to invite this person with a new vault; `fieldbook export` takes \
+             the reports out of this one",
+        ),
+        E::SealedToItself => (Kind::Failed, "sealed-to-itself", "please report it"),
         E::RoleChange => (Kind::Failed, "role", "invite the device anew, with a new vault on it"),
         E::Untrusted(_) => (Kind::Damaged, "untrusted", "ask for a new invitation, over a channel you trust"),
         E::NoSuchReport(_) => {

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fieldbook_proto::ReportId;
 use fieldbook_proto::certificate::Role;
+use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_report::Keep;
 use fieldbook_vault::{
     AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError,
@@ -13,7 +13,7 @@ use fieldbook_vault::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::pairing::Pairings;
+use super::pairing::{Offer, Pairings};
 use super::protocol::{EntryBytes, Finished, Held, Network, Request};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
@@ -58,17 +58,27 @@ impl Desk {
             Request::Device => json(&self.vault.device()),
             Request::CreateTeam { name } => json(&self.vault.create_team(&name)?),
             Request::People => json(&self.vault.people()?),
-            Request::RemovalPreview { device, lost } => {
-                json(&self.vault.removal_preview(self.vault.find_device(&device)?, lost)?)
+            Request::RemovalPreview { device, lost, keep } => {
+                let (device, keep) = self.removal(&device, &keep)?;
+                json(&self.vault.removal_preview(device, lost, keep)?)
             }
-            Request::Remove { device, lost } => {
-                json(&self.vault.remove_device(self.vault.find_device(&device)?, lost)?)
+            Request::Remove { device, lost, keep } => {
+                let (device, keep) = self.removal(&device, &keep)?;
+                json(&if lost {
+                    self.vault.remove_lost(device, keep)?
+                } else {
+                    self.vault.remove_device(device, false)?
+                })
             }
             Request::SetRole { device, role } => {
                 let role = if role == "coordinator" { Role::Coordinator } else { Role::Monitor };
                 json(&self.vault.set_role(self.vault.find_device(&device)?, role)?)
             }
             Request::Desks => each(self.vault.desks()?, item),
+            Request::NameDesk { name } => {
+                self.vault.name_desk(&name)?;
+                json(&self.vault.desks()?.into_iter().find(|desk| desk.mine))
+            }
             Request::TeamLog => each(self.vault.log()?, item),
             Request::Share { reports, filter, with } => {
                 let reports = reports.iter().map(|id| self.report(id)).collect::<Result<_, _>>()?;
@@ -164,8 +174,9 @@ impl Desk {
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
                 lock: self.layout.network_lock(),
             }),
-            Request::Invite { role, addresses, expires_s, long } => {
-                json(&self.pairings.invite(connection, &self.vault, &role, addresses, expires_s, long)?)
+            Request::Invite { role, addresses, expires_s, long, new_desk } => {
+                let what = Offer { role: &role, long, new_desk };
+                json(&self.pairings.invite(connection, &self.vault, &what, addresses, expires_s)?)
             }
             Request::PairingConnected => json(&self.pairings.connected(connection)?),
             Request::Join { code } => json(&self.pairings.join(connection, &self.vault, &code)?),
@@ -205,6 +216,12 @@ impl Desk {
             item(json(&Finished { id: draft.id, title: draft.title, refused })?)?;
         }
         Ok(Value::Null)
+    }
+
+    /// The devices that a removal names.
+    fn removal(&self, device: &str, keep: &[String]) -> Result<(DeviceId, Vec<DeviceId>), Failure> {
+        let keep = keep.iter().map(|typed| self.vault.find_device(typed)).collect::<Result<_, _>>()?;
+        Ok((self.vault.find_device(device)?, keep))
     }
 
     /// In the order in which each group is first met.
@@ -256,6 +273,7 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::Remove { .. }
             | Request::SetRole { .. }
             | Request::Desks
+            | Request::NameDesk { .. }
             | Request::TeamLog
             | Request::Share { .. }
             | Request::FindPeople { .. }

@@ -1,4 +1,4 @@
-//! `fieldbook team remove`, `role`, `desks` and `log`
+//! `fieldbook team remove`, `role`, `desks`, `name-desk` and `log`
 
 use clap::{Args, ValueEnum};
 use fieldbook_vault::{ActView, DeskView, Member, RemovalSummary};
@@ -16,7 +16,7 @@ use crate::ui::{count, time};
 /// Remove a device from the team: it can connect to nobody and read nothing that is written later.
 ///
 /// The transport secret changes, and with a coordinator the desk's key. What the device could read until now
-/// stays readable to whoever has it.
+/// stays readable to whoever has it. The coordinators whom it admitted stay; with --lost only those that --keep names.
 #[derive(Debug, Args)]
 pub struct RemoveArgs {
     /// Its name, or the beginning of its id
@@ -25,9 +25,19 @@ pub struct RemoveArgs {
     /// It was lost or taken: whoever has it now is not the person it was given to
     #[arg(long)]
     lost: bool,
+    /// Keep this coordinator, whom the lost device admitted. May be given several times
+    #[arg(long, value_name = "DEVICE", requires = "lost")]
+    keep: Vec<String>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
+}
+
+/// Name this device's desk, for those who see several.
+#[derive(Debug, Args)]
+pub struct NameDeskArgs {
+    /// The name
+    name: String,
 }
 
 /// Make a monitor a coordinator, who reads what is written from then on, or a coordinator a monitor.
@@ -52,9 +62,11 @@ enum NewRole {
 pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     if !args.yes {
-        let preview = Request::RemovalPreview { device: args.device.clone(), lost: args.lost };
+        let preview =
+            Request::RemovalPreview { device: args.device.clone(), lost: args.lost, keep: args.keep.clone() };
         let preview: RemovalSummary = agent.call(&preview)?;
         global.ui.note(what_stays(&preview));
+        consequences(&preview, global);
         let question = format!(
             "Remove \"{}\" ({})? It cannot be undone: to come back it needs a new vault.",
             line(&preview.label),
@@ -64,7 +76,9 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
             return Err(Failure::new(Kind::Failed, "not-removed", "nothing was removed: you said no"));
         }
     }
-    let removed: RemovalSummary = agent.call(&Request::Remove { device: args.device, lost: args.lost })?;
+    let asked = !args.yes;
+    let request = Request::Remove { device: args.device, lost: args.lost, keep: args.keep };
+    let removed: RemovalSummary = agent.call(&request)?;
     network::nudge(&global.vault);
     let mut event: Value = json(&removed)?;
     event["event"] = "removed".into();
@@ -80,7 +94,8 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(format_args!(
         "Removed \"{label}\". It can connect to nobody, and what is written from now on is closed to it."
     ))?;
-    if args.yes {
+    if !asked {
+        consequences(&removed, global);
         global.ui.say(what_stays(&removed))?;
     }
     global.ui.note(format_args!(
@@ -124,6 +139,43 @@ fn what_stays(removal: &RemovalSummary) -> String {
         line(&removal.label),
         lines.join(";\n- ")
     )
+/// What a removal means beyond the device itself: whom it had admitted, its desk, its sheets.
+fn consequences(removal: &RemovalSummary, global: &Global) {
+    let label = line(&removal.label);
+    for admitted in &removal.admitted {
+        let becomes = if admitted.stays { "stays in the team" } else { "goes with it" };
+        global.ui.note(format_args!(
+            "\"{label}\" admitted the {} \"{}\" ({}), which {becomes}.",
+            line(&admitted.role),
+            line(&admitted.label),
+            render::short(&admitted.device)
+        ));
+    }
+    if removal.admitted.iter().any(|admitted| admitted.role == "coordinator") {
+        global.ui.warn(
+            "admitted-coordinators",
+            "coordinators whom it admitted may be other devices of the same hands: ask each in person; \
+             `fieldbook team remove` ends who stays, `fieldbook team role DEVICE coordinator` brings back who went",
+        );
+    }
+    if removal.closes_desk {
+        global.ui.warn(
+            "closes-desk",
+            format!(
+                "it is the last coordinator of the desk \"{}\": nobody reads what that desk's devices write from \
+                 then on, and their reports stay with them. If there are monitors there, let it admit a second \
+                 coordinator first; else invite each of them anew, with a new vault, at another desk",
+                line(&removal.desk)
+            ),
+        );
+    }
+    if removal.ends_sheets {
+        global.ui.warn(
+            "sheets-end",
+            "it made the desk's recovery sheets: they open nothing that is written from then on. \
+             Make new ones: `fieldbook recovery create`",
+        );
+    }
 }
 
 pub fn role(args: RoleArgs, global: &Global) -> Result<(), Failure> {
@@ -146,15 +198,26 @@ pub fn desks(global: &Global) -> Result<(), Failure> {
     Agent::open(global)?.stream::<DeskView, ()>(&Request::Desks, |desk| {
         global.ui.emit(json(&desk)?)?;
         let names: Vec<String> = desk.coordinators.iter().map(|name| line(name)).collect();
+        let sheets = if desk.sheets { " and recovery sheets" } else { "" };
         let mine = if desk.mine { "  (this device's)" } else { "" };
         global.ui.say(format_args!(
-            "{}  {}  read by {}  epoch {}{mine}",
+            "{}  {}  read by {}{sheets}  epoch {}{mine}",
             render::short(&desk.id),
             line(&desk.name),
             names.join(", "),
             desk.epoch
         ))
     })
+}
+
+pub fn name_desk(args: NameDeskArgs, global: &Global) -> Result<(), Failure> {
+    let desk: DeskView = Agent::open(global)?.call(&Request::NameDesk { name: args.name })?;
+    network::nudge(&global.vault);
+    global.ui.emit(json(&desk)?)?;
+    global.ui.say(format_args!(
+        "This desk is called \"{}\" now; the others hear of it when they sync.",
+        line(&desk.name)
+    ))
 }
 
 pub fn log(global: &Global) -> Result<(), Failure> {

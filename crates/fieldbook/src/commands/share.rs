@@ -18,7 +18,7 @@ use crate::ui::count;
 #[derive(Debug, Args)]
 pub struct ShareArgs {
     /// The reports: the beginnings of their ids
-    #[arg(value_name = "ID", required_unless_present_any = ["all", "search"])]
+    #[arg(value_name = "ID", required_unless_present_any = ["all", "search", "template"])]
     ids: Vec<String>,
     /// Every finished report of this desk
     #[arg(long, conflicts_with_all = ["ids", "search"])]
@@ -26,7 +26,7 @@ pub struct ShareArgs {
     /// Every finished report of this desk with these words
     #[arg(long, value_name = "WORDS", conflicts_with = "ids")]
     search: Option<String>,
-    /// Only of this template
+    /// Every finished report of this desk with this template; with --search, only of this one
     #[arg(long, value_name = "NAME", conflicts_with = "ids")]
     template: Option<String>,
     /// The coordinator: a name, or the beginning of a device's id
@@ -35,7 +35,8 @@ pub struct ShareArgs {
 }
 
 pub fn run(args: ShareArgs, global: &Global) -> Result<(), Failure> {
-    let filter = (args.all || args.search.is_some()).then(|| ListFilter {
+    let filtered = args.all || args.search.is_some() || args.template.is_some();
+    let filter = filtered.then(|| ListFilter {
         search: args.search,
         template: args.template,
         ..ListFilter::default()

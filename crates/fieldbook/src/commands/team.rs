@@ -38,6 +38,8 @@ pub enum TeamCommand {
     Role(membership::RoleArgs),
     /// List the desks: the coordinators who read together
     Desks,
+    /// Give this device's desk a name
+    NameDesk(membership::NameDeskArgs),
     /// Who admitted, removed, shared, sealed or forgot, and when
     Log,
 }
@@ -63,6 +65,9 @@ pub struct InviteArgs {
     /// What the device may do
     #[arg(long, value_enum)]
     role: RoleArg,
+    /// The coordinator gets a desk of its own, with monitors of its own: neither desk reads the other's reports
+    #[arg(long)]
+    new_desk: bool,
     /// Where to wait for the device; port 0 is any free one. May be given several times
     #[arg(long, value_name = "HOST:PORT", default_value = "0.0.0.0:0")]
     listen: Vec<String>,
@@ -98,6 +103,7 @@ pub fn run(command: TeamCommand, global: &Global) -> Result<(), Failure> {
         TeamCommand::Remove(args) => membership::remove(args, global),
         TeamCommand::Role(args) => membership::role(args, global),
         TeamCommand::Desks => membership::desks(global),
+        TeamCommand::NameDesk(args) => membership::name_desk(args, global),
         TeamCommand::Log => membership::log(global),
     }
 }
@@ -127,12 +133,24 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
             Failure::usage("expires-late", "a code is good for 14 days at most").hint("--expires 14d")
         );
     }
+    if args.new_desk && !matches!(args.role, RoleArg::Coordinator) {
+        return Err(Failure::usage("new-desk", "a new desk begins with its coordinator")
+            .hint("--role coordinator --new-desk; that coordinator then invites the desk's monitors"));
+    }
     let file = args.code_file.as_deref().map(NewFile::begin).transpose()?;
     let mut agent = Agent::open(global)?;
     let (mut process, reachable) = Line::listen(&args.listen, expires_s)?;
     let addresses = for_another_device(reachable);
     let role = match args.role {
         RoleArg::Monitor => "monitor",
+        RoleArg::Coordinator if args.new_desk => {
+            global.ui.warn(
+                "admits-and-removes",
+                "the new coordinator reads nothing of your desk, and you nothing of theirs; but they can admit \
+                 devices to the team, and remove devices from it, yours among them",
+            );
+            "coordinator"
+        }
         RoleArg::Coordinator => {
             global.ui.warn(
                 "reads-everything-new",
@@ -143,9 +161,13 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
         RoleArg::Relay => "relay",
     };
     let long = args.qr || args.code_file.is_some();
-    let request = Request::Invite { role: role.to_owned(), addresses: addresses.clone(), expires_s, long };
+    let new_desk = args.new_desk;
+    let request =
+        Request::Invite { role: role.to_owned(), addresses: addresses.clone(), expires_s, long, new_desk };
     let invitation: Invitation = agent.call(&request)?;
-    let mut event = json!({"role": role, "listen": addresses, "expires_ms": invitation.expires_ms});
+    let mut event = json!({
+        "role": role, "new_desk": new_desk, "listen": addresses, "expires_ms": invitation.expires_ms
+    });
     match (file, &args.code_file) {
         (Some(mut file), Some(path)) => {
             writeln!(file, "{}", invitation.code).map_err(Failure::io("the code cannot be written"))?;
