@@ -32,6 +32,7 @@ mod durable;
 mod entry_files;
 mod error;
 mod forgetting;
+mod gaps;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod hostile;
@@ -43,6 +44,7 @@ mod notes;
 mod outgoing;
 mod parts;
 mod passphrase;
+mod problems;
 mod rekey;
 mod reports;
 mod sealing;
@@ -52,6 +54,7 @@ mod status;
 mod store;
 mod team;
 mod vault;
+mod verify;
 mod views;
 
 pub use addenda::AddendumText;
