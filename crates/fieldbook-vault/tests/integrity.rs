@@ -14,7 +14,7 @@ use fieldbook_depot::{Depot, Incoming, Lookup, Source};
 use fieldbook_proto::certificate::{DeviceKeys, Recipient, Role};
 use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_seal::{ReadingIdentity, SealedEntry, decrypt, seal_signed};
-use fieldbook_vault::{Finding, Problem, Vault, VaultError, Verified};
+use fieldbook_vault::{Finding, Problem, ShareSelection, Vault, VaultError, Verified};
 use team::{Device, admit, carry, device, founder, open, sync};
 
 struct Team {
@@ -380,18 +380,23 @@ fn a_copy_that_alone_arrived_hides_the_true_one_only_until_it_comes() {
 fn passed_on_to_whom_it_was_not_addressed() {
     let mut team = team();
     let mut other = team::admit_to_new_desk(&mut team.readers[0], "Brest");
+    // It knows the author by a report that it was given.
+    let given = team.readers[0].vault.list(&Default::default()).unwrap().remove(0).id.parse().unwrap();
+    let selection = ShareSelection { reports: vec![given], filter: None };
+    team.readers[0].vault.share(&selection, other.id()).unwrap();
     carry(&team.readers[0], &other);
     other.vault.absorb().unwrap();
+    assert_eq!(other.titles(), ["Before"]);
     let identity = desk(&team);
     let entries = written(&mut team.author, |author| _ = author.report("For our desk"));
     let number = place(&entries[0], &identity);
     let others = ReadingIdentity::parse(&other.vault.desk_identity_text().unwrap()).unwrap();
-    // Its certificate would come with a shared report; here it is enough that its own desk hears of it.
     for to in [others.recipient(), keys(&other).recipient] {
         let passed = sealed_again(&entries[0], &identity, &keys(&team.author), &to);
         plant(&mut other, &[&passed], &team.readers[1]);
     }
-    assert!(other.titles().is_empty(), "{:?}", other.titles());
+    assert_eq!(other.titles(), ["Before"]);
+    noticed(&other, "misdirected", Some(team.author.id()), Some(number));
     // A newcomer at the desk is not given by the back door what is older than it.
     let mut newcomer = admit(&mut team.readers[0], "Newcomer", Role::Coordinator);
     for _ in 0..2 {
