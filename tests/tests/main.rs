@@ -9,6 +9,7 @@ mod crash;
 mod demo;
 mod forensics;
 mod formats;
+mod integrity;
 mod interop;
 mod network;
 mod pairing;

@@ -75,7 +75,8 @@ impl Vault {
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
-        let kinds = format!("e.copy = 0 AND e.kind IN ({}, {})", Kind::Report as u8, Kind::AttachmentPart as u8);
+        let kinds =
+            format!("e.copy = 0 AND e.kind IN ({}, {})", Kind::Report as u8, Kind::AttachmentPart as u8);
         let mut sent = self.db.prepare_cached(&format!(
             "SELECT e.report, count(*), max(e.position), min(e.position) FROM entry e
              WHERE {filter} AND e.device = ?1 AND {kinds} AND ?2 = ?2 GROUP BY e.report"

@@ -83,7 +83,9 @@ impl Vault {
         if team.role() == Role::Coordinator {
             let mates = self.members()?;
             devices.extend(
-                crate::team::at_desk(&mates, team.desk).map(crate::team::Known::id).filter(|id| *id != self.me),
+                crate::team::at_desk(&mates, team.desk)
+                    .map(crate::team::Known::id)
+                    .filter(|id| *id != self.me),
             );
         }
         let mut chains = Vec::new();
@@ -155,12 +157,8 @@ impl Vault {
                  their way"
             ),
         };
-        let fault = Fault {
-            device: Some(*device),
-            proven: true,
-            sequence: to,
-            ..Fault::of(Class::Missing, reason)
-        };
+        let fault =
+            Fault { device: Some(*device), proven: true, sequence: to, ..Fault::of(Class::Missing, reason) };
         Ok(Some(shown(&self.names()?, entry, &fault, since_ms)))
     }
 
@@ -173,9 +171,10 @@ impl Vault {
                  UNION ALL SELECT previous FROM waiting
                      WHERE device = ?1 AND sequence = ?2 AND previous IS NOT NULL LIMIT 1",
             )?
-            .query_row(params![device.as_bytes(), i64::try_from(place).unwrap_or(0).saturating_add(1)], |row| {
-                row.get(0)
-            })
+            .query_row(
+                params![device.as_bytes(), i64::try_from(place).unwrap_or(0).saturating_add(1)],
+                |row| row.get(0),
+            )
             .optional()?;
         id.map(|id| Ok(EntryId::from_bytes(store::array(&id, "an entry id")?))).transpose()
     }

@@ -352,7 +352,10 @@ fn is_removed_and_work_goes_on(coordinator: &mut Device, honest: &mut Device, cu
 /// The problems of a class that the device's status names, as number and reason.
 fn named(device: &Device, class: &str) -> Vec<(Option<u64>, String)> {
     let problems = device.vault.status().unwrap().problems.into_iter();
-    problems.filter(|problem| problem.class == class).map(|problem| (problem.sequence, problem.reason)).collect()
+    problems
+        .filter(|problem| problem.class == class)
+        .map(|problem| (problem.sequence, problem.reason))
+        .collect()
 }
 
 /// Changes that are together larger than what may be sent at once, and do not deflate.
@@ -363,9 +366,7 @@ fn large_edits() -> Vec<Edit> {
         random.fill(&mut bytes);
         bytes.iter().map(|byte| char::from(b'0' + byte % 64)).collect::<String>()
     };
-    (0..70)
-        .map(|n| Edit::Field { name: format!("x-{n}"), value: Some(FieldValue::Text(text(n))) })
-        .collect()
+    (0..70).map(|n| Edit::Field { name: format!("x-{n}"), value: Some(FieldValue::Text(text(n))) }).collect()
 }
 
 #[test]
@@ -388,13 +389,15 @@ fn a_change_that_could_not_be_passed_on_is_refused_and_stops_nobody() {
     let large = send(&mut hostile, report, &mut doc, &heads, None);
     carry(&hostile.vault, &coordinator.vault);
     coordinator.vault.absorb().unwrap();
-    let place = hostile.vault.db.query_row(
-        "SELECT sequence FROM entry WHERE id = ?1",
-        [large.as_bytes()],
-        |row| row.get::<_, i64>(0),
-    );
+    let place =
+        hostile.vault.db.query_row("SELECT sequence FROM entry WHERE id = ?1", [large.as_bytes()], |row| {
+            row.get::<_, i64>(0)
+        });
     let refused = named(&coordinator, "refused");
-    assert!(matches!(refused.as_slice(), [(number, _)] if *number == place.ok().map(|place| place as u64)), "{refused:?}");
+    assert!(
+        matches!(refused.as_slice(), [(number, _)] if *number == place.ok().map(|place| place as u64)),
+        "{refused:?}"
+    );
     // All can be shared, and one that cannot be keeps nobody from the others.
     let number = ReportRow::get(&coordinator.vault.db, &report).unwrap().number;
     let unreadable = "UPDATE document SET bytes = zeroblob(800000) WHERE report = ?1";

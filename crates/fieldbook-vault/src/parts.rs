@@ -114,7 +114,8 @@ impl Vault {
             let reason = "a part of an attachment is by a device that this one does not know";
             return Ok(Err(by(Class::Refused, reason.to_owned())));
         };
-        let forged = by(Class::Forged, "a part of an attachment is not signed by the device that it names".into());
+        let forged =
+            by(Class::Forged, "a part of an attachment is not signed by the device that it names".into());
         Ok(unverified.verify(&certificate.body().keys).map_err(|_| forged))
     }
 }

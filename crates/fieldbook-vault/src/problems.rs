@@ -166,9 +166,7 @@ pub(crate) fn note(db: &Connection, entry: Option<&EntryId>, fault: &Fault) -> R
 
 /// The number of the last problem that was noted.
 pub(crate) fn last_number(db: &Connection) -> Result<i64, VaultError> {
-    Ok(db
-        .prepare_cached("SELECT coalesce(max(number), 0) FROM problem")?
-        .query_row([], |row| row.get(0))?)
+    Ok(db.prepare_cached("SELECT coalesce(max(number), 0) FROM problem")?.query_row([], |row| row.get(0))?)
 }
 
 /// Takes over what the first version noted. It called two ciphertexts of one entry a fork, and kept to its
@@ -248,8 +246,7 @@ impl Vault {
             {
                 fault.reason = crate::absorb::chain_words(&self.db, device, fault.sequence, fault.class)?;
             }
-            let mut problem =
-                shown(&names, entry.as_ref().map(ToString::to_string), &fault, row.get(6)?);
+            let mut problem = shown(&names, entry.as_ref().map(ToString::to_string), &fault, row.get(6)?);
             problem.brought_by = self.brought_by(entry.as_ref(), &names)?;
             problems.push(problem);
         }

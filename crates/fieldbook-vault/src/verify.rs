@@ -62,7 +62,11 @@ impl Vault {
         problems.extend(self.failed_steps()?);
         problems.extend(self.missing()?);
         for problem in problems {
-            if problem.tampered() { verified.tampered += 1 } else { verified.missing += 1 }
+            if problem.tampered() {
+                verified.tampered += 1
+            } else {
+                verified.missing += 1
+            }
             tell(Finding::Problem(problem))?;
         }
         for waiting in self.waiting_for()? {
@@ -130,8 +134,10 @@ impl Vault {
             );
         }
         // What was refused when it came is among the problems that were noted then.
-        let noted =
-            self.db.prepare_cached("SELECT 1 FROM problem WHERE entry = ?1")?.exists([arrival.id.as_bytes()])?;
+        let noted = self
+            .db
+            .prepare_cached("SELECT 1 FROM problem WHERE entry = ?1")?
+            .exists([arrival.id.as_bytes()])?;
         if noted && remembered.is_none() {
             return Ok(Look::Known);
         }
@@ -231,7 +237,8 @@ impl Vault {
         if same {
             return Ok(None);
         }
-        let reason = "the end of this device's own chain is not the entry that this vault remembers as its last";
+        let reason =
+            "the end of this device's own chain is not the entry that this vault remembers as its last";
         let fault =
             Fault { device: Some(self.me), proven: true, sequence, ..Fault::of(Class::Altered, reason) };
         Ok(Some(shown(&self.names()?, Some(last.to_string()), &fault, 0)))

@@ -51,8 +51,7 @@ fn written(device: &mut Device, act: impl FnOnce(&mut Device)) -> Vec<SealedEntr
 
 fn plant(reader: &mut Device, entries: &[&SealedEntry], from: &Device) {
     for entry in entries {
-        let incoming =
-            Incoming { id: entry.id(), bytes: entry.as_bytes(), from: Source::Peer(from.id()) };
+        let incoming = Incoming { id: entry.id(), bytes: entry.as_bytes(), from: Source::Peer(from.id()) };
         reader.depot().put(&[incoming]).unwrap();
     }
     reader.vault.absorb().unwrap();
@@ -76,7 +75,12 @@ fn plaintext(entry: &SealedEntry, identity: &ReadingIdentity) -> Vec<u8> {
     let identity: age::x25519::Identity = text.parse().unwrap();
     let mut plain = Vec::new();
     let identities = std::iter::once(&identity as &dyn age::Identity);
-    age::Decryptor::new(entry.as_bytes()).unwrap().decrypt(identities).unwrap().read_to_end(&mut plain).unwrap();
+    age::Decryptor::new(entry.as_bytes())
+        .unwrap()
+        .decrypt(identities)
+        .unwrap()
+        .read_to_end(&mut plain)
+        .unwrap();
     plain
 }
 
@@ -135,9 +139,8 @@ fn noticed(reader: &Device, class: &str, device: Option<DeviceId>, number: Optio
     let status = reader.vault.status().unwrap();
     let (verified, found) = verify(&reader.vault);
     let device = device.map(|id| id.to_string());
-    let wanted = |problem: &&Problem| {
-        problem.class == class && problem.device == device && problem.sequence == number
-    };
+    let wanted =
+        |problem: &&Problem| problem.class == class && problem.device == device && problem.sequence == number;
     let shown = status.problems.iter().chain(&status.missing).find(wanted);
     let shown = shown.unwrap_or_else(|| panic!("{name}: {class} {number:?} not in status: {status:#?}"));
     let again = found.iter().find(wanted);
@@ -476,7 +479,10 @@ fn a_coordinators_vault_from_an_old_backup_knows_it_when_it_hears_of_itself() {
     let problem = noticed(&copy, "older-copy", Some(first.id()), Some(number));
     assert!(problem.proven && problem.consequence.contains("Join the team again"));
     let status = copy.vault.status().unwrap();
-    assert!(status.superseded && status.waiting_for.iter().any(|waiting| waiting.numbers == Some((number, number))));
+    assert!(
+        status.superseded
+            && status.waiting_for.iter().any(|waiting| waiting.numbers == Some((number, number)))
+    );
     assert!(!first.vault.status().unwrap().superseded);
     honest_work_goes_on(&mut team.readers[0], &mut team.honest);
 }
@@ -487,9 +493,7 @@ fn written_before(device: &Device, identity: &ReadingIdentity) -> SealedEntry {
     let own = arrivals.into_iter().filter(|(arrival, _)| arrival.from == Source::Own);
     let mut sealed = own.filter_map(|(_, bytes)| SealedEntry::parse(bytes?).ok());
     sealed
-        .find(|entry| {
-            decrypt(entry, &[identity]).is_ok_and(|opened| opened.header().device == device.id())
-        })
+        .find(|entry| decrypt(entry, &[identity]).is_ok_and(|opened| opened.header().device == device.id()))
         .unwrap()
 }
 

@@ -41,7 +41,8 @@ impl Places {
         let mut statement = db.prepare_cached(
             "SELECT sequence, id, previous, digest FROM entry WHERE device = ?1 AND sequence BETWEEN ?2 AND ?3",
         )?;
-        let mut rows = statement.query(params![device.as_bytes(), at.saturating_sub(1), at.saturating_add(1)])?;
+        let mut rows =
+            statement.query(params![device.as_bytes(), at.saturating_sub(1), at.saturating_add(1)])?;
         while let Some(row) = rows.next()? {
             let place: i64 = row.get(0)?;
             let link = Link { id: row.get(1)?, previous: row.get(2)?, digest: row.get(3)? };
@@ -137,13 +138,7 @@ pub(crate) fn misfit(
 ) -> Result<Option<Fault>, VaultError> {
     let mut places = Places::load(db, &header.device, header.sequence)?;
     let fault = |class, reason: String| {
-        Some(Fault {
-            class,
-            device: Some(header.device),
-            proven: true,
-            sequence: header.sequence,
-            reason,
-        })
+        Some(Fault { class, device: Some(header.device), proven: true, sequence: header.sequence, reason })
     };
     if !places.here.is_empty() && !is_copy(db, header, digest)? {
         let reason = format!("another entry is known at number {}", header.sequence);
@@ -190,7 +185,10 @@ pub(crate) fn chain_words(
                 Some(link) => format!("; its own is {}", short(std::slice::from_ref(link))?),
                 None => String::new(),
             };
-            format!("its number {sequence} came sealed more than once (entries {}{which})", short(&places.here)?)
+            format!(
+                "its number {sequence} came sealed more than once (entries {}{which})",
+                short(&places.here)?
+            )
         }
         _ => format!(
             "its number {sequence} does not follow what is known as its number {}: an entry was replaced, or \

@@ -221,9 +221,7 @@ impl Vault {
                         reason,
                         claim.map(|claim| claim.device.as_bytes().as_slice()),
                         claim.map_or(0, |claim| i64::try_from(claim.sequence).unwrap_or(0)),
-                        claim
-                            .and_then(|claim| claim.previous.as_ref())
-                            .map(|id| id.as_bytes().as_slice()),
+                        claim.and_then(|claim| claim.previous.as_ref()).map(|id| id.as_bytes().as_slice()),
                         now_ms(),
                     ])?;
                 }

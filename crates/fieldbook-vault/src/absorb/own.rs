@@ -39,7 +39,10 @@ pub(super) fn came_back(
         taker.record(&id, header, digest)?;
         return Ok(Taken::Nothing);
     }
-    let reason = format!("this device signed number {} of its chain, and this vault does not remember it", header.sequence);
+    let reason = format!(
+        "this device signed number {} of its chain, and this vault does not remember it",
+        header.sequence
+    );
     note_older_copy(taker, id, header.sequence, reason);
     Ok(Taken::Waiting(BY_A_COPY))
 }
