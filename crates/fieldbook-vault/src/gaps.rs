@@ -14,11 +14,11 @@ use fieldbook_proto::{DeviceId, EntryId};
 use rusqlite::{OptionalExtension, params};
 
 use crate::error::VaultError;
+use crate::findings::{ChainView, Problem};
 use crate::outgoing;
 use crate::problems::{Class, Fault, SHOWN_MAX, shown};
 use crate::store;
 use crate::vault::Vault;
-use crate::views::{ChainView, Problem};
 
 /// Ids that are looked up in the depot at once.
 const PAGE: usize = 10_000;

@@ -31,6 +31,7 @@ mod delivery;
 mod durable;
 mod entry_files;
 mod error;
+mod findings;
 mod forgetting;
 mod gaps;
 #[cfg(test)]
@@ -61,6 +62,7 @@ pub use addenda::AddendumText;
 pub use attachments::PART_LEN;
 pub use error::VaultError;
 pub use fieldbook_depot::DepotKey;
+pub use findings::{ChainView, Finding, Problem, Verified, WaitingView};
 pub use layout::Layout;
 pub use merge::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
 pub use passphrase::Passphrase;

@@ -9,10 +9,10 @@ use rusqlite::{Connection, params};
 
 use crate::absorb::judge_place;
 use crate::error::VaultError;
+use crate::findings::Problem;
 use crate::names::Names;
 use crate::store;
 use crate::vault::{Vault, now_ms};
-use crate::views::Problem;
 
 /// Problems in one answer; `verify` shows all.
 pub(crate) const SHOWN_MAX: usize = 200;

@@ -7,11 +7,12 @@ use rusqlite::params;
 
 use crate::absorb::{AFTER_REMOVAL, NOT_SHARED};
 use crate::error::VaultError;
+use crate::findings::WaitingView;
 use crate::problems::{SHOWN_MAX, SUPERSEDED};
 use crate::reports::ReportRow;
 use crate::store;
 use crate::vault::Vault;
-use crate::views::{EntryInfo, ListFilter, PeerView, Status, WaitingView};
+use crate::views::{EntryInfo, ListFilter, PeerView, Status};
 
 /// The word for an entry's kind in commands and JSON.
 const KINDS: [(Kind, &str); 10] = [

@@ -13,11 +13,11 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::absorb::judge_place;
 use crate::error::VaultError;
+use crate::findings::{Finding, Problem, Verified};
 use crate::outgoing;
 use crate::problems::{Class, Fault, shown};
 use crate::store;
 use crate::vault::Vault;
-use crate::views::{Finding, Problem, Verified};
 
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: u64 = 8 << 20;

@@ -3,7 +3,7 @@
 //!
 //! The readers are a coordinator, a second one, one who came back with recovery sheets, and, where an
 //! attack can concern it, a monitor who reads its coordinator.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod team;
 
