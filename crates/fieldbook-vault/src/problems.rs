@@ -3,7 +3,7 @@
 //! A problem is noted once and stays, but for the verdicts on chains (`absorb/chain.rs`), which are
 //! judged anew with every entry that arrives beside them.
 
-use fieldbook_depot::{Depot, Source};
+use fieldbook_depot::{Depot, Lookup, Source};
 use fieldbook_proto::{DeviceId, EntryId};
 use rusqlite::{Connection, params};
 
@@ -271,6 +271,9 @@ impl Vault {
             let fault = Fault::of(Class::Altered, bad.reason);
             let mut problem = shown(&names, Some(bad.id.to_string()), &fault, 0);
             problem.brought_by = from(bad.from, &names);
+            if self.depot.position(&bad.id)?.is_some() && self.depot.get(&bad.id)? != Lookup::Gone {
+                "The true entry has come since: nothing is missing.".clone_into(&mut problem.consequence);
+            }
             problems.push(problem);
         }
         Ok(problems)

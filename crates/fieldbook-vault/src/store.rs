@@ -131,6 +131,8 @@ CREATE TABLE problem (
 );
 CREATE UNIQUE INDEX problem_entry ON problem (entry, class) WHERE entry IS NOT NULL;
 CREATE UNIQUE INDEX problem_place ON problem (device, sequence, class, reason) WHERE entry IS NULL;
+CREATE INDEX problem_device ON problem (device, sequence) WHERE entry IS NOT NULL;
+CREATE INDEX waiting_device ON waiting (device, sequence);
 CREATE TABLE dropped (entry BLOB PRIMARY KEY, due INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX dropped_due ON dropped (due) WHERE due = 1;
 CREATE TABLE missed (report BLOB NOT NULL, device BLOB NOT NULL, PRIMARY KEY (report, device)) WITHOUT ROWID;

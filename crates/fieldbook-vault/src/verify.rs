@@ -24,6 +24,10 @@ const BATCH_BYTES: u64 = 8 << 20;
 /// Ids that are looked up in the depot at once.
 const PAGE: usize = 10_000;
 
+/// What follows when sealed bytes are lost or spoilt after they were taken in.
+const BYTES_LOST: &str = "What this device read of it is still here. It can no longer be passed on or proven from \
+                          here: copy the vault's directory to another medium, and sync with those who have it.";
+
 /// What the vault remembers of an entry.
 struct Remembered {
     device: Vec<u8>,
@@ -38,6 +42,8 @@ enum Look {
     Known,
     ForOthers,
     Wrong(Fault),
+    /// Its bytes are not those that were taken in.
+    Spoilt(Fault),
 }
 
 impl Vault {
@@ -98,6 +104,11 @@ impl Vault {
                     Look::Opened => verified.opened += 1,
                     Look::Known => verified.known += 1,
                     Look::ForOthers => verified.for_others += 1,
+                    Look::Spoilt(fault) => {
+                        let mut problem = shown(&names, Some(arrival.id.to_string()), &fault, 0);
+                        BYTES_LOST.clone_into(&mut problem.consequence);
+                        wrong.push(problem);
+                    }
                     Look::Wrong(fault) => {
                         let mut problem = shown(&names, Some(arrival.id.to_string()), &fault, 0);
                         if let Source::Peer(device) = arrival.from {
@@ -118,20 +129,19 @@ impl Vault {
         own: &DeviceKeys,
     ) -> Result<Look, VaultError> {
         let remembered = self.remembered(&arrival.id)?;
-        let wrong = |class: Class, reason: &str| {
+        let fault = |class: Class, reason: &str| {
             let mut fault = Fault::of(class, reason);
             if let Some(known) = &remembered {
                 fault.device = known.device.as_slice().try_into().ok().map(DeviceId::from_bytes);
                 fault.sequence = u64::try_from(known.sequence).unwrap_or(0);
                 fault.proven = true;
             }
-            Ok(Look::Wrong(fault))
+            fault
         };
+        let wrong = |class: Class, reason: &str| Ok(Look::Wrong(fault(class, reason)));
         if EntryId::of(&bytes) != arrival.id {
-            return wrong(
-                Class::Altered,
-                "its bytes were changed on this device's disk after it was taken in",
-            );
+            let reason = "its bytes were changed on this device's disk after it was taken in";
+            return Ok(Look::Spoilt(fault(Class::Altered, reason)));
         }
         // What was refused when it came is among the problems that were noted then.
         let noted = self
@@ -222,7 +232,9 @@ impl Vault {
                     sequence: u64::try_from(*sequence).unwrap_or(0),
                     ..Fault::of(Class::Missing, "it was here, and its sealed bytes are here no more")
                 };
-                wrong.push(shown(&names, Some(id.to_string()), &fault, 0));
+                let mut problem = shown(&names, Some(id.to_string()), &fault, 0);
+                BYTES_LOST.clone_into(&mut problem.consequence);
+                wrong.push(problem);
             }
         }
     }

@@ -14,7 +14,7 @@ use fieldbook_depot::{Depot, Incoming, Lookup, Source};
 use fieldbook_proto::certificate::{DeviceKeys, Recipient, Role};
 use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_seal::{ReadingIdentity, SealedEntry, decrypt, seal_signed};
-use fieldbook_vault::{Finding, Problem, ShareSelection, Vault, VaultError, Verified};
+use fieldbook_vault::{Finding, Problem, SealConsent, ShareSelection, Vault, VaultError, Verified};
 use team::{Device, admit, carry, device, founder, open, sync};
 
 struct Team {
@@ -249,6 +249,9 @@ fn altered() {
         }
         plant(reader, &[&entries[0]], &author);
         assert!(reader.titles().contains(&"True".to_owned()));
+        let (_, found) = verify(&reader.vault);
+        let came = found.iter().find(|problem| problem.entry == Some(entries[0].id().to_string()));
+        assert!(came.is_some_and(|problem| problem.consequence.contains("nothing is missing")));
         honest_work_goes_on(reader, honest);
     }
 }
@@ -351,10 +354,12 @@ fn duplicated() {
         assert!(!author.vault.status().unwrap().superseded);
         not_noticed(author, "older-copy");
     }
-    // Which is the authentic one is told by the next.
-    let next = written(author, |author| _ = author.report("Next"));
+    // Which is the authentic one is told by the next. What it says is on record once, however often it comes.
+    let next = written(author, |author| drop(author.vault.seal_report(id, SealConsent::Anyway).unwrap()));
+    let once_more = sealed_again(&next[0], &identity, &keys(author), &identity.recipient());
     for reader in &mut team.readers {
-        plant(reader, &[&next[0]], author);
+        plant(reader, &[&next[0], &once_more], author);
+        assert_eq!(reader.acts("sealed").len(), 1);
         let problem = noticed(reader, "duplicated", Some(author.id()), Some(number));
         assert!(problem.reason.contains(&format!("its own is {}", entries[0].id().short())), "{problem:?}");
     }
@@ -571,5 +576,5 @@ fn bytes_that_rot_on_the_disk_are_found() {
     let (verified, found) = verify(&reader.vault);
     let rotten = found.iter().find(|problem| problem.entry == Some(id.to_string())).unwrap();
     assert!(rotten.class == "altered" && verified.tampered == 1, "{found:#?}");
-    assert!(rotten.reason.contains("disk"), "{rotten:?}");
+    assert!(rotten.reason.contains("disk") && rotten.consequence.contains("is still here"), "{rotten:?}");
 }
