@@ -10,6 +10,7 @@ mod demo;
 mod forensics;
 mod formats;
 mod image;
+mod integrity;
 mod interop;
 mod need;
 mod network;

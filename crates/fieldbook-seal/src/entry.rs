@@ -264,6 +264,13 @@ pub struct SignedEntry {
     plaintext: Zeroizing<Vec<u8>>,
 }
 
+impl SignedEntry {
+    /// As [`OpenedEntry::digest`].
+    pub fn digest(&self) -> [u8; 32] {
+        *blake3::hash(&self.plaintext).as_bytes()
+    }
+}
+
 impl fmt::Debug for SignedEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "SignedEntry({} bytes)", self.plaintext.len())

@@ -143,8 +143,19 @@ fn write_the_body_vectors() {
     many[38..42].copy_from_slice(&4_097_u32.to_be_bytes());
     write("grant-without-many", "grant", "too-long", "4097 removed devices announced", &many);
 
-    let receipt = Receipt { time_ms: 1_790_000_000_000, ids: vec![entry; 2] }.encode();
-    write("receipt-good", "receipt", "ok", "two entries", &receipt);
+    let receipt = Receipt { time_ms: 1_790_000_000_000, ids: vec![entry; 2], sequences: vec![4, 7] };
+    let bytes = receipt.encode();
+    write("receipt-good", "receipt", "ok", "two entries and their places", &bytes);
+    write("receipt-cut", "receipt", "truncated", "a place is cut off", &bytes[..bytes.len() - 1]);
+    write(
+        "receipt-extended",
+        "receipt",
+        "trailing",
+        "three places for two entries",
+        &[&bytes[..], &[0; 8]].concat(),
+    );
+    let receipt = Receipt { sequences: Vec::new(), ..receipt }.encode();
+    write("receipt-first-version", "receipt", "ok", "two entries without their places", &receipt);
     let mut many = receipt;
     many[8..12].copy_from_slice(&16_385_u32.to_be_bytes());
     write("receipt-many", "receipt", "too-long", "16385 entries announced", &many);

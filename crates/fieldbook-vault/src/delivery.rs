@@ -77,7 +77,7 @@ impl Vault {
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
         // What was sent once more for another epoch is not waited for.
         let kinds = format!(
-            "e.superseded = 0 AND e.kind IN ({}, {})",
+            "e.superseded = 0 AND e.copy = 0 AND e.kind IN ({}, {})",
             Kind::Report as u8,
             Kind::AttachmentPart as u8
         );

@@ -157,6 +157,20 @@ impl VaultError {
         Self::Untrusted(why.to_string())
     }
 
+    /// Whether it is about one report, certificate or device, so that the rest can go on without it; not
+    /// about the store or the vault.
+    pub(crate) const fn is_about_one_thing(&self) -> bool {
+        matches!(
+            self,
+            Self::Untrusted(_)
+                | Self::Seal(_)
+                | Self::TooLarge { .. }
+                | Self::Report(_)
+                | Self::Input(_)
+                | Self::NoSuchDevice(_)
+        )
+    }
+
     pub(crate) fn damaged(what: &str) -> Self {
         Self::Damaged(what.to_owned())
     }

@@ -32,8 +32,6 @@ const TOLD_AT_ONCE: usize = 45;
 const RECIPIENTS_STEP: usize = 48;
 /// Entry ids in one request.
 const ENTRIES_AT_ONCE: usize = FORGET_ENTRIES_MAX;
-/// Entries whose bytes the depot has still to drop, if the program ended in between.
-const PENDING: &str = "depot-forget";
 /// The kinds of entries that belong to reports.
 const OF_REPORTS: [Kind; 4] = [Kind::Report, Kind::AttachmentPart, Kind::Share, Kind::Return];
 /// Set when the vault's file is to get a new key as soon as it closes.
@@ -99,14 +97,17 @@ fn destroy(db: &Connection, report: &ReportId, by: &DeviceId, time_ms: i64) -> R
 
 /// Lets the depot drop these entries once the transaction stands; a crash in between loses nothing.
 fn drop_later(db: &Connection, entries: impl IntoIterator<Item = EntryId>) -> Result<(), VaultError> {
-    let mut pending = store::meta(db, PENDING)?.unwrap_or_default();
     for id in entries {
-        pending.extend_from_slice(id.as_bytes());
-        // What was not handed to the depot yet never leaves.
-        db.prepare_cached("DELETE FROM outbox WHERE id = ?1")?.execute([id.as_bytes()])?;
-        db.prepare_cached("DELETE FROM waiting WHERE entry = ?1")?.execute([id.as_bytes()])?;
+        for sql in [
+            "INSERT INTO dropped (entry, due) VALUES (?1, 1) ON CONFLICT (entry) DO UPDATE SET due = 1",
+            // What was not handed to the depot yet never leaves.
+            "DELETE FROM outbox WHERE id = ?1",
+            "DELETE FROM waiting WHERE entry = ?1",
+        ] {
+            db.prepare_cached(sql)?.execute([id.as_bytes()])?;
+        }
     }
-    store::set_meta(db, PENDING, &pending)
+    Ok(())
 }
 
 /// An entry of a report that was forgotten: dropped, whatever it says.
@@ -436,13 +437,20 @@ impl Vault {
 
     /// Lets the depot drop what was forgotten, also after a crash.
     pub(crate) fn finish_forgetting(&mut self) -> Result<(), VaultError> {
-        let Some(pending) = store::meta(&self.db, PENDING)? else { return Ok(()) };
         let mut ids = Vec::new();
-        for id in pending.chunks(EntryId::LEN) {
-            ids.push(EntryId::from_bytes(store::array(id, "an entry id")?));
+        {
+            let mut statement = self.db.prepare_cached("SELECT entry FROM dropped WHERE due = 1")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                ids.push(EntryId::from_bytes(store::array(&row.get::<_, Vec<u8>>(0)?, "an entry id")?));
+            }
+        }
+        if ids.is_empty() {
+            return Ok(());
         }
         self.depot.forget(&ids)?;
-        self.db.execute("DELETE FROM meta WHERE name = ?1", [PENDING])?;
+        // The ids stay: what is gone on purpose is not missing.
+        self.db.execute("UPDATE dropped SET due = 0 WHERE due = 1", [])?;
         Ok(())
     }
 }

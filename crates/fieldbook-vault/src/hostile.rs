@@ -12,9 +12,9 @@ use tempfile::TempDir;
 
 use crate::names::actor_of;
 use crate::outgoing::{self, Outgoing};
-use crate::reports::report_body;
+use crate::reports::{ReportRow, report_body};
 use crate::vault::Vault;
-use crate::{CreateOptions, Passphrase};
+use crate::{CreateOptions, ListFilter, Passphrase, ShareSelection};
 
 pub(crate) struct Device {
     pub vault: Vault,
@@ -271,9 +271,7 @@ fn parts_that_never_come_hide_nobody_elses() {
 fn an_author_whose_return_recipient_cannot_be_used_can_still_be_corrected() {
     let (mut coordinator, _, mut hostile) = team();
     let mut doc = document(&hostile);
-    // The all-zero point: everybody can compute its shared secret, and sealing to it is refused.
-    let zero = Recipient::parse("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqjg3kgh");
-    let zero = zero.unwrap_or_else(|_| Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap());
+    let zero = impossible_recipient();
     let report = ReportId::from_bytes([1; 16]);
     send(&mut hostile, report, &mut doc, &[], Some(&zero));
     carry(&hostile.vault, &coordinator.vault);
@@ -337,6 +335,8 @@ fn no_coordinator_can_take_another_ones_place_or_stop_a_vault_from_opening() {
     }
     carry(&second.vault, &first.vault);
     first.vault.absorb().unwrap();
+    honest_work_goes_on(&mut first, &mut honest);
+    first.vault.remove_device(second.vault.me, false).unwrap();
     honest_work_goes_on(&mut first, &mut honest);
     let Device { vault, dir } = first;
     drop(vault);
@@ -414,4 +414,232 @@ fn nothing_is_sealed_to_the_device_that_writes_it() {
     };
     let sealed = fieldbook_seal::SealedEntry::parse(bytes).unwrap();
     assert!(fieldbook_seal::decrypt(&sealed, &[author.vault.device.identity()]).is_err());
+}
+
+/// Whoever did it is removed, and the others go on.
+fn is_removed_and_work_goes_on(coordinator: &mut Device, honest: &mut Device, culprit: &Device) {
+    honest_work_goes_on(coordinator, honest);
+    coordinator.vault.remove_device(culprit.vault.me, false).unwrap();
+    honest_work_goes_on(coordinator, honest);
+}
+
+/// The problems of a class that the device's status names, as number and reason.
+fn named(device: &Device, class: &str) -> Vec<(Option<u64>, String)> {
+    let problems = device.vault.status().unwrap().problems.into_iter();
+    problems
+        .filter(|problem| problem.class == class)
+        .map(|problem| (problem.sequence, problem.reason))
+        .collect()
+}
+
+/// Changes that are together larger than what may be sent at once, and do not deflate.
+fn large_edits() -> Vec<Edit> {
+    let mut random = blake3::Hasher::new().finalize_xof();
+    let mut text = |_| {
+        let mut bytes = [0; 16_000];
+        random.fill(&mut bytes);
+        bytes.iter().map(|byte| char::from(b'0' + byte % 64)).collect::<String>()
+    };
+    (0..70).map(|n| Edit::Field { name: format!("x-{n}"), value: Some(FieldValue::Text(text(n))) }).collect()
+}
+
+#[test]
+fn a_change_that_could_not_be_passed_on_is_refused_and_stops_nobody() {
+    let (mut coordinator, mut honest, mut hostile) = team();
+    let mut other = device("Brest");
+    let admission = coordinator.vault.admit_to_new_desk(&other.vault.join_request()).unwrap();
+    other.vault.adopt(&admission).unwrap();
+    let mut doc = document(&hostile);
+    let report = ReportId::from_bytes([1; 16]);
+    send(&mut hostile, report, &mut doc, &[], None);
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    let all = || ShareSelection { reports: Vec::new(), filter: Some(ListFilter::default()) };
+    coordinator.vault.share(&all(), other.vault.me).unwrap();
+    let heads = doc.heads();
+    for half in large_edits().chunks(35) {
+        doc.edit(half, 0).unwrap();
+    }
+    let large = send(&mut hostile, report, &mut doc, &heads, None);
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    let place =
+        hostile.vault.db.query_row("SELECT sequence FROM entry WHERE id = ?1", [large.as_bytes()], |row| {
+            row.get::<_, i64>(0)
+        });
+    let refused = named(&coordinator, "refused");
+    assert!(
+        matches!(refused.as_slice(), [(number, _)] if *number == place.ok().map(|place| place as u64)),
+        "{refused:?}"
+    );
+    // All can be shared, and one that cannot be keeps nobody from the others.
+    let number = ReportRow::get(&coordinator.vault.db, &report).unwrap().number;
+    let unreadable = "UPDATE document SET bytes = zeroblob(800000) WHERE report = ?1";
+    assert_eq!(coordinator.vault.db.execute(unreadable, [number]).unwrap(), 1);
+    let ours = write(&mut honest);
+    carry(&honest.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    let third = admit_to_another_desk(&mut coordinator);
+    let shared = coordinator.vault.share(&all(), third.vault.me).unwrap();
+    assert_eq!((shared.shared, shared.left_out), (1, 1), "{shared:?}");
+    carry(&coordinator.vault, &third.vault);
+    let mut third = third;
+    third.vault.absorb().unwrap();
+    assert!(third.vault.show(ours).is_ok());
+    // Nor does it when a reader missed a change of it.
+    coordinator
+        .vault
+        .db
+        .execute(
+            "INSERT INTO missed (report, device) VALUES (?1, ?2)",
+            [report.as_bytes().as_slice(), other.vault.me.as_bytes().as_slice()],
+        )
+        .unwrap();
+    coordinator.vault.absorb().unwrap();
+    assert_eq!(named(&coordinator, "set-aside").len(), 1);
+    is_removed_and_work_goes_on(&mut coordinator, &mut honest, &hostile);
+}
+
+fn admit_to_another_desk(coordinator: &mut Device) -> Device {
+    let mut device = device("Grodno");
+    let admission = coordinator.vault.admit_to_new_desk(&device.vault.join_request()).unwrap();
+    device.vault.adopt(&admission).unwrap();
+    device
+}
+
+/// A coordinator, another one who is hostile, and an honest monitor.
+fn two_coordinators() -> (Device, Device, Device) {
+    let mut coordinator = device("Coordination");
+    coordinator.vault.create_team("Minsk 2017").unwrap();
+    let mut hostile = admit(&mut coordinator, "Hostile", Role::Coordinator);
+    let honest = admit(&mut coordinator, "Honest", Role::Monitor);
+    carry(&coordinator.vault, &hostile.vault);
+    hostile.vault.absorb().unwrap();
+    (coordinator, honest, hostile)
+}
+
+/// The all-zero point: everybody can compute its shared secret, and sealing to it is refused.
+fn impossible_recipient() -> Recipient {
+    let zero = Recipient::parse("age1qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqjg3kgh");
+    zero.unwrap_or_else(|_| Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap())
+}
+
+#[test]
+fn an_author_to_whom_nothing_can_be_sealed_stops_nobody() {
+    let (mut coordinator, mut honest, mut hostile) = two_coordinators();
+    let own = hostile.vault.team.as_ref().unwrap().certificate.body().clone();
+    let mut keys = honest.vault.device.keys();
+    keys.recipient = impossible_recipient();
+    let (issuer, me) = (hostile.vault.me, coordinator.vault.me);
+    let author = hostile.vault.device.issue(CertificateBody { keys, role: Role::Monitor, issuer, ..own });
+    let mut doc = document(&hostile);
+    let changes = doc.changes_since(&[]).concat();
+    let share = fieldbook_seal::body::Share { author: author.clone(), return_recipient: None, changes };
+    let team = hostile.vault.team.as_ref().unwrap();
+    let (audience, recipients) = team.audience_of(me, &coordinator.vault.device.keys().recipient);
+    let (kind, report) = (Kind::Share, Some(ReportId::from_bytes([1; 16])));
+    let body = share.encode();
+    let entry = Outgoing { kind, report, audience, body: &body, recipients: &recipients };
+    outgoing::queue(&hostile.vault.db, &hostile.vault.device, &entry).unwrap();
+    hostile.vault.flush().unwrap();
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    assert_eq!(named(&coordinator, "refused").len(), 1);
+    assert!(crate::team::find_device(&coordinator.vault.db, &author.device_id()).unwrap().is_none());
+
+    // As if it had come in by a way that nobody thought of, and were to be signed for.
+    crate::team::save_author(&coordinator.vault.db, &author).unwrap();
+    let due = "INSERT INTO receipt_due (entry, author) VALUES (?1, ?2)";
+    let due_to = |author: &DeviceId| {
+        let id = EntryId::of(author.as_bytes());
+        coordinator.vault.db.execute(due, [id.as_bytes().as_slice(), author.as_bytes().as_slice()]).unwrap();
+    };
+    due_to(&author.device_id());
+    coordinator.vault.absorb().unwrap();
+    assert_eq!(named(&coordinator, "set-aside").len(), 1);
+    assert_eq!(coordinator.vault.count("SELECT count(*) FROM receipt_due").unwrap(), 0);
+    is_removed_and_work_goes_on(&mut coordinator, &mut honest, &hostile);
+}
+
+#[test]
+fn epochs_that_leave_no_room_for_another_stop_nobody() {
+    let (mut coordinator, mut honest, mut hostile) = two_coordinators();
+    let gone = admit(&mut coordinator, "Gone", Role::Monitor);
+    let desk = hostile.vault.team.as_ref().unwrap().desk;
+    let identity = ReadingIdentity::generate();
+    let last = fieldbook_seal::body::DeskEpoch {
+        desk,
+        epoch: u32::MAX,
+        recipient: identity.recipient(),
+        name: String::new(),
+        // Not those who read: a reason to rotate.
+        readers: vec![hostile.vault.me],
+        identity: Some(identity.to_text()),
+    };
+    let transport = fieldbook_seal::body::TransportEpoch {
+        epoch: u32::MAX,
+        secret: zeroize::Zeroizing::new([7; 32]),
+        without: Vec::new(),
+    };
+    let last = fieldbook_seal::body::Grant { desk: Some(last), ..Default::default() };
+    let transport = fieldbook_seal::body::Grant { transport: Some(transport), ..Default::default() };
+    for grant in [last, transport] {
+        craft(&mut hostile, Kind::Grant, None, &grant.encode());
+        carry(&hostile.vault, &coordinator.vault);
+        coordinator.vault.absorb().unwrap();
+        let said = named(&coordinator, "set-aside").len() + named(&coordinator, "refused").len();
+        assert!(said > 0, "it is named");
+        coordinator.vault.status().unwrap();
+        coordinator.vault.people().unwrap();
+    }
+    coordinator.vault.remove_device(hostile.vault.me, false).unwrap();
+    coordinator.vault.remove_device(gone.vault.me, true).unwrap();
+    coordinator.vault.absorb().unwrap();
+    assert!(named(&coordinator, "set-aside").is_empty(), "what could not be done is done now");
+    honest_work_goes_on(&mut coordinator, &mut honest);
+}
+
+#[test]
+fn one_who_is_coordinator_no_more_writes_nothing_into_its_past() {
+    let (mut coordinator, mut honest, mut hostile) = two_coordinators();
+    let report = write(&mut honest);
+    for _ in 0..2 {
+        for (from, to) in [(&honest, &coordinator), (&coordinator, &hostile), (&coordinator, &honest)] {
+            carry(&from.vault, &to.vault);
+        }
+        coordinator.vault.absorb().unwrap();
+        hostile.vault.absorb().unwrap();
+        honest.vault.absorb().unwrap();
+    }
+    hostile.vault.edit(report, &[Edit::Field { name: "authority".into(), value: None }]).unwrap();
+    hostile.vault.edit(report, &[Edit::Title("By a coordinator".into())]).unwrap();
+    carry(&hostile.vault, &coordinator.vault);
+    coordinator.vault.absorb().unwrap();
+    assert_eq!(coordinator.vault.show(report).unwrap().content.title, "By a coordinator");
+    coordinator.vault.set_role(hostile.vault.me, Role::Monitor).unwrap();
+
+    // At a place that is taken, and at one that is not but does not fit.
+    let (end, _) = outgoing::chain_end(&hostile.vault.db).unwrap();
+    for back in [2, 1] {
+        let (sequence, previous): (i64, Vec<u8>) = hostile
+            .vault
+            .db
+            .query_row(
+                "SELECT sequence, id FROM entry WHERE device = ?1 AND sequence = ?2",
+                rusqlite::params![hostile.vault.me.as_bytes(), (end - back) as i64],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .unwrap();
+        let sequence = sequence as u64;
+        let chain = fieldbook_proto::codec::Writer::new().u64(sequence).raw(&previous).finish();
+        crate::store::set_meta(&hostile.vault.db, "chain", &chain).unwrap();
+        hostile.vault.edit(report, &[Edit::Title(format!("Too late, {back} back"))]).unwrap();
+        carry(&hostile.vault, &coordinator.vault);
+        coordinator.vault.absorb().unwrap();
+        assert_eq!(coordinator.vault.show(report).unwrap().content.title, "By a coordinator");
+        let forked = named(&coordinator, "forked");
+        assert!(forked.iter().any(|(number, _)| *number == Some(sequence + 1)), "{forked:?}");
+    }
+    honest_work_goes_on(&mut coordinator, &mut honest);
+    is_removed_and_work_goes_on(&mut coordinator, &mut honest, &hostile);
 }

@@ -32,7 +32,9 @@ mod delivery;
 mod durable;
 mod entry_files;
 mod error;
+mod findings;
 mod forgetting;
+mod gaps;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod hostile;
@@ -47,6 +49,7 @@ mod notes;
 mod outgoing;
 mod parts;
 mod passphrase;
+mod problems;
 mod rekey;
 mod reports;
 mod resend;
@@ -57,12 +60,14 @@ mod status;
 mod store;
 mod team;
 mod vault;
+mod verify;
 mod views;
 
 pub use addenda::AddendumText;
 pub use attachments::PART_LEN;
 pub use error::VaultError;
 pub use fieldbook_depot::DepotKey;
+pub use findings::{ChainView, Finding, Problem, Verified, WaitingView};
 pub use layout::Layout;
 pub use merge::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
 pub use passphrase::Passphrase;

@@ -49,6 +49,12 @@ impl Chain {
     }
 }
 
+/// The number of the last entry of this device's chain, and its id; 0 and none before the first.
+pub(crate) fn chain_end(db: &Connection) -> Result<(u64, Option<EntryId>), VaultError> {
+    let chain = Chain::load(db)?;
+    Ok((chain.sequence, chain.last))
+}
+
 /// The number that the next entry of this device's chain will have.
 pub(crate) fn next_sequence(db: &Connection) -> Result<u64, VaultError> {
     Ok(Chain::load(db)?.sequence + 1)
@@ -95,22 +101,24 @@ pub(crate) fn queue_padded(
     let id = sealed.id();
     db.prepare_cached("INSERT INTO outbox (id, bytes) VALUES (?1, ?2)")?
         .execute(params![id.as_bytes(), sealed.as_bytes()])?;
-    record(db, &id, &header, None)?;
+    record(db, &id, &header, signed.digest())?;
     store::set_meta(db, "chain", &Writer::new().u64(header.sequence).raw(id.as_bytes()).finish())?;
     Ok((id, header))
 }
 
-/// Remembers an entry that this vault made or opened.
-/// `digest`: of what was signed, for an entry that another device made.
+/// Remembers an entry that this vault made or opened, whether it is another ciphertext of one that it
+/// knows, and when that was. `digest`: of what was signed.
 pub(crate) fn record(
     db: &Connection,
     id: &EntryId,
     header: &Header,
-    digest: Option<[u8; 32]>,
+    digest: [u8; 32],
 ) -> Result<(), VaultError> {
     db.prepare_cached(
-        "INSERT OR IGNORE INTO entry (id, device, sequence, previous, kind, report, time_ms, digest, epoch)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT OR IGNORE INTO entry
+             (id, device, sequence, previous, kind, report, time_ms, digest, epoch, seen_ms, copy)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,
+             EXISTS (SELECT 1 FROM entry WHERE device = ?2 AND sequence = ?3 AND digest = ?8))",
     )?
     .execute(params![
         id.as_bytes(),
@@ -122,6 +130,7 @@ pub(crate) fn record(
         header.time_ms,
         digest,
         header.audience.desk.map(|(_, epoch)| epoch),
+        now_ms(),
     ])?;
     Ok(())
 }

@@ -8,9 +8,10 @@ use fieldbook_proto::{EntryId, ReportId};
 use fieldbook_seal::{Kind, OpenedEntry, ReadingIdentity, SealedEntry};
 use rusqlite::params;
 
-use crate::absorb::{check_chain, note_problem, note_receipt_due};
+use crate::absorb::{judge_place, note_receipt_due};
 use crate::error::VaultError;
 use crate::outgoing;
+use crate::problems::{self, Class, Fault};
 use crate::store;
 use crate::vault::Vault;
 use crate::views::AbsorbSummary;
@@ -27,7 +28,12 @@ impl Vault {
             let Lookup::Held(bytes) = self.depot.get(&id)? else { continue };
             if open.as_ref().is_none_or(|(of, _)| *of != report) {
                 let report_id = ReportId::from_bytes(store::array(&report, "a report id")?);
-                open = Some((report.clone(), self.attachment_identities(&report_id)?));
+                let identities = match self.attachment_identities(&report_id) {
+                    // A document that does not load has no keys to offer; its parts are named as a problem.
+                    Err(error) if error.is_about_one_thing() => Vec::new(),
+                    identities => identities?,
+                };
+                open = Some((report.clone(), identities));
             }
             let identities: Vec<&ReadingIdentity> =
                 open.iter().flat_map(|(_, identities)| identities).collect();
@@ -35,12 +41,13 @@ impl Vault {
             let tx = self.db.transaction()?;
             match verdict {
                 Ok(opened) => {
-                    outgoing::record(&tx, &id, opened.header(), Some(opened.digest()))?;
-                    note_receipt_due(&tx, &self.me, &id, opened.header())?;
-                    check_chain(&tx, &id, opened.header(), summary)?;
+                    let header = opened.header();
+                    outgoing::record(&tx, &id, header, opened.digest())?;
+                    note_receipt_due(&tx, &self.me, &id, header)?;
+                    judge_place(&tx, &header.device, header.sequence)?;
                     summary.opened += 1;
                 }
-                Err(reason) => summary.problems.extend(note_problem(&tx, &id, None, reason)?),
+                Err(fault) => problems::note(&tx, Some(&id), &fault)?,
             }
             // Several reports may name it, and only one of them rightly.
             tx.execute(
@@ -82,22 +89,33 @@ impl Vault {
         bytes: Vec<u8>,
         report: &[u8],
         identities: &[&ReadingIdentity],
-    ) -> Result<Result<OpenedEntry, String>, VaultError> {
+    ) -> Result<Result<OpenedEntry, Fault>, VaultError> {
         let opened = SealedEntry::parse(bytes).map_err(|error| error.to_string()).and_then(|sealed| {
             fieldbook_seal::decrypt(&sealed, identities).map_err(|error| error.to_string())
         });
         let unverified = match opened {
             Ok(unverified) => unverified,
-            Err(reason) => return Ok(Err(format!("a part of an attachment does not open: {reason}"))),
+            Err(reason) => {
+                let reason = format!("a part of an attachment does not open: {reason}");
+                return Ok(Err(Fault::of(Class::Altered, reason)));
+            }
         };
         let header = unverified.header();
+        let by = |class, reason: String| {
+            let (device, sequence) = (Some(header.device), header.sequence);
+            Fault { device, sequence, ..Fault::of(class, reason) }
+        };
         let named = header.report.is_some_and(|id| id.as_bytes().as_slice() == report);
         if header.kind != Kind::AttachmentPart || !named {
-            return Ok(Err("what a report names as a part of its attachment is something else".to_owned()));
+            let reason = "what a report names as a part of its attachment is something else";
+            return Ok(Err(by(Class::Refused, reason.to_owned())));
         }
         let Some(certificate) = self.certificate_of(&header.device)? else {
-            return Ok(Err("a part of an attachment is by a device that this one does not know".to_owned()));
+            let reason = "a part of an attachment is by a device that this one does not know";
+            return Ok(Err(by(Class::Refused, reason.to_owned())));
         };
-        Ok(unverified.verify(&certificate.body().keys).map_err(|error| error.to_string()))
+        let forged =
+            by(Class::Forged, "a part of an attachment is not signed by the device that it names".into());
+        Ok(unverified.verify(&certificate.body().keys).map_err(|_| forged))
     }
 }

@@ -9,14 +9,14 @@ use fieldbook_depot::{Depot, Lookup};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, EntryId, ReportId};
 use fieldbook_seal::body::Notice;
-use fieldbook_seal::{Header, Kind, OpenError, ReadingIdentity, SealedEntry, UnverifiedEntry};
+use fieldbook_seal::{Header, Kind, OpenError, ReadingIdentity, SealedEntry};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::absorb::{Taken, Taker, bad_by};
 use crate::error::VaultError;
 use crate::outgoing::{self, Outgoing};
 use crate::reports::ReportRow;
-use crate::team::{Team, log};
+use crate::team::log;
 use crate::vault::{Vault, now_ms};
 use crate::views::{Delivery, Holder, ReportSummary, SealSummary};
 use crate::{rekey, store};
@@ -302,15 +302,4 @@ pub(crate) fn take_notice(
     let act = log::Act { kind: "sealed", subject: Some(report.as_bytes().as_slice()), detail: "" };
     log::note(taker.db, header.time_ms, &header.device, &act, Some(&id))?;
     Ok(Taken::Done)
-}
-
-/// An entry in this device's name that it does not remember: its vault is an older copy, or somebody
-/// tries to speak for it.
-pub(crate) fn own_entry_came_back(
-    _db: &Connection,
-    _id: &EntryId,
-    unverified: UnverifiedEntry,
-    _team: &Team,
-) -> Result<Taken, VaultError> {
-    bad_by(unverified.header().device, "it claims to be by this device, which did not write it".to_owned())
 }

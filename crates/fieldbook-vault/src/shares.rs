@@ -17,6 +17,7 @@ use crate::absorb::{Taken, Taker, bad_by};
 use crate::error::VaultError;
 use crate::names::actor_of;
 use crate::outgoing::{self, CHANGES_MAX, Outgoing};
+use crate::problems::{self, Class, Fault};
 use crate::reports::{
     NewReport, ReportRow, document_bytes, insert_report, load_document, pack, save_document,
 };
@@ -30,8 +31,6 @@ const BATCH: usize = 256;
 /// Readers beside the desk to whom one report's changes are sealed: with the desks, the recovery sheets and
 /// the author they stay below an entry's most.
 const READERS_MAX: usize = 48;
-/// Reports, each with a reader who missed a change of it.
-const MISSED: &str = "share-again";
 /// The word in the log.
 const SHARED: &str = "shared";
 
@@ -176,7 +175,15 @@ pub(crate) fn take(
     if existing.as_ref().is_some_and(|row| row.author != author) {
         return bad_by(header.device, "it names another author of a report than the one known".to_owned());
     }
+    // What a document may have as a whole, its author's device could not have sent in one piece either.
+    if share.changes.len() > CHANGES_MAX {
+        return bad_by(header.device, "the report in it is larger than an entry's may be".to_owned());
+    }
     if author != taker.me {
+        // One that cannot be sealed to could never be answered.
+        if let Err(error) = fieldbook_seal::check_recipient(&share.author.body().keys.recipient) {
+            return bad_by(header.device, error.to_string());
+        }
         match taker.authority.judge_author(&share.author, 1) {
             Ok(_) | Err(CertificateError::AfterRemoval) => save_author(taker.db, &share.author)?,
             Err(CertificateError::UnknownIssuer | CertificateError::IssuerRemoved) => {
@@ -337,24 +344,42 @@ impl Vault {
 
     /// Gives reports again to readers who missed a change by somebody who did not know of them.
     pub(crate) fn share_again(&mut self) -> Result<(), VaultError> {
-        let Some(missed) = store::meta(&self.db, MISSED)? else { return Ok(()) };
-        let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
-        let mut due = BTreeSet::new();
-        for pair in missed.chunks(ReportId::LEN + DeviceId::LEN) {
-            let (report, device) = pair.split_at(pair.len().min(ReportId::LEN));
-            let report = ReportId::from_bytes(store::array(report, "a report id")?);
-            due.insert((report, DeviceId::from_bytes(store::array(device, "a device id")?)));
+        let due = self.missed()?;
+        if due.is_empty() {
+            return Ok(());
         }
-        let tx = self.db.transaction()?;
+        let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
+        let mut tx = self.db.transaction()?;
         for (report, device) in due {
             let reader = team.authority.coordinators().get(&device);
-            if let (Some(row), Some(reader)) = (ReportRow::find(&tx, &report)?, reader) {
-                give(&tx, &self.device, team, &row, device, &reader.body().keys.recipient)?;
+            let row = ReportRow::find(&tx, &report)?;
+            let (Some(row), Some(reader)) = (row, reader) else { continue };
+            let savepoint = tx.savepoint()?;
+            match give(&savepoint, &self.device, team, &row, device, &reader.body().keys.recipient) {
+                Ok(_) => savepoint.commit()?,
+                Err(error) if error.is_about_one_thing() => {
+                    savepoint.finish()?;
+                    note_not_given(&tx, &row, &error)?;
+                }
+                Err(error) => return Err(error),
             }
         }
-        tx.execute("DELETE FROM meta WHERE name = ?1", [MISSED])?;
+        tx.execute("DELETE FROM missed", [])?;
         tx.commit()?;
         Ok(())
+    }
+
+    /// The reports that are to be given again, each with its reader.
+    fn missed(&self) -> Result<BTreeSet<(ReportId, DeviceId)>, VaultError> {
+        let mut statement = self.db.prepare_cached("SELECT report, device FROM missed")?;
+        let mut rows = statement.query([])?;
+        let mut due = BTreeSet::new();
+        while let Some(row) = rows.next()? {
+            let report = ReportId::from_bytes(store::array(&row.get::<_, Vec<u8>>(0)?, "a report id")?);
+            let device = DeviceId::from_bytes(store::array(&row.get::<_, Vec<u8>>(1)?, "a device id")?);
+            due.insert((report, device));
+        }
+        Ok(due)
     }
 
     fn share_batch(
@@ -366,11 +391,27 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
         let now = now_ms();
-        let tx = self.db.transaction()?;
+        let mut tx = self.db.transaction()?;
         let mut authors: BTreeMap<DeviceId, (Certificate, Vec<ReportId>)> = BTreeMap::new();
+        let mut given = Vec::with_capacity(batch.len());
         for id in batch {
             let row = ReportRow::get(&tx, id)?;
-            let (author, entries) = give(&tx, &self.device, team, &row, with, recipient)?;
+            let savepoint = tx.savepoint()?;
+            let (author, entries) = match give(&savepoint, &self.device, team, &row, with, recipient) {
+                Ok(done) => {
+                    savepoint.commit()?;
+                    done
+                }
+                // One that cannot be given keeps nobody from the others.
+                Err(error) if error.is_about_one_thing() => {
+                    savepoint.finish()?;
+                    note_not_given(&tx, &row, &error)?;
+                    summary.left_out += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            given.push(*id);
             note_share(&tx, id, &with, &self.me, now)?;
             summary.shared += 1;
             summary.entries += entries;
@@ -382,8 +423,11 @@ impl Vault {
                 Outgoing { kind: Kind::Notice, report: None, audience, body: &body, recipients: &recipients };
             outgoing::queue(&tx, &self.device, &entry)
         };
-        let (told, _) = notice(batch, team.audience_of(with, recipient))?;
-        for id in batch {
+        if given.is_empty() {
+            return Ok(tx.commit()?);
+        }
+        let (told, _) = notice(&given, team.audience_of(with, recipient))?;
+        for id in &given {
             log_share(&tx, now, &self.me, id, &[with], &told)?;
         }
         for (author, (certificate, reports)) in &authors {
@@ -425,26 +469,30 @@ fn give(
     Ok((author, entries))
 }
 
+/// Notes that a report could not be given to a reader.
+fn note_not_given(db: &Connection, row: &ReportRow, error: &VaultError) -> Result<(), VaultError> {
+    let reason = format!("report {} could not be shared: {error}", row.id.short());
+    let fault = Fault { device: Some(row.author), ..Fault::of(Class::SetAside, reason) };
+    problems::note(db, None, &fault)
+}
+
 /// Notes the readers whom this device gave a report and whom the author of a change did not know of: they
 /// are given it again.
 pub(crate) fn note_missed(taker: &Taker<'_>, header: &Header) -> Result<(), VaultError> {
     let Some(report) = header.report else { return Ok(()) };
     let mut statement = taker.db.prepare_cached("SELECT device FROM share WHERE report = ?1 AND by = ?2")?;
     let mut rows = statement.query(params![report.as_bytes(), taker.me.as_bytes()])?;
-    let mut missed = Vec::new();
     while let Some(row) = rows.next()? {
         let id: Vec<u8> = row.get(0)?;
         let device = DeviceId::from_bytes(store::array(&id, "a device id")?);
         if device != header.device && !header.audience.readers.contains(&device) {
-            missed.extend_from_slice(report.as_bytes());
-            missed.extend_from_slice(device.as_bytes());
+            taker
+                .db
+                .prepare_cached("INSERT OR IGNORE INTO missed (report, device) VALUES (?1, ?2)")?
+                .execute(params![report.as_bytes(), device.as_bytes()])?;
         }
     }
-    if missed.is_empty() {
-        return Ok(());
-    }
-    let before = store::meta(taker.db, MISSED)?.unwrap_or_default();
-    store::set_meta(taker.db, MISSED, &[before, missed].concat())
+    Ok(())
 }
 
 /// A report's document in runs that fit an entry. As it is stored if that fits: then automerge need not

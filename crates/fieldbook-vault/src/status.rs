@@ -5,12 +5,14 @@ use fieldbook_proto::{DeviceId, EntryId, ReportId};
 use fieldbook_seal::Kind;
 use rusqlite::params;
 
-use crate::absorb::NOT_SHARED;
+use crate::absorb::{AFTER_REMOVAL, NOT_SHARED};
 use crate::error::VaultError;
+use crate::findings::WaitingView;
+use crate::problems::{SHOWN_MAX, SUPERSEDED};
 use crate::reports::ReportRow;
 use crate::store;
 use crate::vault::Vault;
-use crate::views::{EntryInfo, ListFilter, PeerView, Problem, Status};
+use crate::views::{EntryInfo, ListFilter, PeerView, Status};
 
 /// The word for an entry's kind in commands and JSON.
 const KINDS: [(Kind, &str); 10] = [
@@ -51,6 +53,11 @@ impl Vault {
                 last_sync_ms: peer.last_sync_ms,
             })
             .collect();
+        let mut problems = self.problems_after(0, SHOWN_MAX)?;
+        let noted = self.count("SELECT count(*) FROM problem")?;
+        let problems_more = noted.saturating_sub(problems.len());
+        problems.extend(self.refused_by_depot()?.into_iter().rev().take(SHOWN_MAX));
+        problems.extend(self.failed_steps()?);
         Ok(Status {
             device: self.device(),
             drafts: in_state("draft"),
@@ -65,7 +72,11 @@ impl Vault {
             questions: reports.iter().map(|report| report.questions).sum(),
             waiting: self.count("SELECT count(*) FROM waiting")?,
             not_shared: self.not_shared()?,
-            problems: self.problems()?,
+            waiting_for: self.waiting_for()?,
+            problems,
+            problems_more,
+            missing: self.missing()?.into_iter().take(SHOWN_MAX).collect(),
+            superseded: store::meta(&self.db, SUPERSEDED)?.is_some(),
             depot_entries: stats.held,
             depot_bytes: stats.held_bytes,
             peers,
@@ -87,29 +98,35 @@ impl Vault {
         Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }
 
-    /// What is wrong with entries that came in.
-    ///
-    /// # Errors
-    /// The store's.
-    pub fn problems(&self) -> Result<Vec<Problem>, VaultError> {
+    /// What waits, by what it waits for and whose it says it is.
+    pub(crate) fn waiting_for(&self) -> Result<Vec<WaitingView>, VaultError> {
         let names = self.names()?;
-        let mut statement =
-            self.db.prepare_cached("SELECT entry, device, reason, time_ms FROM problem ORDER BY time_ms")?;
-        let mut rows = statement.query([])?;
-        let mut problems = Vec::new();
+        let mut statement = self.db.prepare_cached(
+            "SELECT reason, device, count(*), min(sequence), max(sequence), min(since_ms) FROM waiting
+             GROUP BY reason, device ORDER BY min(since_ms) LIMIT ?1",
+        )?;
+        let mut rows = statement.query([i64::try_from(SHOWN_MAX).unwrap_or(i64::MAX)])?;
+        let mut list = Vec::new();
         while let Some(row) = rows.next()? {
-            let device: Option<Vec<u8>> = row.get(1)?;
+            let (reason, device): (String, Option<Vec<u8>>) = (row.get(0)?, row.get(1)?);
             let device = device
                 .map(|bytes| store::array(&bytes, "a device id").map(DeviceId::from_bytes))
                 .transpose()?;
-            problems.push(Problem {
-                entry: fieldbook_proto::encode_hex(&row.get::<_, Vec<u8>>(0)?),
+            let number = |column| -> Result<u64, VaultError> {
+                Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
+            };
+            let (first, last) = (number(3)?, number(4)?);
+            list.push(WaitingView {
+                expected: [NOT_SHARED, AFTER_REMOVAL].contains(&reason.as_str()),
+                reason,
+                device: device.as_ref().map(ToString::to_string),
                 who: device.map(|device| names.device(&device)),
-                reason: row.get(2)?,
-                time_ms: row.get(3)?,
+                entries: usize::try_from(row.get::<_, i64>(2)?).unwrap_or(0),
+                numbers: (first > 0).then_some((first, last)),
+                since_ms: row.get(5)?,
             });
         }
-        Ok(problems)
+        Ok(list)
     }
 
     /// The sealed entries that this device made or opened for a report, oldest first.

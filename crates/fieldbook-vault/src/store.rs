@@ -102,6 +102,12 @@ CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 /// desk it knows. `own_certificate` holds what each coordinator signed for this device last; `entry.epoch`
 /// is the desk's epoch that an entry was sealed to, and `entry.superseded` says that what it holds was sent
 /// once more in another. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
+///
+/// `entry.digest` is the hash of what was signed, `entry.copy` is 1 for another ciphertext of a signed
+/// entry that was known, `entry.seen_ms` is when it was opened or made here. `waiting.device`, `sequence` and
+/// `previous` are what the entry's header claims. A `problem` without an entry is about a place in a chain,
+/// or about something that this device could not do. `dropped` are the entries of forgotten reports; `due`
+/// while the depot has still to drop their bytes. `missed` are reports with a reader who missed a change.
 const SECOND: &str = "
 ALTER TABLE report ADD COLUMN addendum_to BLOB;
 ALTER TABLE report ADD COLUMN questions INTEGER NOT NULL DEFAULT 0;
@@ -109,6 +115,33 @@ ALTER TABLE report ADD COLUMN given INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE entry ADD COLUMN digest BLOB;
 ALTER TABLE entry ADD COLUMN epoch INTEGER;
 ALTER TABLE entry ADD COLUMN superseded INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE entry ADD COLUMN copy INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE entry ADD COLUMN seen_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE waiting ADD COLUMN device BLOB;
+ALTER TABLE waiting ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE waiting ADD COLUMN previous BLOB;
+ALTER TABLE waiting ADD COLUMN since_ms INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE receipt ADD COLUMN author BLOB;
+ALTER TABLE receipt ADD COLUMN sequence INTEGER NOT NULL DEFAULT 0;
+
+ALTER TABLE problem RENAME TO first_problem;
+CREATE TABLE problem (
+    number   INTEGER PRIMARY KEY AUTOINCREMENT,
+    class    TEXT NOT NULL,
+    entry    BLOB,
+    device   BLOB,
+    proven   INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    reason   TEXT NOT NULL,
+    time_ms  INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX problem_entry ON problem (entry, class) WHERE entry IS NOT NULL;
+CREATE UNIQUE INDEX problem_place ON problem (device, sequence, class, reason) WHERE entry IS NULL;
+CREATE INDEX problem_device ON problem (device, sequence) WHERE entry IS NOT NULL;
+CREATE INDEX waiting_device ON waiting (device, sequence);
+CREATE TABLE dropped (entry BLOB PRIMARY KEY, due INTEGER NOT NULL) WITHOUT ROWID;
+CREATE INDEX dropped_due ON dropped (due) WHERE due = 1;
+CREATE TABLE missed (report BLOB NOT NULL, device BLOB NOT NULL, PRIMARY KEY (report, device)) WITHOUT ROWID;
 ALTER TABLE device ADD COLUMN member INTEGER NOT NULL DEFAULT 1;
 ALTER TABLE device ADD COLUMN via INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE device ADD COLUMN heard_ms INTEGER NOT NULL DEFAULT 0;
@@ -181,6 +214,7 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<(), VaultError> {
         tx.execute_batch(FIRST)?;
     }
     tx.execute_batch(SECOND)?;
+    crate::problems::migrate(&tx)?;
     crate::team::migrate(&tx)?;
     tx.execute_batch(&format!("DROP TABLE desk_key; PRAGMA user_version = {VERSION};"))?;
     tx.commit()?;

@@ -5,6 +5,8 @@ use fieldbook_proto::ReportId;
 use fieldbook_report::{AttachmentView, FieldValue, HistoryItem, ReportView};
 use serde::{Deserialize, Serialize};
 
+use crate::findings::{Problem, WaitingView};
+
 /// A device and its place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DeviceInfo {
@@ -456,21 +458,8 @@ pub struct AbsorbSummary {
     pub sealed: usize,
     /// Clashes that wait for a person, in all reports.
     pub clashes: usize,
-    /// Entries that are damaged or forged, and why.
+    /// What is wrong with what came in, and what this device could not do about it; at most some hundred.
     pub problems: Vec<Problem>,
-}
-
-/// An entry that was not accepted, or that shows a fault in its author's chain.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Problem {
-    /// The entry.
-    pub entry: String,
-    /// The device that made it, as this device calls it, if known.
-    pub who: Option<String>,
-    /// What is wrong and what follows.
-    pub reason: String,
-    /// When it was noticed.
-    pub time_ms: i64,
 }
 
 /// A sealed entry of a report.
@@ -593,8 +582,20 @@ pub struct Status {
     /// or another desk's. A coordinator who has the report can share it.
     #[serde(default)]
     pub not_shared: usize,
-    /// What is wrong.
+    /// What waits, and for what.
+    #[serde(default)]
+    pub waiting_for: Vec<WaitingView>,
+    /// What is wrong: the latest, at most 200.
     pub problems: Vec<Problem>,
+    /// How many earlier ones there are; `verify` shows all.
+    #[serde(default)]
+    pub problems_more: usize,
+    /// What this device should have and has not.
+    #[serde(default)]
+    pub missing: Vec<Problem>,
+    /// Whether this vault is known to be an older copy of one that went on writing.
+    #[serde(default)]
+    pub superseded: bool,
     /// Entries carried, and their bytes.
     pub depot_entries: u64,
     /// Bytes carried.

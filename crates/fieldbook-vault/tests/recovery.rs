@@ -76,6 +76,10 @@ fn sync(a: &mut Device, b: &mut Device) {
         a.vault.absorb().unwrap();
         b.vault.absorb().unwrap();
     }
+    for device in [a, b] {
+        let missing = device.vault.status().unwrap().missing;
+        assert!(missing.is_empty(), "{}: {missing:?}", device.vault.device().name);
+    }
 }
 
 /// A coordinator with sheets, two of three, and a monitor.

@@ -61,6 +61,8 @@ pub struct Receipt {
     pub time_ms: i64,
     /// The entries, at most [`RECEIPT_IDS_MAX`].
     pub ids: Vec<EntryId>,
+    /// The place of each in its author's chain, in the same order. Empty in what the first version wrote.
+    pub sequences: Vec<u64>,
 }
 
 impl Receipt {
@@ -70,6 +72,9 @@ impl Receipt {
         writer.i64(self.time_ms).u32(count(self.ids.len()));
         for id in &self.ids {
             writer.raw(id.as_bytes());
+        }
+        for sequence in &self.sequences {
+            writer.u64(*sequence);
         }
         writer.finish()
     }
@@ -82,8 +87,14 @@ impl Receipt {
         let mut reader = Reader::new(bytes);
         let time_ms = reader.i64("time")?;
         let ids = read_entries(&mut reader, "receipts", RECEIPT_IDS_MAX)?;
+        let mut sequences = Vec::new();
+        if reader.remaining() > 0 {
+            for _ in &ids {
+                sequences.push(reader.u64("sequence")?);
+            }
+        }
         reader.end()?;
-        Ok(Self { time_ms, ids })
+        Ok(Self { time_ms, ids, sequences })
     }
 }
 

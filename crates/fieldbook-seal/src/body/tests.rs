@@ -63,8 +63,19 @@ fn every_body_comes_back_whole_and_nothing_shorter_or_longer_does() {
     let full = grant();
     only_whole(&full, &full.encode(), Grant::decode);
     only_whole(&Grant::default(), &Grant::default().encode(), Grant::decode);
-    let receipt = Receipt { time_ms: -1, ids: vec![EntryId::from_bytes([1; 32]); 3] };
-    only_whole(&receipt, &receipt.encode(), Receipt::decode);
+    let none = Receipt { time_ms: -1, ids: Vec::new(), sequences: Vec::new() };
+    only_whole(&none, &none.encode(), Receipt::decode);
+    let receipt = Receipt { ids: vec![EntryId::from_bytes([1; 32]); 3], sequences: vec![7, 8, 9], ..none };
+    let bytes = receipt.encode();
+    assert_eq!(Receipt::decode(&bytes), Ok(receipt.clone()));
+    // Without the places it is what the first version wrote; anything between and beyond is neither.
+    let first = bytes.len() - 3 * 8;
+    for end in (0..bytes.len()).filter(|end| *end != first) {
+        assert!(Receipt::decode(&bytes[..end]).is_err(), "cut at {end}");
+    }
+    let before = Receipt { sequences: Vec::new(), ..receipt };
+    assert_eq!(Receipt::decode(&bytes[..first]), Ok(before));
+    assert!(Receipt::decode(&[&bytes[..], &[0]].concat()).is_err());
     let report = ReportId::from_bytes([2; 16]);
     let device = DeviceId::from_bytes([3; 32]);
     for notice in [
@@ -89,7 +100,7 @@ fn every_body_comes_back_whole_and_nothing_shorter_or_longer_does() {
 
 #[test]
 fn limits_are_judged_before_anything_is_read() {
-    let mut huge = Receipt { time_ms: 0, ids: Vec::new() }.encode();
+    let mut huge = Receipt { time_ms: 0, ids: Vec::new(), sequences: Vec::new() }.encode();
     huge[8..12].copy_from_slice(&u32::MAX.to_be_bytes());
     let limit = RECEIPT_IDS_MAX;
     assert_eq!(Receipt::decode(&huge), Err(DecodeError::TooLong { field: "receipts", limit }));

@@ -77,10 +77,14 @@ fn each_recipient_opens_it_and_its_author_does_not() {
 fn a_signed_entry_is_sealed_again_for_others_as_its_author_wrote_it() {
     let (author, desk, newcomer) = (device(), ReadingIdentity::generate(), ReadingIdentity::generate());
     let first = seal(&header(author.id()), b"body", &author, &[desk.recipient()]).unwrap();
-    let signed = decrypt(&first, &[&desk]).unwrap().verify(&author.keys()).unwrap().into_signed();
+    let opened = decrypt(&first, &[&desk]).unwrap().verify(&author.keys()).unwrap();
+    let digest = opened.digest();
+    let signed = opened.into_signed();
+    assert_eq!(signed.digest(), digest);
     let second = seal_signed(&signed, &[newcomer.recipient()]).unwrap();
     let opened = decrypt(&second, &[&newcomer]).unwrap().verify(&author.keys()).unwrap();
     assert_eq!(opened.body(), b"body");
+    assert_eq!(opened.digest(), digest);
     assert_ne!(first.id(), second.id());
 }
 

@@ -12,6 +12,7 @@ use super::take::{Taken, Taker, bad_by};
 use crate::error::VaultError;
 use crate::merge::{MergeRefusal, MergeRequest, Merged};
 use crate::names::actor_of;
+use crate::outgoing::CHANGES_MAX;
 use crate::reports::{NewReport, ReportRow, document_bytes, insert_report, parse_report_body, save_document};
 use crate::vault::Vault;
 
@@ -43,6 +44,10 @@ impl Taker<'_> {
             Ok(parsed) => parsed,
             Err(error) => return bad_by(header.device, error.to_string()),
         };
+        // What no honest device sends could not be passed on to a reader either.
+        if changes.len() > CHANGES_MAX {
+            return bad_by(header.device, "its changes are larger than an entry's may be".to_owned());
+        }
         let hand = actor_of(&header.device);
         let existing = ReportRow::find(self.db, &report)?;
         if existing.as_ref().is_some_and(|row| row.author != header.device && role != Role::Coordinator) {

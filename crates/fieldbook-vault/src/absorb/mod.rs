@@ -5,8 +5,10 @@
 //! changes of its author's own hand. An entry that fails costs itself and nothing else: it is named
 //! as a problem, or waits for what it needs (its author's certificate, an earlier change).
 
+mod audience;
 mod chain;
 mod changes;
+mod own;
 mod receipts;
 mod take;
 
@@ -18,14 +20,15 @@ use fieldbook_proto::{DeviceId, EntryId};
 use rusqlite::params;
 
 use crate::error::VaultError;
+use crate::problems::{self, SHOWN_MAX, SUPERSEDED};
 use crate::store;
-use crate::vault::Vault;
+use crate::vault::{Vault, now_ms};
 use crate::views::AbsorbSummary;
 
-pub(crate) use chain::{check_chain, note_problem};
+pub(crate) use chain::{chain_words, judge_place};
 pub(crate) use changes::NOT_SHARED;
 pub(crate) use receipts::note_receipt_due;
-pub(crate) use take::{Aftermath, Taken, Taker, bad_by};
+pub(crate) use take::{AFTER_REMOVAL, Aftermath, Taken, Taker, bad_by};
 
 const BATCH_ENTRIES: usize = 256;
 const BATCH_BYTES: u64 = 8 << 20;
@@ -35,7 +38,8 @@ const PASSES_MAX: usize = 16;
 
 impl Vault {
     /// Opens what has arrived in the depot since the last time, and answers with receipts where
-    /// this device is a coordinator's.
+    /// this device is a coordinator's. What somebody sent may fail, or keep this device from something that
+    /// it does afterwards: it is named, and everything else goes on.
     ///
     /// # Errors
     /// The vault's or the depot's store failed. What was absorbed before stays absorbed.
@@ -44,28 +48,63 @@ impl Vault {
         if self.team.is_none() {
             return Ok(summary);
         }
+        let noted = problems::last_number(&self.db)?;
+        let done = self.take_in(&mut summary).and_then(|()| self.follow_up(&mut summary));
+        // Whatever was made until then leaves all the same.
+        let flushed = self.flush();
+        done?;
+        flushed?;
+        summary.problems = self.problems_after(noted, SHOWN_MAX)?;
+        summary.problems.extend(self.failed_steps()?);
+        summary.waiting = self.count("SELECT count(*) FROM waiting")?;
+        summary.clashes = self.count("SELECT coalesce(sum(clashes), 0) FROM report")?;
+        Ok(summary)
+    }
+
+    fn take_in(&mut self, summary: &mut AbsorbSummary) -> Result<(), VaultError> {
         self.merge_costs.clear();
-        self.retry_waiting |= self.absorb_arrivals(&mut summary)?;
+        self.retry_waiting |= self.absorb_arrivals(summary)?;
         for _ in 0..PASSES_MAX {
             if !self.retry_waiting {
                 break;
             }
-            self.retry_waiting = self.retry_all_waiting(&mut summary)?;
-            self.retry_waiting |= self.absorb_arrivals(&mut summary)?;
+            self.retry_waiting = self.retry_all_waiting(summary)?;
+            self.retry_waiting |= self.absorb_arrivals(summary)?;
         }
         // Whoever used up the budget goes on the next time.
         self.retry_waiting |= self.merge_costs.values().any(|spent| *spent > changes::MERGE_BUDGET);
+        Ok(())
+    }
+
+    /// What follows from what came in. Each step is done whatever became of the others.
+    fn follow_up(&mut self, summary: &mut AbsorbSummary) -> Result<(), VaultError> {
         self.finish_forgetting()?;
-        self.absorb_parts(&mut summary)?;
-        self.write_receipts()?;
-        summary.sealed = self.seal_by_itself()?;
-        self.share_again()?;
-        self.keep_house()?;
-        self.send_again()?;
-        self.flush()?;
-        summary.waiting = self.count("SELECT count(*) FROM waiting")?;
-        summary.clashes = self.count("SELECT coalesce(sum(clashes), 0) FROM report")?;
-        Ok(summary)
+        self.step("look at parts of attachments", |vault| vault.absorb_parts(summary))?;
+        self.step("sign for what came in", Self::write_receipts)?;
+        summary.sealed = self.step("seal reports by itself", Self::seal_by_itself)?;
+        self.step("share reports again", Self::share_again)?;
+        self.step("put the team in order", Self::keep_house)?;
+        self.step("send reports once more", Self::send_again)
+    }
+
+    /// Does something that one hostile certificate, epoch or report may keep from being done. Then it is
+    /// named, in `status` too, until it can be done again.
+    fn step<T: Default>(
+        &mut self,
+        what: &str,
+        act: impl FnOnce(&mut Self) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
+        match act(self) {
+            Err(error) if error.is_about_one_thing() => {
+                self.note_step(what, Some(&error))?;
+                Ok(T::default())
+            }
+            done => {
+                let done = done?;
+                self.note_step(what, None)?;
+                Ok(done)
+            }
+        }
     }
 
     pub(crate) fn count(&self, sql: &str) -> Result<usize, VaultError> {
@@ -134,6 +173,7 @@ impl Vault {
         identities.extend(&self.lent);
         // Shared until an entry changes it: most do not, and each may have to be undone.
         let mut authority = Rc::new(team.authority.clone());
+        let keys = self.device.keys();
         let mut after = Aftermath::default();
         let mut any = false;
         let mut tx = self.db.transaction()?;
@@ -143,6 +183,7 @@ impl Vault {
             let mut taker = Taker {
                 db: &savepoint,
                 me: self.me,
+                keys: &keys,
                 team,
                 authority: &mut authority,
                 identities: &identities,
@@ -150,14 +191,11 @@ impl Vault {
                 merger: self.merger.as_mut(),
                 costs: &mut self.merge_costs,
                 after: &mut after,
+                lent: self.lent.is_some(),
+                claim: None,
             };
-            let taken = match taker.take(id, bytes) {
-                // What a document or a certificate does not allow is the fault of what was sent.
-                Err(error @ (VaultError::Report(_) | VaultError::Input(_) | VaultError::Untrusted(_))) => {
-                    Taken::Bad { device: None, reason: error.to_string() }
-                }
-                taken => taken?,
-            };
+            let taken = taker.take(id, bytes)?;
+            let claim = taker.claim.take();
             let applied = matches!(taken, Taken::Done | Taken::Nothing);
             if applied {
                 savepoint.execute("DELETE FROM waiting WHERE entry = ?1", [id.as_bytes()])?;
@@ -174,15 +212,29 @@ impl Vault {
                 Taken::Nothing => {}
                 Taken::NotForUs => summary.not_for_us += 1,
                 Taken::Waiting(reason) => {
-                    tx.prepare_cached("INSERT OR REPLACE INTO waiting (entry, reason) VALUES (?1, ?2)")?
-                        .execute(params![id.as_bytes(), reason])?;
+                    let claim = claim.as_ref();
+                    tx.prepare_cached(
+                        "INSERT INTO waiting (entry, reason, device, sequence, previous, since_ms)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (entry) DO UPDATE SET reason = ?2",
+                    )?
+                    .execute(params![
+                        id.as_bytes(),
+                        reason,
+                        claim.map(|claim| claim.device.as_bytes().as_slice()),
+                        claim.map_or(0, |claim| i64::try_from(claim.sequence).unwrap_or(0)),
+                        claim.and_then(|claim| claim.previous.as_ref()).map(|id| id.as_bytes().as_slice()),
+                        now_ms(),
+                    ])?;
                 }
-                Taken::Bad { device, reason } => {
+                Taken::Bad(fault) => {
                     tx.execute("DELETE FROM waiting WHERE entry = ?1", [id.as_bytes()])?;
-                    let problem = note_problem(&tx, &id, device, reason)?;
-                    summary.problems.extend(problem);
+                    problems::note(&tx, Some(&id), &fault)?;
                 }
             }
+        }
+        for (entry, fault) in &after.older_copy {
+            problems::note(&tx, Some(entry), fault)?;
+            store::set_meta(&tx, SUPERSEDED, &[1])?;
         }
         if let Some(cursor) = if after.new_key { Some(0) } else { cursor } {
             store::set_meta(&tx, "absorbed", &cursor.to_be_bytes())?;

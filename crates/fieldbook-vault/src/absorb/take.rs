@@ -4,17 +4,18 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fieldbook_proto::certificate::{Author, Authority, Certificate, CertificateError, Role};
+use fieldbook_proto::certificate::{Author, Authority, Certificate, CertificateError, DeviceKeys, Role};
 use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_seal::body::{Announcement, Grant, Notice};
-use fieldbook_seal::{Kind, OpenError, ReadingIdentity, SealedEntry, UnverifiedEntry};
+use fieldbook_seal::{Header, Kind, OpenError, ReadingIdentity, SealedEntry, UnverifiedEntry};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::chain::check_chain;
-use super::receipts;
+use super::chain::{is_copy, judge_place, misfit};
+use super::{audience, own, receipts};
 use crate::error::VaultError;
 use crate::merge::Merger;
 use crate::outgoing;
+use crate::problems::{Class, Fault};
 use crate::team::{self, Team, find_device};
 use crate::views::AbsorbSummary;
 use crate::{forgetting, sealing, shares};
@@ -29,9 +30,21 @@ pub(crate) enum Taken {
     NotForUs,
     /// Cannot be judged before something else arrives.
     Waiting(&'static str),
-    /// Damaged or forged.
-    Bad { device: Option<Vec<u8>>, reason: String },
+    /// Damaged, forged or not allowed.
+    Bad(Fault),
 }
+
+/// What the header of an entry says of itself.
+pub(crate) struct Claim {
+    pub device: DeviceId,
+    pub sequence: u64,
+    pub previous: Option<EntryId>,
+    /// Whether the device's signature proves it.
+    pub proven: bool,
+}
+
+/// Why an entry waits that its author wrote after its removal, as far as anybody can tell.
+pub(crate) const AFTER_REMOVAL: &str = "it was written after its author was removed from the team";
 
 /// What is done to the depot once the vault's transaction stands.
 #[derive(Default)]
@@ -44,12 +57,15 @@ pub(crate) struct Aftermath {
     pub addressed: Vec<(DeviceId, EntryId)>,
     /// Entries whose bytes are to go.
     pub forget: Vec<EntryId>,
+    /// What shows that this vault is an older copy.
+    pub older_copy: Vec<(EntryId, Fault)>,
 }
 
 /// Takes one entry, inside its own savepoint.
 pub(crate) struct Taker<'a> {
     pub db: &'a Connection,
     pub me: DeviceId,
+    pub keys: &'a DeviceKeys,
     pub team: &'a Team,
     /// What this batch has learned of who stands; kept when the batch is.
     pub authority: &'a mut Rc<Authority>,
@@ -58,6 +74,10 @@ pub(crate) struct Taker<'a> {
     pub merger: &'a mut dyn Merger,
     pub costs: &'a mut HashMap<DeviceId, Duration>,
     pub after: &'a mut Aftermath,
+    /// While sheets are read, entries open that were meant for others.
+    pub lent: bool,
+    /// What the entry at hand says of itself.
+    pub claim: Option<Claim>,
 }
 
 impl Taker<'_> {
@@ -65,18 +85,38 @@ impl Taker<'_> {
         if is_known(self.db, &id)? {
             return Ok(Taken::Nothing);
         }
+        let altered = |reason: String| Ok(Taken::Bad(Fault::of(Class::Altered, reason)));
         let sealed = match SealedEntry::parse(bytes) {
             Ok(sealed) => sealed,
-            Err(error) => return bad(error.to_string()),
+            Err(error) => return altered(error.to_string()),
         };
         let unverified = match fieldbook_seal::decrypt(&sealed, self.identities) {
             Ok(unverified) => unverified,
             Err(OpenError::NotForUs) => return Ok(Taken::NotForUs),
-            Err(error) => return bad(error.to_string()),
+            Err(error) => return altered(error.to_string()),
         };
+        let header = unverified.header();
+        let (device, sequence, previous) = (header.device, header.sequence, header.previous);
+        self.claim = Some(Claim { device, sequence, previous, proven: false });
+        let taken = match self.take_opened(id, unverified) {
+            // What a document or a certificate does not allow is the fault of what was sent.
+            Err(error) if error.is_about_one_thing() => bad_by(device, error.to_string()),
+            taken => taken,
+        }?;
+        let Taken::Bad(mut fault) = taken else { return Ok(taken) };
+        let proven = self.claim.as_ref().is_some_and(|claim| claim.proven);
+        (fault.device, fault.sequence, fault.proven) = (Some(device), sequence, proven);
+        Ok(Taken::Bad(fault))
+    }
+
+    fn take_opened(&mut self, id: EntryId, unverified: UnverifiedEntry) -> Result<Taken, VaultError> {
         let device = unverified.header().device;
+        // SQLite's integers end there, and no honest device comes near.
+        if unverified.header().sequence > i64::MAX as u64 {
+            return bad_by(device, "its number in the chain is impossible".to_owned());
+        }
         if device == self.me {
-            return sealing::own_entry_came_back(self.db, &id, unverified, self.team);
+            return own::came_back(self, id, unverified);
         }
         let certificate = match find_device(self.db, &device)? {
             Some(known) => known.certificate,
@@ -96,9 +136,7 @@ impl Taker<'_> {
             Err(CertificateError::AfterRemoval) => match self.reinstated(&unverified, &certificate) {
                 Some(author) => author,
                 // What is not taken now is tried again when somebody else stands.
-                None => {
-                    return Ok(Taken::Waiting("it was written after its author was removed from the team"));
-                }
+                None => return Ok(Taken::Waiting(AFTER_REMOVAL)),
             },
             Err(CertificateError::UnknownIssuer) => {
                 return Ok(Taken::Waiting(
@@ -178,18 +216,42 @@ impl Taker<'_> {
         let device = author.id;
         let opened = match unverified.verify(&certificate.body().keys) {
             Ok(opened) => opened,
-            Err(error) => return bad_by(device, error.to_string()),
+            Err(OpenError::Damaged { why }) => return forged(why.to_string()),
+            Err(error) => return forged(error.to_string()),
         };
-        let mut header = opened.header().clone();
+        if let Some(claim) = &mut self.claim {
+            claim.proven = true;
+        }
+        let (mut header, digest) = (opened.header().clone(), opened.digest());
         if let Some(report) = header.report
             && forgetting::is_forgotten(self.db, &report)?
         {
             // Its place in the chain is kept; whose entry it was, is not.
             header.report = None;
-            outgoing::record(self.db, &id, &header, Some(opened.digest()))?;
-            check_chain(self.db, &id, &header, self.summary)?;
+            self.record(&id, &header, digest)?;
             forgetting::drop_arrival(self, &id)?;
             return Ok(Taken::Nothing);
+        }
+        // The same signed entry once more says nothing new. It is signed for all the same: which of the two
+        // its author knows is not known here.
+        if is_copy(self.db, &header, digest)? {
+            self.record(&id, &header, digest)?;
+            if self.authority.is_coordinator(&self.me) && header.kind == Kind::Report {
+                receipts::note_receipt_due(self.db, &self.me, &id, &header)?;
+            }
+            return Ok(Taken::Nothing);
+        }
+        if !audience::is_met(self, &header) {
+            let reason = "it is not addressed to this device, nor to its desk";
+            return Ok(Taken::Bad(Fault::of(Class::Misdirected, reason)));
+        }
+        // Up to the end that its removal names, what a device wrote counts. It chooses its numbers itself, so
+        // what comes late must fit between what is known; the entry at the end, where the removal names it,
+        // belongs here too.
+        if self.authority.removal(&device).is_some()
+            && let Some(fault) = misfit(self.db, &id, &header, digest)?
+        {
+            return Ok(Taken::Bad(fault));
         }
         let (body, coordinator) = (opened.body(), author.role == Role::Coordinator);
         let taken = match header.kind {
@@ -206,7 +268,7 @@ impl Taker<'_> {
             },
             _ if !coordinator => return only_coordinators(device),
             Kind::Return => self.take_return(&header, certificate, body)?,
-            Kind::Receipt => receipts::take(self, &header, body)?,
+            Kind::Receipt => receipts::take(self, &id, &header, body)?,
             Kind::Share => shares::take(self, id, &header, body)?,
             Kind::Certificate => team::take_certificate(self, id, &header, author, body)?,
             Kind::Revocation => team::take_removal(self, id, &header, body)?,
@@ -215,9 +277,8 @@ impl Taker<'_> {
             Kind::AttachmentPart => Taken::Nothing,
         };
         if matches!(taken, Taken::Done | Taken::Nothing) {
-            outgoing::record(self.db, &id, &header, Some(opened.digest()))?;
+            self.record(&id, &header, digest)?;
             team::heard(self.db, &device, crate::vault::now_ms())?;
-            check_chain(self.db, &id, &header, self.summary)?;
             if self.authority.is_coordinator(&self.me) && header.kind == Kind::Report {
                 shares::note_missed(self, &header)?;
                 receipts::note_receipt_due(self.db, &self.me, &id, &header)?;
@@ -225,15 +286,21 @@ impl Taker<'_> {
         }
         Ok(taken)
     }
+
+    /// Puts an entry in its place in its author's chain.
+    pub(super) fn record(&self, id: &EntryId, header: &Header, digest: [u8; 32]) -> Result<(), VaultError> {
+        outgoing::record(self.db, id, header, digest)?;
+        judge_place(self.db, &header.device, header.sequence)
+    }
 }
 
-fn bad(reason: String) -> Result<Taken, VaultError> {
-    Ok(Taken::Bad { device: None, reason })
+pub(super) fn forged(reason: String) -> Result<Taken, VaultError> {
+    Ok(Taken::Bad(Fault::of(Class::Forged, reason)))
 }
 
-/// Damaged, forged or not allowed, by a device that is known.
+/// Not what this device may do. [`Taker::take`] adds its place, and whether the device is proven.
 pub(crate) fn bad_by(device: DeviceId, reason: String) -> Result<Taken, VaultError> {
-    Ok(Taken::Bad { device: Some(device.as_bytes().to_vec()), reason })
+    Ok(Taken::Bad(Fault { device: Some(device), ..Fault::of(Class::Refused, reason) }))
 }
 
 fn only_coordinators(device: DeviceId) -> Result<Taken, VaultError> {

@@ -43,7 +43,7 @@ use crate::views::TeamInfo;
 
 pub(crate) use arrivals::{take_certificate, take_grant, take_removal, take_told};
 pub(crate) use epochs::{DeskEpochRow, TransportRow, import_transport_epochs};
-pub(crate) use members::{all as all_devices, find as find_device, heard, save_author};
+pub(crate) use members::{Known, all as all_devices, at_desk, find as find_device, heard, save_author};
 
 /// The encoding of the first version began with the high byte of a length.
 const VERSION: u8 = 2;

@@ -109,4 +109,9 @@ pub fn sync(devices: &mut [&mut Device]) {
             device.vault.absorb().unwrap();
         }
     }
+    // Whoever has everything misses nothing, whatever else happened.
+    for device in devices {
+        let missing = device.vault.status().unwrap().missing;
+        assert!(missing.is_empty(), "{}: {missing:?}", device.vault.device().name);
+    }
 }

@@ -256,6 +256,8 @@ pub enum Request {
     Export(Export),
     /// Done: `Status`.
     Status,
+    /// Looks at everything once more. Item: `Finding`. Done: `Verified`.
+    Verify,
     /// Finished reports of this device by who holds them. Item: [`Held`]. Done: null.
     Held,
     /// Item: `EntryInfo`. Done: null.

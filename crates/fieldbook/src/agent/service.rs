@@ -152,6 +152,7 @@ impl Desk {
             }
             Request::Export(export) => json(&publication::publish(&self.vault, &export, item)?),
             Request::Status => json(&self.vault.status()?),
+            Request::Verify => json(&self.vault.verify(&mut |finding| item(json(&finding)?))?),
             Request::Held => each(self.held()?, item),
             Request::Entries { report } => each(self.vault.entries(self.report(&report)?)?, item),
             Request::Entry { entry } => {
@@ -293,6 +294,7 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::Answer { .. }
             | Request::Export(_)
             | Request::Status
+            | Request::Verify
             | Request::Held
             | Request::Entries { .. }
     )

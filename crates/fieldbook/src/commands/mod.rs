@@ -35,6 +35,7 @@ mod sync;
 mod team;
 mod templates;
 mod unlock;
+mod verify;
 
 use clap::Subcommand;
 use serde_json::Value;
@@ -95,6 +96,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// How this device stands
     Status(status::StatusArgs),
+    /// Look at everything here once more: what was tampered with, what is missing (exit 16, exit 3)
+    Verify(verify::VerifyArgs),
     /// Sheets of paper that bring everything back when all coordinators' devices are lost
     #[command(subcommand)]
     Recovery(recovery::RecoveryCommand),
@@ -152,6 +155,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Resolve(args) => resolve::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Verify(args) => verify::run(args, global),
         Command::Recover(args) => recover::run(args, global),
         Command::Recovery(command) => recovery::run(command, global),
         Command::Entry(command) => entry::run(command, global),

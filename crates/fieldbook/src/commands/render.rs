@@ -1,7 +1,7 @@
 //! How reports look to a person. Everything that another device wrote is sanitised here.
 
 use fieldbook_report::{FieldValue, ReportView};
-use fieldbook_vault::{ClashView, Delivery, NoteView, ReportSummary};
+use fieldbook_vault::{ClashView, Delivery, NoteView, Problem, ReportSummary, WaitingView};
 
 use crate::sanitise::{line, text};
 use crate::ui::{count, time};
@@ -209,4 +209,64 @@ pub fn clash(clash: &ClashView) -> String {
         ));
     }
     out
+}
+
+/// A problem: which device and number, what is wrong, what follows.
+pub fn problem(problem: &Problem) -> String {
+    let mut about = match (&problem.who, problem.proven) {
+        (Some(who), true) => vec![line(who)],
+        (Some(who), false) => vec![format!("in the name of {} (not proven)", line(who))],
+        (None, _) if problem.class == "set-aside" => vec!["this device".to_owned()],
+        (None, _) => vec!["by a device that is not known".to_owned()],
+    };
+    about.extend(problem.sequence.map(|sequence| format!("number {sequence}")));
+    about.extend(problem.entry.as_deref().map(|id| format!("entry {}", short(id))));
+    about.extend(problem.brought_by.as_deref().map(|who| format!("brought by {}", line(who))));
+    if problem.time_ms > 0 {
+        about.push(format!("noticed at {}", time(problem.time_ms)));
+    }
+    format!(
+        "{}: {}\n    {}.\n    {}\n",
+        problem_class(&problem.class),
+        about.join(", "),
+        capital(&line(&problem.reason)),
+        line(&problem.consequence)
+    )
+}
+
+/// The classes of problems as people read them; the handbook has a paragraph for each.
+fn problem_class(class: &str) -> String {
+    match class {
+        "altered" => "Altered",
+        "forged" => "Forged",
+        "refused" => "Not allowed",
+        "misdirected" => "Passed on",
+        "forked" => "Two histories",
+        "replaced" => "Out of order",
+        "duplicated" => "Sent twice",
+        "older-copy" => "Older copy",
+        "missing" => "Missing",
+        "set-aside" => "Set aside",
+        other => return line(other),
+    }
+    .to_owned()
+}
+
+/// What waits, for what, and since when.
+pub fn waiting(waiting: &WaitingView) -> String {
+    let mut about = vec![count(waiting.entries as u64, "entry", "entries")];
+    about.extend(waiting.who.as_deref().map(|who| format!("said to be by {}", line(who))));
+    about.extend(waiting.numbers.map(|(first, last)| match first == last {
+        true => format!("number {first}"),
+        false => format!("numbers {first} to {last}"),
+    }));
+    if waiting.since_ms > 0 {
+        about.push(format!("since {}", time(waiting.since_ms)));
+    }
+    format!("Waiting: {}\n    {}.\n", about.join(", "), capital(&line(&waiting.reason)))
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

@@ -65,12 +65,6 @@ fn text(status: &Status) -> String {
             count(status.clashes as u64, "clash", "clashes")
         ));
     }
-    if status.waiting > 0 {
-        out.push_str(&format!(
-            "{} for another to arrive\n",
-            count(status.waiting as u64, "entry waits", "entries wait")
-        ));
-    }
     out.push_str(&format!(
         "Carries {} ({})\n",
         count(status.depot_entries, "sealed entry", "sealed entries"),
@@ -81,19 +75,32 @@ fn text(status: &Status) -> String {
         let name = if peer.name.is_empty() { render::short(&peer.device) } else { line(&peer.name) };
         out.push_str(&format!("Synced with {name}{at}, last {}\n", time(peer.last_sync_ms)));
     }
-    if !status.problems.is_empty() {
-        out.push_str(&format!(
-            "\nNeeds attention: {}\n",
-            count(status.problems.len() as u64, "entry", "entries")
-        ));
+    if status.superseded {
+        out.push_str(
+            "\nTHIS VAULT IS AN OLDER COPY. Do not write with it; join the team again as a new device.\n",
+        );
+    }
+    let problems = status.problems.len() + status.problems_more;
+    if problems > 0 {
+        out.push_str(&format!("\nNeeds attention: {}\n", count(problems as u64, "problem", "problems")));
+        if status.problems_more > 0 {
+            out.push_str(&format!("(the latest {}; `fieldbook verify` shows all)\n", status.problems.len()));
+        }
         for problem in &status.problems {
-            out.push_str(&format!(
-                "  {}  {}{}: {}\n",
-                time(problem.time_ms),
-                render::short(&problem.entry),
-                problem.who.as_deref().map(|who| format!(" by {}", line(who))).unwrap_or_default(),
-                line(&problem.reason)
-            ));
+            out.push_str(&render::problem(problem));
+        }
+    }
+    if !status.missing.is_empty() {
+        let places = status.missing.len() as u64;
+        out.push_str(&format!("\nNot here, {}\n", count(places, "place", "places")));
+        for missing in &status.missing {
+            out.push_str(&render::problem(missing));
+        }
+    }
+    if !status.waiting_for.is_empty() {
+        out.push('\n');
+        for waiting in &status.waiting_for {
+            out.push_str(&render::waiting(waiting));
         }
     }
     out

@@ -64,13 +64,7 @@ fn text(synced: &Synced) -> String {
         out.push_str(&format!("{clashes} to decide: `fieldbook conflicts`.\n"));
     }
     for problem in &absorbed.problems {
-        let who = problem.who.as_deref().unwrap_or("unknown");
-        out.push_str(&format!(
-            "Not accepted: entry {} by {}: {}\n",
-            render::short(&problem.entry),
-            line(who),
-            line(&problem.reason)
-        ));
+        out.push_str(&render::problem(problem));
     }
     out
 }
