@@ -117,24 +117,32 @@ pub fn copy_database(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(),
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let file = options.open(path)?;
+    let attached = attach_copy(db, path, key);
+    let copied = (|| -> Result<(), DepotError> {
+        attached?;
+        db.query_row("SELECT sqlcipher_export('copy')", [], |_| Ok(()))?;
+        let version: i64 = db.query_row("PRAGMA main.user_version", [], |row| row.get(0))?;
+        Ok(db.execute_batch(&format!("PRAGMA copy.user_version = {version}"))?)
+    })();
+    let detached = db.execute_batch("DETACH DATABASE copy");
+    copied?;
+    detached?;
+    Ok(file.sync_all()?)
+}
+
+/// Attaches the database at `path` as `copy`, to be filled without a journal: whoever is interrupted begins
+/// anew.
+pub(crate) fn attach_copy(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(), DepotError> {
     // A path is bytes, which need not be UTF-8.
     let name = path.as_os_str().as_encoded_bytes();
     db.prepare("ATTACH DATABASE CAST(?1 AS TEXT) AS copy KEY ?2")?
         .execute((name, key_literal(key).as_str()))?;
-    let copied = (|| {
-        // No journal beside it: whoever is interrupted begins anew.
-        db.execute_batch(&format!(
-            "PRAGMA copy.cipher_page_size = {PAGE_SIZE};
-             PRAGMA copy.journal_mode = OFF;
-             PRAGMA copy.synchronous = OFF;"
-        ))?;
-        db.query_row("SELECT sqlcipher_export('copy')", [], |_| Ok(()))?;
-        let version: i64 = db.query_row("PRAGMA main.user_version", [], |row| row.get(0))?;
-        db.execute_batch(&format!("PRAGMA copy.user_version = {version}"))
-    })();
-    let detached = db.execute_batch("DETACH DATABASE copy");
-    copied.and(detached)?;
-    Ok(file.sync_all()?)
+    db.execute_batch(&format!(
+        "PRAGMA copy.cipher_page_size = {PAGE_SIZE};
+         PRAGMA copy.journal_mode = OFF;
+         PRAGMA copy.synchronous = OFF;"
+    ))?;
+    Ok(())
 }
 
 #[cfg(test)]

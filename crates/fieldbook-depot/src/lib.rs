@@ -24,9 +24,10 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `schema` its tables and their
-//! migrations, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
+//! migrations, `anew` a depot under another name, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
 
 mod addressed;
+mod anew;
 pub mod cipher;
 mod depot;
 mod error;

@@ -98,7 +98,9 @@ CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 /// `device.member` is 0 for an author whose certificate came with a shared report. `device.via` is the
 /// place in its issuer's chain of the entry that brought its certificate, 0 if this device made it.
 /// `desk_identity` holds the secrets that this device was granted, `desk_epoch` what is public of every
-/// desk it knows. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
+/// desk it knows. `former_device` are the devices that this vault was before it was restored, with the last
+/// number of their chains; `replacement` notes, for a coordinator, which device took the place of which.
+/// `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
 const SECOND: &str = "
 ALTER TABLE report ADD COLUMN addendum_to BLOB;
 ALTER TABLE report ADD COLUMN questions INTEGER NOT NULL DEFAULT 0;
@@ -129,6 +131,8 @@ CREATE TABLE transport_epoch (
     without BLOB NOT NULL,
     PRIMARY KEY (epoch, secret)
 ) WITHOUT ROWID;
+CREATE TABLE former_device (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, sequence INTEGER NOT NULL);
+CREATE TABLE replacement (old BLOB PRIMARY KEY, new BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE told (device BLOB NOT NULL, what BLOB NOT NULL, PRIMARY KEY (device, what)) WITHOUT ROWID;
 
 CREATE TABLE sealed (report BLOB PRIMARY KEY, time_ms INTEGER NOT NULL) WITHOUT ROWID;

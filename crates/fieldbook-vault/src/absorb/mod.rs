@@ -57,10 +57,12 @@ impl Vault {
         self.retry_waiting |= self.merge_costs.values().any(|spent| *spent > changes::MERGE_BUDGET);
         self.finish_forgetting()?;
         self.absorb_parts(&mut summary)?;
-        self.write_receipts()?;
-        summary.sealed = self.seal_by_itself()?;
-        self.share_again()?;
-        self.keep_house()?;
+        if self.may_sign()? {
+            self.write_receipts()?;
+            summary.sealed = self.seal_by_itself()?;
+            self.share_again()?;
+            self.keep_house()?;
+        }
         self.flush()?;
         summary.waiting = self.count("SELECT count(*) FROM waiting")?;
         summary.clashes = self.count("SELECT coalesce(sum(clashes), 0) FROM report")?;

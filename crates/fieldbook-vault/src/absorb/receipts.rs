@@ -53,6 +53,7 @@ impl Vault {
         }
         let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
         let tx = self.db.transaction()?;
+        let due = crate::team::to_successors(&tx, due)?;
         for by_author in due.chunk_by(|(a, _), (b, _)| a == b) {
             let author = DeviceId::from_bytes(store::array(&by_author[0].0, "a device id")?);
             let Some(known) = find_device(&tx, &author)? else { continue };

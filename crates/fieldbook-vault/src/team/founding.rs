@@ -79,7 +79,8 @@ impl Vault {
 
     /// What this device sends to be admitted.
     pub fn join_request(&self) -> JoinRequest {
-        JoinRequest { keys: self.device.keys(), name: self.name.clone() }
+        let former = crate::rejoin::former(&self.db).ok().and_then(|former| former.last().copied());
+        JoinRequest { keys: self.device.keys(), name: self.name.clone(), former }
     }
 
     /// Admits a device to this device's desk: certifies it, remembers its label, and lets the others
@@ -241,6 +242,9 @@ impl Vault {
         Team::new(name, admission.certificate.clone(), authority, desk, recovery).save(&tx)?;
         for (certificate, label) in &coordinators {
             save_device(&tx, certificate, label, 0)?;
+        }
+        if admission.certificate.body().role == Role::Coordinator {
+            super::replacing::sign_again(&tx)?;
         }
         tx.commit()?;
         self.reload_team()?;

@@ -14,6 +14,7 @@ mod founding;
 mod house;
 pub(crate) mod log;
 mod members;
+mod replacing;
 mod restore;
 mod sheets;
 #[cfg(test)]
@@ -37,6 +38,8 @@ use crate::views::TeamInfo;
 pub(crate) use arrivals::{take_certificate, take_grant, take_removal, take_told};
 pub(crate) use epochs::{DeskEpochRow, TransportRow, import_transport_epochs};
 pub(crate) use members::{all as all_devices, find as find_device, heard, save_author};
+pub use replacing::Resemblance;
+pub(crate) use replacing::to_successors;
 
 /// The encoding of the first version began with the high byte of a length.
 const VERSION: u8 = 2;

@@ -12,7 +12,7 @@ use fieldbook_vault::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::pairing::Pairings;
+use super::pairing::{Pairings, Wanted};
 use super::protocol::{EntryBytes, Finished, Held, Network, Request};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
@@ -52,7 +52,14 @@ impl Desk {
             // Both are answered before they come here.
             Request::Hello { .. } | Request::Lock => Ok(Value::Null),
             Request::Device => json(&self.vault.device()),
-            Request::CreateTeam { name } => json(&self.vault.create_team(&name)?),
+            Request::CreateTeam { name } => {
+                if self.vault.team_info().is_none() {
+                    super::copies::settle(&mut self.vault)?;
+                }
+                json(&self.vault.create_team(&name)?)
+            }
+            Request::Backup { dir } => json(&self.vault.write_backup(&dir)?),
+            Request::Moved => json(&self.vault.accept_place()?),
             Request::People => json(&self.vault.people()?),
             Request::RemovalPreview { device, lost } => {
                 json(&self.vault.removal_preview(self.vault.find_device(&device)?, lost)?)
@@ -146,6 +153,7 @@ impl Desk {
             }
             Request::CheckRecovery { shares } => recovery::check(&self.vault, &shares),
             Request::RestoreRecovery { shares, from } => {
+                super::copies::settle(&mut self.vault)?;
                 recovery::restore(&mut self.vault, &shares, from.as_deref())
             }
             Request::DeskIdentity => json(&Hex::new(self.vault.desk_identity_text()?.as_bytes().to_vec())),
@@ -156,11 +164,14 @@ impl Desk {
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
                 lock: self.layout.network_lock(),
             }),
-            Request::Invite { role, addresses, expires_s, long } => {
-                json(&self.pairings.invite(connection, &self.vault, &role, addresses, expires_s, long)?)
+            Request::Invite { role, addresses, expires_s, long, replaces } => {
+                let wanted = Wanted { role, addresses, expires_s, long, replaces };
+                json(&self.pairings.invite(connection, &self.vault, wanted)?)
             }
             Request::PairingConnected => json(&self.pairings.connected(connection)?),
-            Request::Join { code } => json(&self.pairings.join(connection, &self.vault, &code)?),
+            Request::Join { code, new_device } => {
+                json(&self.pairings.join(connection, &self.vault, &code, new_device)?)
+            }
             Request::PairingReceived { message } => {
                 json(&self.pairings.received(connection, &mut self.vault, &message.0)?)
             }
