@@ -8,7 +8,7 @@ use std::path::Path;
 use fieldbook_proto::DepotId;
 use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 
-use crate::{DepotError, DepotKey, SqlDepot, cipher, schema};
+use crate::{DepotError, DepotKey, SqlDepot, cipher};
 
 /// Tables that a copy takes as they are, parents before children. What is not named here stays behind.
 const CARRIED: [&str; 5] = ["origin", "known", "sealed", "bad", "peer"];
@@ -57,22 +57,34 @@ impl SqlDepot {
         depot: DepotId,
         settings: &[&str],
     ) -> Result<(), DepotError> {
-        let copy = cipher::open_database(path, key.as_bytes(), true)?;
-        schema::migrate(&copy)?;
-        copy.execute_batch("DELETE FROM origin;")?;
-        copy.close().map_err(|(_, error)| error)?;
+        let file = cipher::new_private_file(path)?;
         let db = self.db();
-        let copied =
-            cipher::attach_copy(&db, path, key.as_bytes()).and_then(|()| copy_tables(&db, depot, settings));
+        let attached = cipher::attach_copy(&db, path, key.as_bytes());
+        let copied = attached.and_then(|()| copy_tables(&db, depot, settings));
         let detached = db.execute_batch("DETACH DATABASE copy");
         copied?;
         detached?;
-        Ok(std::fs::File::open(path)?.sync_all()?)
+        Ok(file.sync_all()?)
     }
 }
 
 fn copy_tables(db: &Connection, depot: DepotId, settings: &[&str]) -> Result<(), DepotError> {
     let transaction = Transaction::new_unchecked(db, TransactionBehavior::Deferred)?;
+    let schema: Vec<String> = transaction
+        .prepare("SELECT sql FROM main.sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for statement in schema {
+        // Tables and indexes are all made by name, in `schema`.
+        let there = ["TABLE", "INDEX"].iter().find_map(|what| {
+            let rest = statement.strip_prefix(&format!("CREATE {what} "))?;
+            Some(format!("CREATE {what} copy.{rest}"))
+        });
+        transaction
+            .execute_batch(&there.ok_or_else(|| DepotError::damaged("its tables are not its own"))?)?;
+    }
+    let version: i64 = transaction.query_row("PRAGMA main.user_version", [], |row| row.get(0))?;
+    transaction.execute_batch(&format!("PRAGMA copy.user_version = {version}"))?;
     for table in CARRIED {
         transaction.execute_batch(&format!("INSERT INTO copy.{table} SELECT * FROM main.{table};"))?;
     }

@@ -1,7 +1,7 @@
 //! Opens an SQLCipher database the way both stores of a device need it: raw key, 16 KiB pages, WAL,
 //! every commit synced, nothing temporary on disk. The vault's store uses this door too.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
@@ -112,11 +112,7 @@ fn key_literal(key: &[u8; 32]) -> Zeroizing<String> {
 /// # Errors
 /// [`DepotError::AlreadyExists`]; the disk's.
 pub fn copy_database(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(), DepotError> {
-    let mut options = OpenOptions::new();
-    options.read(true).write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
+    let file = new_private_file(path)?;
     let attached = attach_copy(db, path, key);
     let copied = (|| -> Result<(), DepotError> {
         attached?;
@@ -130,8 +126,17 @@ pub fn copy_database(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(),
     Ok(file.sync_all()?)
 }
 
-/// Attaches the database at `path` as `copy`, to be filled without a journal: whoever is interrupted begins
-/// anew.
+/// An empty file that is its owner's alone, where none may be.
+pub(crate) fn new_private_file(path: &Path) -> Result<File, DepotError> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    Ok(options.open(path)?)
+}
+
+/// Attaches the empty file at `path` as the database `copy`, to be filled without a journal: whoever is
+/// interrupted begins anew.
 pub(crate) fn attach_copy(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(), DepotError> {
     // A path is bytes, which need not be UTF-8.
     let name = path.as_os_str().as_encoded_bytes();

@@ -105,12 +105,14 @@ fn what_was_deleted_before_is_not_taken_along() {
 
 #[test]
 fn a_draft_that_grew_beyond_what_can_be_given_at_once_still_fits_entry_by_entry() {
-    let mut draft = report();
-    let long = |n: usize| FieldValue::Text(format!("{n} ").repeat(5_000));
+    let mut input =
+        ReportInput::from_json(r#"{"template":"detention","title":"Long","language":"en"}"#).unwrap();
+    input.narrative = "слово ".repeat(40_000);
+    let mut draft = ReportDocument::create(FIRST, &input, &mut || "00000001".into(), NOW).unwrap();
+    let long = |n: usize| FieldValue::Text(format!("{n:04} ").repeat(3_000));
     for n in 0..120 {
         draft.edit(&[Edit::Field { name: format!("x-{n}"), value: Some(long(n)) }], NOW).unwrap();
     }
-    draft.edit(&[Edit::Narrative("word ".repeat(100_000))], NOW).unwrap();
     for n in 0..3_usize {
         let extra = (0..60).map(|k| (format!("detail {k}"), long(n * k))).collect();
         let person = Person {

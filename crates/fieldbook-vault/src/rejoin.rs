@@ -16,7 +16,7 @@ mod drafts;
 
 use fieldbook_depot::SqlDepot;
 use fieldbook_proto::pairing::FormerDevice;
-use fieldbook_proto::{DepotId, DeviceId};
+use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use fieldbook_seal::DeviceSecret;
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
@@ -156,6 +156,13 @@ pub(crate) fn former(db: &Connection) -> Result<Vec<FormerDevice>, VaultError> {
 /// Whether this vault was that device before.
 pub(crate) fn was(db: &Connection, device: &DeviceId) -> Result<bool, VaultError> {
     Ok(db.prepare_cached("SELECT 1 FROM former_device WHERE id = ?1")?.exists([device.as_bytes()])?)
+}
+
+/// Whether an entry that a coordinator received from this device is one that this vault never wrote: then
+/// another copy did. A vault that was another device before is also told of what that one wrote later.
+pub(crate) fn unknown_to_this_copy(db: &Connection, entry: &EntryId) -> Result<bool, VaultError> {
+    let known = db.prepare_cached("SELECT 1 FROM entry WHERE id = ?1")?.exists([entry.as_bytes()])?;
+    Ok(!known && former(db)?.is_empty())
 }
 
 impl Vault {

@@ -4,9 +4,10 @@
 //! becomes a new device, its drafts are written anew. The past of a draft, which nobody else has seen, is
 //! not taken along.
 
-use automerge::Automerge;
+use automerge::transaction::Transactable as _;
+use automerge::{Automerge, ObjType};
 
-use super::layout::{FIELDS, part};
+use super::layout::{FIELDS, NARRATIVE, part};
 use super::{ActorId, ReportDocument, ReportError, at, guarded, read, write};
 use crate::attachment::AttachmentManifest;
 use crate::edit::Edit;
@@ -21,6 +22,8 @@ const CHANGE_BYTES: usize = 256 * 1024;
 /// A piece of a report.
 enum Piece {
     Field(String, FieldValue),
+    /// Put in whole: comparing it with the empty one letter by letter takes minutes for a long one.
+    Narrative(String),
     Edit(Edit),
 }
 
@@ -28,6 +31,7 @@ impl Piece {
     fn size(&self) -> usize {
         let json = match self {
             Self::Field(name, value) => serde_json::to_vec(&(name, value.to_json())),
+            Self::Narrative(text) => return text.len(),
             Self::Edit(edit) => serde_json::to_vec(edit),
         };
         json.map_or(CHANGE_BYTES, |bytes| bytes.len())
@@ -70,7 +74,7 @@ impl ReportDocument {
         let mut pieces: Vec<Piece> =
             view.fields.into_iter().map(|(name, value)| Piece::Field(name, value)).collect();
         pieces.extend(view.sources.into_iter().map(|source| Piece::Edit(Edit::AddSource(source))));
-        pieces.push(Piece::Edit(Edit::Narrative(view.narrative)));
+        pieces.push(Piece::Narrative(view.narrative));
         for mut person in view.people {
             let (id, details) = (person.id.clone(), std::mem::take(&mut person.extra));
             pieces.push(Piece::Edit(Edit::AddPerson(person)));
@@ -95,8 +99,12 @@ impl ReportDocument {
             anew.change(now_ms, |tx| {
                 now.iter().try_for_each(|piece| match piece {
                     Piece::Edit(edit) => write::edit(tx, edit),
+                    Piece::Narrative(text) => {
+                        let narrative = part(tx, NARRATIVE, ObjType::Text)?;
+                        Ok(tx.splice_text(&narrative, 0, 0, text)?)
+                    }
                     Piece::Field(name, value) => {
-                        let fields = part(tx, FIELDS, automerge::ObjType::Map)?;
+                        let fields = part(tx, FIELDS, ObjType::Map)?;
                         write::set(tx, &fields, name, value)
                     }
                 })

@@ -17,7 +17,11 @@ pub(super) fn take(taker: &mut Taker<'_>, header: &Header, body: &[u8]) -> Resul
         Ok(receipt) => receipt,
         Err(error) => return bad_by(header.device, error.to_string()),
     };
+    let to_me = header.audience.readers.contains(&taker.me);
     for id in receipt.ids {
+        if to_me && crate::rejoin::unknown_to_this_copy(taker.db, &id)? {
+            store::set_meta(taker.db, crate::rejoin::SUPERSEDED, &[1])?;
+        }
         taker.summary.receipts += taker
             .db
             .prepare_cached("INSERT OR IGNORE INTO receipt (entry, device, time_ms) VALUES (?1, ?2, ?3)")?

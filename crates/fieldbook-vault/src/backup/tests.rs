@@ -147,6 +147,7 @@ fn decrypted(store: &Path, key: &[u8; 32], to: &Path) {
     let db = cipher::open_database(store, key, false).unwrap();
     let free: i64 = db.query_row("PRAGMA freelist_count", [], |row| row.get(0)).unwrap();
     assert_eq!(free, 0, "{}", store.display());
+    fs::write(to, "").unwrap();
     db.execute("ATTACH DATABASE ?1 AS plain KEY ''", [to.to_str().unwrap()]).unwrap();
     db.query_row("SELECT sqlcipher_export('plain')", [], |_| Ok(())).unwrap();
     db.execute_batch("DETACH DATABASE plain").unwrap();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use fieldbook_depot::Depot as _;
 use fieldbook_report::ReportInput;
 
 use super::*;

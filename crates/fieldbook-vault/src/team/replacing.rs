@@ -83,22 +83,22 @@ impl Vault {
         if old == newcomer {
             return Err(VaultError::NoSuchDevice(old.short()));
         }
+        let said = request.former.filter(|former| former.device == old).map_or(0, |former| former.sequence);
         if self.team()?.authority.is_removed(&old) {
             // Before, or by this very admission, whose pairing broke off.
             let admission = self.admit(request, role)?;
-            note(&self.db, &self.me, &old, &newcomer)?;
+            note(&self.db, &self.me, &old, &newcomer, said)?;
             return Ok((admission, None));
         }
         // Refused before anybody is admitted.
         let mut summary = self.removal_preview(old, true)?;
         self.admit(request, role)?;
-        let said = request.former.filter(|former| former.device == old).map_or(0, |former| former.sequence);
         summary.cut = summary.cut.max(said);
         let cut = summary.cut;
         summary.counts = self.in_house(|house| {
             let counts = house.remove(old, Act::Lost, cut)?;
             if counts {
-                note(house.db, &house.me, &old, &newcomer)?;
+                note(house.db, &house.me, &old, &newcomer, said)?;
             }
             house.put_in_order()?;
             Ok(counts)
@@ -108,7 +108,8 @@ impl Vault {
     }
 }
 
-fn note(db: &Connection, me: &DeviceId, old: &DeviceId, new: &DeviceId) -> Result<(), VaultError> {
+/// `upto`: the last entry of the old device that the new one says it holds.
+fn note(db: &Connection, me: &DeviceId, old: &DeviceId, new: &DeviceId, upto: u64) -> Result<(), VaultError> {
     if successor(db, old.as_bytes())?.as_deref() == Some(new.as_bytes()) {
         return Ok(());
     }
@@ -119,8 +120,14 @@ fn note(db: &Connection, me: &DeviceId, old: &DeviceId, new: &DeviceId) -> Resul
     // What was receipted to the old device is receipted once more: the new one cannot open that.
     db.execute(
         "INSERT OR IGNORE INTO receipt_due (entry, author) SELECT id, ?2 FROM entry
-         WHERE device = ?1 AND kind IN (?3, ?4) AND report IS NOT NULL",
-        params![old.as_bytes(), new.as_bytes(), Kind::Report.code(), Kind::AttachmentPart.code()],
+         WHERE device = ?1 AND kind IN (?3, ?4) AND report IS NOT NULL AND sequence <= ?5",
+        params![
+            old.as_bytes(),
+            new.as_bytes(),
+            Kind::Report.code(),
+            Kind::AttachmentPart.code(),
+            i64::try_from(upto).unwrap_or(i64::MAX),
+        ],
     )?;
     let detail = format!("by device {}", new.short());
     let act = log::Act { kind: "replaced", subject: Some(old.as_bytes()), detail: &detail };
