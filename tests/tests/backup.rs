@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use fieldbook_tests::{Machine, PHOTO, Running, free_port, pair, processes, run, team_of_two};
+use fieldbook_tests::{Machine, PHOTO, Running, free_port, pair, processes, run, team_of_two, wait_for};
 use serde_json::Value;
 
 use crate::reading::{sync, word_of_delivery};
@@ -159,7 +159,7 @@ fn a_copied_directory_is_read_and_signs_nothing_until_it_is_a_new_device() {
     // What the old device wrote is added to, not changed.
     assert_eq!(c.show(&before)["summary"]["author_label"], "Monitor (before it was restored)");
     assert_eq!(c.fails(1, &["edit", &before, "--set", "charges=none"])["code"], "not-your-report");
-    let more = c.json(&["addendum", &before, "--set", "narrative=More of it."]);
+    let more = c.run_with(&["--json", "addendum", &before], b"More of it.").exits(0).lines();
     c.ok(&["finish", more[0]["id"].as_str().expect("an id")]);
     sync(&c, &a);
     assert_eq!(a.show(&before)["addenda"].as_array().map(Vec::len), Some(1));
@@ -354,6 +354,19 @@ fn a_lost_coordinators_copy_comes_back_with_the_sheets_and_not_as_itself() {
     nothing_is_wrong(&[&b, &c]);
 }
 
+/// `kill -9` for a command and its agent, so long after its start.
+fn cut(machine: &Machine, command: &mut Running, after: Duration) {
+    std::thread::sleep(after);
+    let below: Vec<u32> = machine.processes().iter().map(|process| process.pid).collect();
+    processes::shoot(&below);
+    command.kill();
+    wait_for("the end of every process", || {
+        let left = machine.processes();
+        processes::kill(&left);
+        left.is_empty().then_some(())
+    });
+}
+
 #[test]
 fn kill_9_leaves_a_whole_backup_or_none_and_never_the_old_device_twice() {
     let (a, b) = team_of_two();
@@ -368,9 +381,7 @@ fn kill_9_leaves_a_whole_backup_or_none_and_never_the_old_device_twice() {
     for n in 0..12_u64 {
         let dir = b.path(&format!("backup-{n}"));
         let mut command = b.start(&["backup", dir.to_str().expect("UTF-8")]);
-        std::thread::sleep(Duration::from_millis(40 * n));
-        processes::kill(&b.processes());
-        command.ends();
+        cut(&b, &mut command, Duration::from_millis(40 * n));
         assert_eq!(titles(&b), ["Before", "Draft"]);
         let c = machine_with("Restored", &b);
         // Half of a backup is no vault; the same command makes a whole one of it.
@@ -380,9 +391,7 @@ fn kill_9_leaves_a_whole_backup_or_none_and_never_the_old_device_twice() {
             backups += 1;
         }
         let mut command = c.start(&["restore", dir.to_str().expect("UTF-8")]);
-        std::thread::sleep(Duration::from_millis(40 * n));
-        processes::kill(&c.processes());
-        command.ends();
+        cut(&c, &mut command, Duration::from_millis(40 * n));
         if !c.vault().join("slots").exists() {
             c.ok(&["restore", dir.to_str().expect("UTF-8")]);
             restored += 1;

@@ -114,16 +114,20 @@ fn a_draft_that_grew_beyond_what_can_be_given_at_once_still_fits_entry_by_entry(
         draft.edit(&[Edit::Field { name: format!("x-{n}"), value: Some(long(n)) }], NOW).unwrap();
     }
     for n in 0..3_usize {
-        let extra = (0..60).map(|k| (format!("detail {k}"), long(n * k))).collect();
         let person = Person {
             id: format!("000000f{n}"),
             name: "Somebody".into(),
             also_spelled: Vec::new(),
             role: String::new(),
             consent: fieldbook_report::Consent::Internal,
-            extra,
+            extra: Vec::new(),
         };
+        let id = person.id.clone();
         draft.edit(&[Edit::AddPerson(person)], NOW).unwrap();
+        for k in 0..60 {
+            let (key, value) = (format!("detail {k}"), Some(long(n * k)));
+            draft.edit(&[Edit::SetPerson { id: id.clone(), key, value }], NOW).unwrap();
+        }
     }
     same(&draft);
 }

@@ -81,8 +81,6 @@ pub(crate) fn strip(db: &mut Connection) -> Result<(), VaultError> {
     let secret = DeviceSecret::from_bytes(&Zeroizing::new(store::required_meta(&tx, "device")?))
         .map_err(|_| VaultError::damaged("the device's keys do not read back"))?;
     let me = secret.id();
-    // Of the others it keeps who wrote what. Who is a member is for the next admission to say.
-    tx.execute("UPDATE device SET member = 0, via = 0", [])?;
     if let Some(team) = Team::load(&tx)? {
         save_author(&tx, &team.certificate)?;
         let name = String::from_utf8(store::required_meta(&tx, "name")?).unwrap_or_default();

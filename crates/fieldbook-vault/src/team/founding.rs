@@ -8,7 +8,7 @@ use fieldbook_seal::ReadingIdentity;
 use zeroize::Zeroizing;
 
 use super::epochs::{self, DeskEpochRow, TransportRow};
-use super::members::save_device;
+use super::members::{only_of, save_device};
 use super::{Team, save_desk_key};
 use crate::error::VaultError;
 use crate::names::check_name;
@@ -68,6 +68,7 @@ impl Vault {
         let secret = Zeroizing::new(store::array(&random[16..], "transport secret")?);
         let transport = TransportRow { epoch: 1, secret, issuer: self.me, without: Vec::new() };
         let tx = self.db.transaction()?;
+        only_of(&tx, team_id)?;
         Team::new(name, certificate, authority, desk, None).save(&tx)?;
         save_desk_key(&tx, 1, &identity)?;
         epochs::save_desk_epoch(&tx, &epoch)?;
@@ -238,6 +239,7 @@ impl Vault {
         for (epoch, identity) in &identities {
             save_desk_key(&tx, *epoch, identity)?;
         }
+        only_of(&tx, authority.team())?;
         let recovery = admission.recovery.clone();
         Team::new(name, admission.certificate.clone(), authority, desk, recovery).save(&tx)?;
         for (certificate, label) in &coordinators {
