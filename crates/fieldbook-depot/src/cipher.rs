@@ -1,7 +1,7 @@
 //! Opens an SQLCipher database the way both stores of a device need it: raw key, 16 KiB pages, WAL,
 //! every commit synced, nothing temporary on disk. The vault's store uses this door too.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::path::Path;
 use std::time::Duration;
 
@@ -112,29 +112,42 @@ fn key_literal(key: &[u8; 32]) -> Zeroizing<String> {
 /// # Errors
 /// [`DepotError::AlreadyExists`]; the disk's.
 pub fn copy_database(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(), DepotError> {
+    let file = new_private_file(path)?;
+    let attached = attach_copy(db, path, key);
+    let copied = (|| -> Result<(), DepotError> {
+        attached?;
+        db.query_row("SELECT sqlcipher_export('copy')", [], |_| Ok(()))?;
+        let version: i64 = db.query_row("PRAGMA main.user_version", [], |row| row.get(0))?;
+        Ok(db.execute_batch(&format!("PRAGMA copy.user_version = {version}"))?)
+    })();
+    let detached = db.execute_batch("DETACH DATABASE copy");
+    copied?;
+    detached?;
+    Ok(file.sync_all()?)
+}
+
+/// An empty file that is its owner's alone, where none may be.
+pub(crate) fn new_private_file(path: &Path) -> Result<File, DepotError> {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let file = options.open(path)?;
+    Ok(options.open(path)?)
+}
+
+/// Attaches the empty file at `path` as the database `copy`, to be filled without a journal: whoever is
+/// interrupted begins anew.
+pub(crate) fn attach_copy(db: &Connection, path: &Path, key: &[u8; 32]) -> Result<(), DepotError> {
     // A path is bytes, which need not be UTF-8.
     let name = path.as_os_str().as_encoded_bytes();
     db.prepare("ATTACH DATABASE CAST(?1 AS TEXT) AS copy KEY ?2")?
         .execute((name, key_literal(key).as_str()))?;
-    let copied = (|| {
-        // No journal beside it: whoever is interrupted begins anew.
-        db.execute_batch(&format!(
-            "PRAGMA copy.cipher_page_size = {PAGE_SIZE};
-             PRAGMA copy.journal_mode = OFF;
-             PRAGMA copy.synchronous = OFF;"
-        ))?;
-        db.query_row("SELECT sqlcipher_export('copy')", [], |_| Ok(()))?;
-        let version: i64 = db.query_row("PRAGMA main.user_version", [], |row| row.get(0))?;
-        db.execute_batch(&format!("PRAGMA copy.user_version = {version}"))
-    })();
-    let detached = db.execute_batch("DETACH DATABASE copy");
-    copied.and(detached)?;
-    Ok(file.sync_all()?)
+    db.execute_batch(&format!(
+        "PRAGMA copy.cipher_page_size = {PAGE_SIZE};
+         PRAGMA copy.journal_mode = OFF;
+         PRAGMA copy.synchronous = OFF;"
+    ))?;
+    Ok(())
 }
 
 #[cfg(test)]

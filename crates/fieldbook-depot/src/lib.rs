@@ -23,10 +23,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its tables and their
-//! migrations, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
+//! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
+//! tables and their migrations, `anew` a depot under another name, [`cipher`] how an encrypted database is opened
+//! (the vault's too), `error` what can go wrong.
 
 mod addressed;
+mod anew;
 pub mod cipher;
 mod depot;
 mod error;

@@ -29,7 +29,7 @@ const REFUSED_KEPT: i64 = 1_000;
 #[derive(Debug)]
 pub struct SqlDepot {
     db: Mutex<Connection>,
-    depot: DepotId,
+    pub(crate) depot: DepotId,
     path: PathBuf,
 }
 
@@ -77,7 +77,7 @@ impl SqlDepot {
     }
 
     /// A panic in another thread dropped its transaction, which rolled it back: the connection is sound.
-    fn db(&self) -> MutexGuard<'_, Connection> {
+    pub(crate) fn db(&self) -> MutexGuard<'_, Connection> {
         self.db.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

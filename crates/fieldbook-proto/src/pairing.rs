@@ -67,7 +67,7 @@ mod words;
 
 use std::fmt;
 
-pub use admission::{Admission, DeskInfo, JoinRequest};
+pub use admission::{Admission, DeskInfo, FormerDevice, JoinRequest};
 pub use code::{Code, CodeError, LONG_SECRET_LEN};
 pub use invitation::{Invitation, InvitationEnd, WRONG_GUESSES_MAX};
 pub use inviter::Inviter;

@@ -11,7 +11,8 @@ use fieldbook_proto::certificate::{
     Act, Authority, Certificate, CertificateBody, CertificateError, DeviceKeys, Recipient, Removal, Role,
 };
 use fieldbook_proto::pairing::{
-    Admission, Code, CodeError, DeskInfo, Event, Invitation, Inviter, JoinRequest, Joiner, PairingError,
+    Admission, Code, CodeError, DeskInfo, Event, FormerDevice, Invitation, Inviter, JoinRequest, Joiner,
+    PairingError,
 };
 use fieldbook_proto::{DeskId, TeamId, encode_hex};
 use reader::{Vector, folder, from_hex, to_hex_lines, vectors};
@@ -332,7 +333,7 @@ fn converse(
 #[ignore = "writes protocol/vectors/pairing anew"]
 fn write_the_pairing_vectors() {
     let code: Code = Code::new([1, 2, 3, 4, 5, 6, 7, 8], vec![]).unwrap();
-    let request = JoinRequest { keys: device(3).1, name: "Vitebsk 3".into() };
+    let request = JoinRequest { keys: device(3).1, name: "Vitebsk 3".into(), former: None };
     let founder = issue(1, body(1, 1, Role::Coordinator));
     let admission = Admission {
         certificate: issue(1, body(1, 3, Role::Monitor)),
@@ -349,7 +350,7 @@ fn write_the_pairing_vectors() {
     let write = |name: &str, text: String| {
         std::fs::write(folder("pairing").join(format!("{name}.txt")), text).unwrap();
     };
-    let head_of = |code: &Code, expect: &str, cause: &str, side: &str| {
+    let head_with = |request: &JoinRequest, code: &Code, expect: &str, cause: &str, side: &str| {
         let seed = if side == "joiner" { "01" } else { "02" }.repeat(32);
         let mut text =
             format!("expect: {expect}\ncause: {cause}\nside: {side}\ncode: {code}\nseed: {seed}\n");
@@ -357,6 +358,8 @@ fn write_the_pairing_vectors() {
         text += &format!("admission: {}\n", encode_hex(&admission.encode()));
         text
     };
+    let head_of =
+        |code: &Code, expect: &str, cause: &str, side: &str| head_with(&request, code, expect, cause, side);
     let head = |expect: &str, cause: &str, side: &str| head_of(&code, expect, cause, side);
     let lines = |said: &[(&str, Vec<u8>)]| -> String {
         said.iter().map(|(who, message)| format!("{who}: {}\n", encode_hex(message))).collect()
@@ -372,6 +375,16 @@ fn write_the_pairing_vectors() {
         write(
             &format!("good-long-{side}"),
             head + &format!("check-words: {long_words}\n\n") + &lines(&said_with_long),
+        );
+    }
+    let former = FormerDevice { device: device(4).1.device_id(), sequence: 300 };
+    let restored = JoinRequest { former: Some(former), ..request.clone() };
+    let (said_restored, words_restored) = converse(&code, &restored, &admission);
+    for side in ["joiner", "inviter"] {
+        let head = head_with(&restored, &code, "ok", "the newcomer was another device before", side);
+        write(
+            &format!("good-restored-{side}"),
+            head + &format!("check-words: {words_restored}\n\n") + &lines(&said_restored),
         );
     }
     let cut = |upto: usize, change: &dyn Fn(&mut Vec<u8>)| {

@@ -17,6 +17,8 @@ use crate::views::{Delivery, Holder};
 /// What one query each knows about all reports of this device, or about one.
 #[derive(Default)]
 pub(crate) struct DeliveryIndex {
+    /// The devices that this one was before it was restored: what they wrote is this notebook's own.
+    former: Vec<DeviceId>,
     /// Entries made for a report, and the position of the last one in the depot's arrival order.
     sent: HashMap<ReportId, (i64, u64)>,
     /// Receipts per report and device: how many entries, and the latest time.
@@ -29,7 +31,7 @@ impl DeliveryIndex {
     /// The state of one report, in words.
     pub fn of(&self, row: &ReportRow, me: &DeviceId, names: &Names) -> Delivery {
         let word = |word: &str| Delivery { word: word.to_owned(), holders: Vec::new() };
-        if row.author != *me {
+        if !self.is_own(&row.author, me) {
             return word("theirs");
         }
         if !row.finished {
@@ -41,6 +43,11 @@ impl DeliveryIndex {
             return Delivery { word: "received".to_owned(), holders };
         }
         word(if last > 0 && last <= self.carried_to { "carried" } else { "only here" })
+    }
+
+    /// Whether this notebook wrote a report, as this device or as one that it was before.
+    pub fn is_own(&self, author: &DeviceId, me: &DeviceId) -> bool {
+        author == me || self.former.contains(author)
     }
 
     /// The devices whose receipts cover everything that was sent of a report.
@@ -71,7 +78,8 @@ impl Vault {
 
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
         let carried_to = self.depot.peers()?.iter().map(|peer| peer.holds_position).max().unwrap_or(0);
-        let mut index = DeliveryIndex { carried_to, ..DeliveryIndex::default() };
+        let former = crate::rejoin::former(&self.db)?.into_iter().map(|former| former.device).collect();
+        let mut index = DeliveryIndex { carried_to, former, ..DeliveryIndex::default() };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
@@ -81,9 +89,10 @@ impl Vault {
             Kind::Report as u8,
             Kind::AttachmentPart as u8
         );
+        let own = "(e.device = ?1 OR e.device IN (SELECT id FROM former_device))";
         let mut sent = self.db.prepare_cached(&format!(
             "SELECT e.report, count(*), max(e.position), min(e.position) FROM entry e
-             WHERE {filter} AND e.device = ?1 AND {kinds} AND ?2 = ?2 GROUP BY e.report"
+             WHERE {filter} AND {own} AND {kinds} AND ?2 = ?2 GROUP BY e.report"
         ))?;
         let me = self.me.as_bytes().as_slice();
         let mut rows = sent.query(params![me, 0, only])?;
@@ -95,7 +104,7 @@ impl Vault {
         }
         let mut receipts = self.db.prepare_cached(&format!(
             "SELECT e.report, r.device, count(*), max(r.time_ms) FROM entry e JOIN receipt r ON r.entry = e.id
-             WHERE {filter} AND e.device = ?1 AND {kinds} AND ?2 = ?2 GROUP BY e.report, r.device"
+             WHERE {filter} AND {own} AND {kinds} AND ?2 = ?2 GROUP BY e.report, r.device"
         ))?;
         let mut rows = receipts.query(params![me, 0, only])?;
         while let Some(row) = rows.next()? {

@@ -28,6 +28,13 @@ pub enum VaultError {
     Damaged(String),
     /// A newer Fieldbook wrote this vault.
     NewerVersion,
+    /// The vault lies in another place than it was used in last, and may be a copy: it signs nothing until its
+    /// person has said which it is.
+    Moved,
+    /// Another copy of this vault has gone on writing: this one signs nothing any more.
+    Superseded,
+    /// A directory that was to take a vault holds something else.
+    NotEmpty(String),
     /// The device belongs to no team yet.
     NoTeam,
     /// The device belongs to a team already.
@@ -194,6 +201,13 @@ impl fmt::Display for VaultError {
             ),
             Self::Damaged(what) => write!(f, "the vault is damaged or was tampered with: {what}"),
             Self::NewerVersion => f.write_str("this vault was written by a newer version of the program"),
+            Self::Moved => f.write_str(
+                "this vault's files were copied or moved since it was used last; while two copies may exist, it can be read, and finishes and sends nothing new",
+            ),
+            Self::Superseded => f.write_str(
+                "another copy of this vault has gone on writing; this one can be read, and finishes and sends nothing new",
+            ),
+            Self::NotEmpty(dir) => write!(f, "{dir} is not empty"),
             Self::NoTeam => f.write_str("this device belongs to no team yet"),
             Self::AlreadyInTeam => f.write_str("this device belongs to a team already"),
             Self::NotCoordinator => f.write_str("only a coordinator's device can do this"),

@@ -344,7 +344,7 @@ impl Vault {
     /// The report, if this device may ask to forget it.
     pub(crate) fn may_forget(&self, report: &ReportId) -> Result<ReportRow, VaultError> {
         let row = ReportRow::get(&self.db, report)?;
-        let own = row.author == self.me;
+        let own = row.author == self.me || crate::rejoin::was(&self.db, &row.author)?;
         if !own && !self.coordinates() {
             return Err(VaultError::NotCoordinator);
         }
@@ -371,7 +371,9 @@ impl Vault {
         let mut summary =
             ForgetSummary { report: report.to_string(), entries: entries.len(), ..Default::default() };
         let mut order = None;
-        if let (true, Some(team)) = (row.finished, &self.team) {
+        // What this notebook wrote as another device goes from here; others would not take its word for it.
+        let told = row.author == self.me || coordinates;
+        if let (true, true, Some(team)) = (row.finished, told, &self.team) {
             let writer = Writer { db: &tx, device: &self.device, team, replaced_by };
             if coordinates {
                 order = writer.order(&row, &entries)?;

@@ -21,11 +21,13 @@
 //! ```
 //!
 //! Where to look: `slots`, `keyfile` and `rekey` keep the keys, `store` is the schema, `outgoing` turns saves into sealed
-//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what.
+//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. `place` notices a copied directory, `rejoin`
+//! makes a copy a new device, `backup` writes and restores backups.
 
 mod absorb;
 mod addenda;
 mod attachments;
+mod backup;
 mod clashes;
 mod consent;
 mod delivery;
@@ -49,7 +51,9 @@ mod notes;
 mod outgoing;
 mod parts;
 mod passphrase;
+mod place;
 mod problems;
+mod rejoin;
 mod rekey;
 mod reports;
 mod resend;
@@ -71,7 +75,9 @@ pub use findings::{ChainView, Finding, Problem, Verified, WaitingView};
 pub use layout::Layout;
 pub use merge::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
 pub use passphrase::Passphrase;
+pub use rejoin::CopyState;
 pub use sealing::SealConsent;
 pub use slots::{WORK_FACTOR_MAX, WORK_FACTOR_MIN};
+pub use team::Resemblance;
 pub use vault::{CreateOptions, Vault};
 pub use views::*;

@@ -124,7 +124,7 @@ fn only_who_can_read_a_report_and_is_no_paper_counts_for_sealing_it() {
     // Of another desk, which reads nothing of this: it signs for what it never opened.
     let sent: Vec<EntryId> =
         monitor.vault.entries(report).unwrap().iter().map(|entry| entry.id.parse().unwrap()).collect();
-    let receipt = Receipt { time_ms: 1, ids: sent }.encode();
+    let receipt = Receipt { time_ms: 1, sequences: vec![0; sent.len()], ids: sent }.encode();
     craft(&mut other, Kind::Receipt, None, &receipt, Some(&monitor));
     carry(&other.vault, &monitor.vault);
     assert_eq!(monitor.vault.absorb().unwrap().sealed, 0);

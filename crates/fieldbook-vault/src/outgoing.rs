@@ -11,6 +11,7 @@ use fieldbook_seal::{Audience, DeviceSecret, Header, Kind};
 use rusqlite::{Connection, params};
 
 use crate::error::VaultError;
+use crate::rejoin;
 use crate::store;
 use crate::vault::{Vault, now_ms};
 
@@ -76,6 +77,8 @@ pub(crate) fn queue_padded(
     outgoing: &Outgoing<'_>,
     step: usize,
 ) -> Result<(EntryId, Header), VaultError> {
+    // A second device with this one's keys must never go on with its chain.
+    rejoin::check(db)?;
     if outgoing.recipients.is_empty() {
         return Err(VaultError::DeskClosed);
     }

@@ -311,6 +311,6 @@ impl Vault {
 fn from(source: Source, names: &Names) -> Option<String> {
     match source {
         Source::Peer(device) => Some(names.device(&device)),
-        Source::Own | Source::Bundle => None,
+        Source::Own | Source::Unnamed | Source::Bundle => None,
     }
 }

@@ -45,6 +45,12 @@ pub(crate) fn is_due(db: &Connection) -> Result<bool, VaultError> {
     Ok(store::meta(db, DUE)?.is_some())
 }
 
+/// Notes that nothing is due: this file never held what went.
+pub(crate) fn done(db: &Connection) -> Result<(), VaultError> {
+    db.execute("DELETE FROM meta WHERE name = ?1", [DUE])?;
+    Ok(())
+}
+
 impl Place<'_> {
     /// Opens the store, after it finished or undid a change of key that was interrupted.
     pub fn open(&self) -> Result<(Connection, Keys), VaultError> {
@@ -82,7 +88,7 @@ impl Place<'_> {
         cipher::copy_database(&db, &next_path, &next)?;
         step()?;
         let copy = cipher::open_database(&next_path, &next, false)?;
-        copy.execute("DELETE FROM meta WHERE name = ?1", [DUE])?;
+        done(&copy)?;
         close(copy)?;
         let doing = "the vault's new file could not be written";
         let open = fs::OpenOptions::new().write(true).open(&next_path);
@@ -129,4 +135,4 @@ pub(crate) const fn step() -> Result<(), VaultError> {
 pub(crate) use tests::step;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

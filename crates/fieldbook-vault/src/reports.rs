@@ -12,6 +12,7 @@ use crate::delivery::DeliveryIndex;
 use crate::error::VaultError;
 use crate::names::{Names, actor_of};
 use crate::outgoing::{self, CHANGES_MAX, Outgoing};
+use crate::rejoin;
 use crate::sealing;
 use crate::slots;
 use crate::store;
@@ -101,7 +102,7 @@ impl ReportRow {
             state: if self.finished { "finished" } else { "draft" }.to_owned(),
             author_device: self.author.to_string(),
             author_label: names.device(&self.author),
-            mine: self.author == *me,
+            mine: deliveries.is_own(&self.author, me),
             created_ms: columns.created_ms,
             updated_ms: columns.updated_ms,
             clashes: columns.clashes,
@@ -409,6 +410,10 @@ impl Vault {
         let author_recipient = self.author_recipient(&id)?;
         let tx = self.db.transaction()?;
         let row = ReportRow::get(&tx, &id)?;
+        if row.author != self.me && self.team.as_ref().is_none_or(|team| team.role() != Role::Coordinator) {
+            // Others would refuse it: also what this notebook wrote before it was restored is another device's.
+            return Err(VaultError::NotYourReport);
+        }
         let mut document = load_document(&tx, &self.me, row.number)?;
         if act(&mut document)? {
             if row.finished {
@@ -436,6 +441,10 @@ impl Vault {
         let row = ReportRow::get(&self.db, &id)?;
         if row.finished {
             return self.summary(id);
+        }
+        rejoin::check(&self.db)?;
+        if row.author != self.me {
+            return Err(VaultError::NotYourReport);
         }
         let mut document = load_document(&self.db, &self.me, row.number)?;
         let missing = document.missing();

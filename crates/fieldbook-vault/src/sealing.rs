@@ -72,7 +72,8 @@ impl Vault {
                 "coordinators read what the desk receives: here it could be read again",
             ));
         }
-        if row.author != self.me {
+        let former = crate::rejoin::was(&self.db, &row.author)?;
+        if row.author != self.me && !former {
             return Err(VaultError::CannotSeal("another device wrote this report"));
         }
         if !row.finished {
@@ -96,11 +97,12 @@ impl Vault {
         let tx = self.db.transaction()?;
         let notice =
             Outgoing { kind: Kind::Notice, report: Some(id), audience, body: &body, recipients: &recipients };
-        let (entry, _) = outgoing::queue(&tx, &self.device, &notice)?;
+        // Of what this notebook wrote as another device nobody else's word would count, and nobody answers it.
+        let entry = if former { None } else { Some(outgoing::queue(&tx, &self.device, &notice)?.0) };
         forget_report(&tx, &row, &id)?;
         tx.execute("INSERT INTO sealed (report, time_ms) VALUES (?1, ?2)", params![id.as_bytes(), time_ms])?;
         let act = log::Act { kind: "sealed", subject: Some(id.as_bytes().as_slice()), detail: "" };
-        log::note(&tx, time_ms, &self.me, &act, Some(&entry))?;
+        log::note(&tx, time_ms, &self.me, &act, entry.as_ref())?;
         rekey::ask(&tx)?;
         tx.commit()?;
         self.flush()?;
@@ -114,7 +116,10 @@ impl Vault {
     pub fn seal_received(&mut self) -> Result<Vec<SealSummary>, VaultError> {
         let mine: Vec<Vec<u8>> = self
             .db
-            .prepare_cached("SELECT id FROM report WHERE author = ?1 AND finished = 1 ORDER BY number")?
+            .prepare_cached(
+                "SELECT id FROM report WHERE finished = 1
+                     AND (author = ?1 OR author IN (SELECT id FROM former_device)) ORDER BY number",
+            )?
             .query_map([self.me.as_bytes()], |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         let mut sealed = Vec::new();

@@ -101,7 +101,8 @@ CREATE TABLE desk_key (epoch INTEGER PRIMARY KEY, secret BLOB NOT NULL);
 /// `desk_identity` holds the secrets that this device was granted, `desk_epoch` what is public of every
 /// desk it knows. `own_certificate` holds what each coordinator signed for this device last; `entry.epoch`
 /// is the desk's epoch that an entry was sealed to, and `entry.superseded` says that what it holds was sent
-/// once more in another. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
+/// once more in another. `former_device` are the devices that this vault was before it was restored, with the
+/// last number of their chains; `replacement` notes, for a coordinator, which device took the place of which. `told` notes, for a coordinator, which device was sent what. `act` is the team's log.
 ///
 /// `entry.digest` is the hash of what was signed, `entry.copy` is 1 for another ciphertext of a signed
 /// entry that was known, `entry.seen_ms` is when it was opened or made here. `waiting.device`, `sequence` and
@@ -170,6 +171,8 @@ CREATE TABLE transport_epoch (
     without BLOB NOT NULL,
     PRIMARY KEY (epoch, secret)
 ) WITHOUT ROWID;
+CREATE TABLE former_device (number INTEGER PRIMARY KEY, id BLOB NOT NULL UNIQUE, sequence INTEGER NOT NULL);
+CREATE TABLE replacement (old BLOB PRIMARY KEY, new BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE told (device BLOB NOT NULL, what BLOB NOT NULL, PRIMARY KEY (device, what)) WITHOUT ROWID;
 
 CREATE TABLE sealed (report BLOB PRIMARY KEY, time_ms INTEGER NOT NULL) WITHOUT ROWID;

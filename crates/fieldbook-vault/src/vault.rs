@@ -18,6 +18,8 @@ use crate::keyfile::{self, Kek, Keys};
 use crate::layout::Layout;
 use crate::merge::{InProcess, Merger};
 use crate::passphrase::Passphrase;
+use crate::place;
+use crate::rejoin;
 use crate::rekey::{self, Place, step};
 use crate::slots::{self, Held};
 use crate::store;
@@ -59,6 +61,8 @@ pub struct Vault {
     kek: Kek,
     slot: usize,
     layout: Layout,
+    /// Key slots that are not in the directory yet: while a backup is restored there is no vault in it.
+    unpublished: Option<Vec<u8>>,
     /// Held for as long as the vault is open; the system releases it when the process ends.
     _lock: File,
 }
@@ -112,7 +116,7 @@ impl Vault {
             .open(layout.network_lock())
             .map_err(VaultError::io("the vault's lock file could not be made"))?;
         durable::replace(&layout, &layout.slots(), &wrapped)?;
-        Ok(DeviceInfo { id: device.id().to_string(), name, role: None, team: None })
+        Ok(DeviceInfo { id: device.id().to_string(), name, role: None, team: None, copy: None })
     }
 
     /// Opens the vault in `dir`.
@@ -132,10 +136,32 @@ impl Vault {
             Err(error) => return Err(VaultError::io("the key slots could not be read")(error)),
         };
         let lock = lock(&layout)?;
-        let (slot, held) = slots::open_slots(&slots, passphrase)?;
+        Ok(Self::open_with(layout, lock, &slots, passphrase, false)?.0)
+    }
+
+    /// Opens the vault whose key slots are given, and which is locked. Whether it was made a new device.
+    /// `restoring`: the slots stay out of the directory until [`Vault::publish_slots`].
+    pub(crate) fn open_with(
+        layout: Layout,
+        lock: File,
+        slots: &[u8],
+        passphrase: &Passphrase,
+        restoring: bool,
+    ) -> Result<(Self, bool), VaultError> {
+        let (slot, held) = slots::open_slots(slots, passphrase)?;
+        let mut unpublished = restoring.then(|| slots.to_vec());
         let kek = match held {
             Held::Identity(kek) => kek,
-            Held::Keys(keys, work_factor) => renew_slots(&layout, slot, &keys, passphrase, work_factor)?,
+            Held::Keys(keys, work_factor) => {
+                let (kek, wrapped) = renew_slots(&layout, slot, &keys, passphrase, work_factor)?;
+                if restoring {
+                    unpublished = Some(wrapped);
+                } else {
+                    durable::replace(&layout, &layout.slots(), &wrapped)?;
+                }
+                step()?;
+                kek
+            }
         };
         let place = Place { layout: &layout, slot, kek: &kek };
         let (mut db, mut keys) = place.open()?;
@@ -146,7 +172,12 @@ impl Vault {
             let _ = place.change(db, keys);
             (db, keys) = place.open()?;
         }
-        let depot = SqlDepot::open(&layout.depot(slot), &DepotKey::new(*keys.depot))?;
+        let mut depot = SqlDepot::open(&layout.depot(slot), &DepotKey::new(*keys.depot))?;
+        let renewed = rejoin::is_due(&db)?;
+        if renewed {
+            rejoin::renew(&mut db, &mut depot)?;
+        }
+        place::look(&db, &layout)?;
         let device = DeviceSecret::from_bytes(&Zeroizing::new(store::required_meta(&db, "device")?))
             .map_err(|_| VaultError::damaged("the device's keys do not read back"))?;
         let name = String::from_utf8(store::required_meta(&db, "name")?)
@@ -171,13 +202,22 @@ impl Vault {
             house_due: true,
             house_kept_s: 0,
             layout,
+            unpublished,
             _lock: lock,
         };
         vault.tell_depot()?;
         vault.finish_forgetting()?;
         vault.clear_incomplete_attachments()?;
         vault.flush()?;
-        Ok(vault)
+        Ok((vault, renewed))
+    }
+
+    /// Puts the key slots into the directory, if they are not there: from now on there is a vault.
+    pub(crate) fn publish_slots(&mut self) -> Result<(), VaultError> {
+        match self.unpublished.take() {
+            Some(wrapped) => durable::replace(&self.layout, &self.layout.slots(), &wrapped),
+            None => Ok(()),
+        }
     }
 
     /// Closes the vault. If something was forgotten since it was opened, its store gets a new key now,
@@ -220,6 +260,7 @@ impl Vault {
             name: self.name.clone(),
             role: self.team.as_ref().map(|team| team.role().word().to_owned()),
             team: self.team.as_ref().map(Team::info),
+            copy: self.copy_state().ok().flatten().map(|state| state.word().to_owned()),
         }
     }
 
@@ -249,6 +290,14 @@ impl Vault {
         &self.layout
     }
 
+    pub(crate) const fn slot(&self) -> usize {
+        self.slot
+    }
+
+    pub(crate) const fn kek(&self) -> &Kek {
+        &self.kek
+    }
+
     pub(crate) fn team(&self) -> Result<&Team, VaultError> {
         self.team.as_ref().ok_or(VaultError::NoTeam)
     }
@@ -269,14 +318,12 @@ pub(crate) fn now_s() -> u64 {
 }
 
 fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Result<DeviceSecret, VaultError> {
-    let mut seeds = Zeroizing::new([0; 64]);
-    slots::fill(&mut *seeds)?;
-    let device =
-        DeviceSecret::generate(store::array(&seeds[..32], "seed")?, store::array(&seeds[32..], "seed")?);
+    let device = rejoin::generate()?;
     let mut db = cipher::open_database(&layout.vault(real), &keys.vault, true)?;
     store::migrate(&mut db)?;
     store::set_meta(&db, "device", &device.to_bytes())?;
     store::set_meta(&db, "name", name.as_bytes())?;
+    place::accept(&db, layout)?;
     db.close().map_err(|(_, error)| error)?;
 
     let mut depot_id = [0; 16];
@@ -288,25 +335,23 @@ fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Resul
     Ok(device)
 }
 
-/// Brings slots of version 1, which hold the keys themselves, to the present form. The slots come last:
-/// until then the old ones are there and open.
+/// Brings slots of version 1, which hold the keys themselves, to the present form: these are to be put in
+/// place after the key files. Until then the old ones are there and open.
 fn renew_slots(
     layout: &Layout,
     slot: usize,
     keys: &Keys,
     passphrase: &Passphrase,
     work_factor: u8,
-) -> Result<Kek, VaultError> {
+) -> Result<(Kek, Vec<u8>), VaultError> {
     let kek = Kek::generate();
     keyfile::write_both(layout, slot, &kek, keys)?;
     step()?;
     let wrapped = slots::write_slots(&kek, passphrase, Some(work_factor), slot)?;
-    durable::replace(layout, &layout.slots(), &wrapped)?;
-    step()?;
-    Ok(kek)
+    Ok((kek, wrapped))
 }
 
-fn lock(layout: &Layout) -> Result<File, VaultError> {
+pub(crate) fn lock(layout: &Layout) -> Result<File, VaultError> {
     let doing = "the vault's lock file could not be opened";
     let file = private_file().truncate(false).open(layout.lock()).map_err(VaultError::io(doing))?;
     match file.try_lock() {

@@ -18,6 +18,23 @@ pub struct DeviceInfo {
     pub role: Option<String>,
     /// Its team.
     pub team: Option<TeamInfo>,
+    /// `moved`: it may be a copy, and signs nothing until its person has said which it is. `superseded`: another
+    /// copy has gone on writing. `new-device`: it was restored, and has not joined a team yet.
+    #[serde(default)]
+    pub copy: Option<String>,
+}
+
+/// What a backup holds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct BackupSummary {
+    /// Finished reports that can be read in it.
+    pub reports: usize,
+    /// Drafts.
+    pub drafts: usize,
+    /// Sealed entries that it carries.
+    pub entries: u64,
+    /// Reports that were sealed before it was written: they cannot be read in it.
+    pub sealed: usize,
 }
 
 /// A team.
@@ -186,7 +203,7 @@ pub struct ReportSummary {
     pub author_device: String,
     /// What this device calls the author.
     pub author_label: String,
-    /// Whether this device wrote it.
+    /// Whether this notebook wrote it: as this device, or as the one that it was before it was restored.
     pub mine: bool,
     /// When it was begun.
     pub created_ms: i64,

@@ -168,8 +168,11 @@ fn a_charter_that_the_sheets_did_not_sign_is_not_believed() {
     forger.vault.create_team("Minsk 2017").unwrap();
     let secret = combine(&sheets[..2]).unwrap();
     let paper = secret.paper_device();
-    let request =
-        fieldbook_proto::pairing::JoinRequest { keys: paper.keys(), name: "recovery sheets".into() };
+    let request = fieldbook_proto::pairing::JoinRequest {
+        keys: paper.keys(),
+        name: "recovery sheets".into(),
+        former: None,
+    };
     let charter: Admission = forger.vault.admit(&request, Role::Coordinator).unwrap();
     let writer = DeviceSecret::generate([1; 32], [2; 32]);
     let body = Grant { charter: Some(charter.encode()), ..Grant::default() }.encode();

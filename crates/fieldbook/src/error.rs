@@ -37,13 +37,15 @@ pub enum Kind {
     Damaged,
     /// Two versions of the program, or of the data, do not go together.
     Version,
+    /// The vault is a copy, or an older state of one: it can be read, and signs nothing.
+    Copy,
     /// The person pressed Ctrl-C.
     Interrupted,
 }
 
 impl Kind {
     /// All kinds, in the order of their exit codes.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Failed,
         Self::Usage,
         Self::Partial,
@@ -56,6 +58,7 @@ impl Kind {
         Self::ExportRefused,
         Self::Damaged,
         Self::Version,
+        Self::Copy,
         Self::Interrupted,
     ];
 
@@ -74,6 +77,7 @@ impl Kind {
             Self::ExportRefused => 15,
             Self::Damaged => 16,
             Self::Version => 17,
+            Self::Copy => 18,
             Self::Interrupted => 130,
         }
     }
@@ -93,6 +97,7 @@ impl Kind {
             Self::ExportRefused => "export-refused",
             Self::Damaged => "damaged",
             Self::Version => "version",
+            Self::Copy => "copy",
             Self::Interrupted => "interrupted",
         }
     }
@@ -111,6 +116,7 @@ impl Kind {
             Self::Unreachable => "nobody could be reached; the work is safe here",
             Self::ExportRefused => "export refused, nothing was written",
             Self::Damaged => "damaged or tampered with",
+            Self::Copy => "this vault is a copy: it can be read, and finishes and sends nothing new",
             Self::Version => "versions of program or data do not go together",
             Self::Interrupted => "interrupted (Ctrl-C)",
         }
@@ -245,7 +251,7 @@ mod tests {
     #[test]
     fn the_exit_codes_are_the_documented_ones_and_no_two_kinds_share_one() {
         let codes: Vec<u8> = Kind::ALL.iter().map(|kind| kind.exit()).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 130]);
+        assert_eq!(codes, [1, 2, 3, 4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 130]);
         for kind in Kind::ALL {
             assert!(exit_code_table().contains(kind.meaning()));
         }

@@ -218,10 +218,10 @@ pub fn join(
     agent: &mut Agent,
     line_to: &mut Line,
     code: &str,
-    yes: bool,
+    (new_device, yes): (bool, bool),
     global: &Global,
 ) -> Result<Option<Paired>, Failure> {
-    let mut step: PairingStep = agent.call(&Request::Join { code: code.to_owned() })?;
+    let mut step: PairingStep = agent.call(&Request::Join { code: code.to_owned(), new_device })?;
     let mut proven = false;
     line_to.send(&mut step)?;
     loop {
@@ -274,6 +274,7 @@ fn admit(newcomer: &Newcomer, yes: bool, global: &Global) -> Result<bool, Failur
     let name = line(&newcomer.name);
     let short: String = newcomer.device.chars().take(8).collect();
     global.ui.note(format_args!("\"{name}\" asks to join as {} ({short}).", newcomer.role));
+    warn_of_second_identity(newcomer, global);
     if yes {
         return Ok(true);
     }
@@ -284,10 +285,43 @@ fn admit(newcomer: &Newcomer, yes: bool, global: &Global) -> Result<bool, Failur
         );
         return Ok(true);
     }
+    let instead = match &newcomer.replaces {
+        Some(old) => format!(" The device {} is then removed as lost.", shortened(old)),
+        None => String::new(),
+    };
     global.ui.confirm(
-        &format!("Does the screen of \"{name}\" show the same words, and is it to be admitted?"),
+        &format!("Does the screen of \"{name}\" show the same words, and is it to be admitted?{instead}"),
         "--yes",
     )
+}
+
+/// Somebody who is in the team already must not be in it twice without anybody noticing.
+fn warn_of_second_identity(newcomer: &Newcomer, global: &Global) {
+    let replaces = newcomer.replaces.as_deref();
+    let name = line(&newcomer.name);
+    match (newcomer.was.as_deref(), newcomer.same_name.as_deref()) {
+        (Some(was), _) if Some(was) != replaces => global.ui.warn(
+            "second-identity",
+            format_args!(
+                "\"{name}\" was restored or copied, and says that it was the device {0} of this team. To end that one, say \
+                 no and invite again with --replaces {0}",
+                shortened(was)
+            ),
+        ),
+        (None, Some(other)) if Some(other) != replaces => global.ui.warn(
+            "second-identity",
+            format_args!(
+                "a member is called \"{name}\" already ({0}). If this is the same person's new or restored device, say no \
+                 and invite again with --replaces {0}",
+                shortened(other)
+            ),
+        ),
+        _ => {}
+    }
+}
+
+fn shortened(device: &str) -> String {
+    device.chars().take(8).collect()
 }
 
 fn lost() -> Failure {

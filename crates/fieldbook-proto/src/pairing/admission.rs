@@ -14,6 +14,8 @@ use crate::limits::{
 use crate::{DeskId, DeviceId};
 
 const VERSION: u8 = 1;
+/// A request of a device that was another one before.
+const VERSION_FORMER: u8 = 2;
 /// Longest text of an age identity; room for post-quantum ones.
 const IDENTITY_MAX: usize = 256;
 /// Largest encoded [`crate::certificate::Authority`].
@@ -21,7 +23,7 @@ const AUTHORITY_MAX: usize =
     16 + AUTHORITY_CERTIFICATES_MAX * (4 + CERTIFICATE_MAX) + REMOVALS_MAX * (4 + REMOVAL_MAX);
 
 /// Largest encoded request, in bytes.
-pub(super) const REQUEST_MAX: usize = 1 + 64 + 4 + RECIPIENT_MAX + 4 + NAME_MAX;
+pub(super) const REQUEST_MAX: usize = 1 + 64 + 4 + RECIPIENT_MAX + 4 + NAME_MAX + DeviceId::LEN + 8;
 /// Largest encoded admission, in bytes: nearly all of it the authority of a very large team.
 pub(super) const ADMISSION_MAX: usize = AUTHORITY_MAX + 128 * 1024;
 
@@ -33,15 +35,32 @@ pub struct JoinRequest {
     pub keys: DeviceKeys,
     /// What its person calls it: at most [`NAME_MAX`] bytes, no control characters.
     pub name: String,
+    /// The device that its notebook was before it was restored from a backup or copied, if it says so.
+    pub former: Option<FormerDevice>,
+}
+
+/// A device that goes on no more: its notebook says that it is another one now. Nothing proves it; whether
+/// it is believed is for the inviting person to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FormerDevice {
+    /// Its id.
+    pub device: DeviceId,
+    /// The number of the last entry of its chain that the notebook holds: what it wrote up to there may
+    /// still arrive through its successor.
+    pub sequence: u64,
 }
 
 impl JoinRequest {
     /// The encoding.
     pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
-        writer.u8(VERSION);
+        writer.u8(if self.former.is_some() { VERSION_FORMER } else { VERSION });
         self.keys.encode(&mut writer);
-        writer.bytes(self.name.as_bytes()).finish()
+        writer.bytes(self.name.as_bytes());
+        if let Some(former) = &self.former {
+            writer.raw(former.device.as_bytes()).u64(former.sequence);
+        }
+        writer.finish()
     }
 
     /// Reads a whole request.
@@ -50,8 +69,19 @@ impl JoinRequest {
     /// Anything but the encoding of a request within its limits.
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         let mut reader = Reader::new(bytes);
-        version(&mut reader)?;
-        let request = Self { keys: DeviceKeys::decode(&mut reader)?, name: name(&mut reader, "name")? };
+        let with_former = match reader.u8("version")? {
+            VERSION => false,
+            VERSION_FORMER => true,
+            _ => return Err(DecodeError::Invalid { field: "version" }),
+        };
+        let (keys, name) = (DeviceKeys::decode(&mut reader)?, name(&mut reader, "name")?);
+        let former = if with_former {
+            let device = DeviceId::from_bytes(reader.array("former device")?);
+            Some(FormerDevice { device, sequence: reader.u64("former sequence")? })
+        } else {
+            None
+        };
+        let request = Self { keys, name, former };
         reader.end()?;
         Ok(request)
     }
@@ -250,6 +280,7 @@ pub(super) mod tests {
         JoinRequest {
             keys: DeviceKeys { signing: [1; 32], transport: [2; 32], recipient },
             name: "Vitebsk 3".into(),
+            former: None,
         }
     }
 
@@ -283,6 +314,11 @@ pub(super) mod tests {
     fn both_come_back_whole_and_nothing_shorter_or_longer_does() {
         let bytes = request().encode();
         assert_eq!(JoinRequest::decode(&bytes), Ok(request()));
+        assert!((0..bytes.len()).all(|end| JoinRequest::decode(&bytes[..end]).is_err()));
+        let former = FormerDevice { device: DeviceId::from_bytes([7; 32]), sequence: 300 };
+        let restored = JoinRequest { former: Some(former), ..request() };
+        let bytes = restored.encode();
+        assert_eq!(JoinRequest::decode(&bytes), Ok(restored));
         assert!((0..bytes.len()).all(|end| JoinRequest::decode(&bytes[..end]).is_err()));
         let mut bytes = admission().encode().to_vec();
         assert_eq!(Admission::decode(&bytes), Ok(admission()));

@@ -1,6 +1,7 @@
 //! A report as a CRDT: whoever writes, in whatever order changes arrive, all end with the same report,
 //! and where two wrote the same field apart, both values stay until a person chooses.
 
+mod anew;
 mod changes;
 mod clash;
 mod history;

@@ -37,14 +37,27 @@ pub(super) fn create(
     template: &Template,
     people: &[Person],
 ) -> Result<(), ReportError> {
+    let places = template.fields.iter().filter(|field| field.kind == FieldKind::Place);
+    let places: Vec<&str> = places.map(|field| field.name.as_str()).collect();
+    begin(tx, input, &template.tag(), &places, people)
+}
+
+/// As [`create`], whether the template is known here or not: its tag, and its fields that are places.
+pub(super) fn begin(
+    tx: &mut impl Transactable,
+    input: &ReportInput,
+    tag: &str,
+    places: &[&str],
+    people: &[Person],
+) -> Result<(), ReportError> {
     let root = ObjId::Root;
     tx.put(&root, VERSION, LAYOUT)?;
-    tx.put(&root, TEMPLATE, template.tag())?;
+    tx.put(&root, TEMPLATE, tag)?;
     tx.put(&root, TITLE, input.title.as_str())?;
     tx.put(&root, LANGUAGE, input.language.as_str())?;
     let fields = tx.put_object(&root, FIELDS, ObjType::Map)?;
-    for field in template.fields.iter().filter(|field| field.kind == FieldKind::Place) {
-        tx.put_object(&fields, field.name.as_str(), ObjType::Map)?;
+    for place in places {
+        tx.put_object(&fields, *place, ObjType::Map)?;
     }
     for (name, value) in &input.fields {
         set(tx, &fields, name, value)?;
@@ -131,7 +144,12 @@ pub(super) fn put(
 
 /// Writes a value unless it stands there already, alone. An object that exists is changed key by key,
 /// so that two people can set different keys of a place at once.
-fn set(tx: &mut impl Transactable, object: &ObjId, key: &str, value: &FieldValue) -> Result<(), ReportError> {
+pub(super) fn set(
+    tx: &mut impl Transactable,
+    object: &ObjId,
+    key: &str,
+    value: &FieldValue,
+) -> Result<(), ReportError> {
     if let (FieldValue::Map(pairs), Some(existing)) = (value, child(tx, object, key, ObjType::Map)) {
         for (inner, value) in pairs {
             set(tx, &existing, inner, value)?;

@@ -80,11 +80,15 @@ impl Vault {
     fn follow_up(&mut self, summary: &mut AbsorbSummary) -> Result<(), VaultError> {
         self.finish_forgetting()?;
         self.step("look at parts of attachments", |vault| vault.absorb_parts(summary))?;
+        if !self.may_sign()? {
+            return Ok(());
+        }
         self.step("sign for what came in", Self::write_receipts)?;
         summary.sealed = self.step("seal reports by itself", Self::seal_by_itself)?;
         self.step("share reports again", Self::share_again)?;
         self.step("put the team in order", Self::keep_house)?;
-        self.step("send reports once more", Self::send_again)
+        self.step("send reports once more", Self::send_again)?;
+        Ok(())
     }
 
     /// Does something that one hostile certificate, epoch or report may keep from being done. Then it is

@@ -79,12 +79,13 @@ impl Vault {
     /// Signs for what came in, one receipt per author. An author to whom nothing can be sealed gets none,
     /// which is noted, and keeps nobody else from theirs.
     pub(super) fn write_receipts(&mut self) -> Result<(), VaultError> {
-        let due = self.receipts_due()?;
+        let mut due = self.receipts_due()?;
         if due.is_empty() {
             return Ok(());
         }
         let team = self.team.as_ref().ok_or(VaultError::NoTeam)?;
         let mut tx = self.db.transaction()?;
+        to_successors(&tx, &mut due)?;
         for by_author in due.chunk_by(|a, b| a.author == b.author) {
             let author = DeviceId::from_bytes(store::array(&by_author[0].author, "a device id")?);
             let savepoint = tx.savepoint()?;
@@ -125,6 +126,19 @@ impl Vault {
         }
         Ok(due)
     }
+}
+
+/// Receipts for a device that was replaced go to the one that took its place. The numbers of the old chain say
+/// nothing about the new one.
+fn to_successors(db: &Connection, due: &mut [Due]) -> Result<(), VaultError> {
+    for due in due.iter_mut() {
+        if let Some(successor) = crate::team::successor(db, &due.author)? {
+            due.author = successor;
+            due.sequence = 0;
+        }
+    }
+    due.sort_by(|a, b| a.author.cmp(&b.author));
+    Ok(())
 }
 
 fn sign_for(

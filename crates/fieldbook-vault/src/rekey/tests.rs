@@ -23,11 +23,11 @@ pub(crate) fn step() -> Result<(), VaultError> {
     }
 }
 
-fn stop_after(steps: u32) {
+pub(crate) fn stop_after(steps: u32) {
     LEFT.set(Some(steps));
 }
 
-fn go_on() {
+pub(crate) fn go_on() {
     LEFT.set(None);
 }
 

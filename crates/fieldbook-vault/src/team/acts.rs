@@ -114,7 +114,7 @@ impl Vault {
         Ok(summary)
     }
 
-    fn removal_summary(&self, device: DeviceId, act: Act, keep: &Keep) -> Result<RemovalSummary, VaultError> {
+    pub(super) fn removal_summary(&self, device: DeviceId, act: Act, keep: &Keep) -> Result<RemovalSummary, VaultError> {
         let team = self.team()?;
         if !team.authority.is_coordinator(&self.me) {
             return Err(VaultError::NotCoordinator);

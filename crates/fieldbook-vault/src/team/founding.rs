@@ -8,7 +8,7 @@ use fieldbook_seal::ReadingIdentity;
 use zeroize::Zeroizing;
 
 use super::epochs::{self, DeskEpochRow, TransportRow};
-use super::members::save_device;
+use super::members::{only_of, save_device};
 use super::{Team, save_desk_key};
 use crate::error::VaultError;
 use crate::names::check_name;
@@ -69,6 +69,7 @@ impl Vault {
         let secret = Zeroizing::new(store::array(&random[16..], "transport secret")?);
         let transport = TransportRow { epoch: 1, secret, issuer: self.me, without: Vec::new() };
         let tx = self.db.transaction()?;
+        only_of(&tx, team_id)?;
         Team::new(name, certificate, authority, desk, None).save(&tx)?;
         save_desk_key(&tx, 1, &identity, &self.me)?;
         epochs::save_desk_epoch(&tx, &epoch)?;
@@ -80,7 +81,8 @@ impl Vault {
 
     /// What this device sends to be admitted.
     pub fn join_request(&self) -> JoinRequest {
-        JoinRequest { keys: self.device.keys(), name: self.name.clone() }
+        let former = crate::rejoin::former(&self.db).ok().and_then(|former| former.last().copied());
+        JoinRequest { keys: self.device.keys(), name: self.name.clone(), former }
     }
 
     /// Admits a device to this device's desk: certifies it, remembers its label, and lets the others
@@ -241,8 +243,12 @@ impl Vault {
         for (certificate, label) in &coordinators {
             save_device(&tx, &authority, certificate, label, 0)?;
         }
+        only_of(&tx, authority.team())?;
         let recovery = admission.recovery.clone();
         Team::new(name, admission.certificate.clone(), authority, desk, recovery).save(&tx)?;
+        if admission.certificate.body().role == Role::Coordinator {
+            super::replacing::sign_again(&tx)?;
+        }
         tx.commit()?;
         self.reload_team()?;
         self.keep_house()?;

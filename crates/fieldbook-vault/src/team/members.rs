@@ -1,7 +1,7 @@
 //! The certificates and labels of the devices that this vault knows.
 
 use fieldbook_proto::certificate::{Act, Authority, Certificate, Role};
-use fieldbook_proto::{DeskId, DeviceId};
+use fieldbook_proto::{DeskId, DeviceId, TeamId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::VaultError;
@@ -92,6 +92,15 @@ pub(crate) fn save_author(db: &Connection, certificate: &Certificate) -> Result<
                 params![device.as_bytes(), certificate.encode(), format!("device {}", device.short())],
             )?;
         }
+    }
+    Ok(())
+}
+
+/// Of the devices of another team only the certificates stay, to verify what they wrote: a restored vault may
+/// have been in one.
+pub(super) fn only_of(db: &Connection, team: TeamId) -> Result<(), VaultError> {
+    for known in all(db)?.into_iter().filter(|known| known.certificate.body().team != team) {
+        db.execute("UPDATE device SET member = 0 WHERE id = ?1", [known.id().as_bytes()])?;
     }
     Ok(())
 }

@@ -17,6 +17,7 @@ mod keeping;
 pub(crate) mod log;
 mod members;
 mod own;
+mod replacing;
 mod restore;
 mod sheets;
 mod telling;
@@ -44,6 +45,8 @@ use crate::views::TeamInfo;
 pub(crate) use arrivals::{take_certificate, take_grant, take_removal, take_told};
 pub(crate) use epochs::{DeskEpochRow, TransportRow, import_transport_epochs};
 pub(crate) use members::{Known, all as all_devices, at_desk, find as find_device, heard, save_author};
+pub use replacing::Resemblance;
+pub(crate) use replacing::successor;
 
 /// The encoding of the first version began with the high byte of a length.
 const VERSION: u8 = 2;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 
 use super::epochs::{DeskEpochRow, TransportRow, save_desk_epoch, save_transport};
 use super::founding::MEMBER_LIFE_S;
-use super::members::save_device;
+use super::members::{only_of, save_device};
 use super::{Team, save_desk_key};
 use crate::error::VaultError;
 use crate::names::check_name;
@@ -112,7 +112,9 @@ impl Vault {
             };
             save_device(&tx, &authority, certificate, &check_name(&label)?, 0)?;
         }
+        only_of(&tx, authority.team())?;
         Team::new(name, certificate, authority, desk, charter.recovery.clone()).save(&tx)?;
+        super::replacing::sign_again(&tx)?;
         tx.commit()?;
         self.reload_team()
     }

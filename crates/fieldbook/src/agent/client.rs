@@ -18,6 +18,7 @@ use super::wire::{self, Hex};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::passphrase::Secret;
+use crate::ui::Ui;
 
 /// How long a command waits for another one that has the vault open.
 const WAIT_MS: u64 = 10_000;
@@ -44,7 +45,7 @@ impl Agent {
             return Ok(agent);
         }
         global.passphrase.open(&vault, &global.ui, |passphrase| {
-            match Self::start(&opening(&vault, passphrase)) {
+            match Self::start(&opening(&vault, passphrase), &global.ui) {
                 // An agent that `unlock` was just starting holds the vault: it can be asked by now.
                 Err(failure) if failure.kind == Kind::InUse => Self::running(&place)?.ok_or(failure),
                 started => started,
@@ -97,11 +98,22 @@ impl Agent {
     }
 
     /// Starts an agent for this command.
-    fn start(opening: &Opening) -> Result<Self, Failure> {
+    fn start(opening: &Opening, ui: &Ui) -> Result<Self, Failure> {
         let mut agent = Self::spawn()?;
         agent.send(opening)?;
-        let _: Greeting = agent.receive(|_: Value| Ok(()))?;
+        let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
+        warn_of_copy(&greeting, ui);
         Ok(agent)
+    }
+
+    /// Makes a vault of a backup; the agent ends at once.
+    ///
+    /// # Errors
+    /// The vault cannot be made, or the passphrase does not open the backup.
+    pub fn restore<T: DeserializeOwned>(from: &Path, to: &Path, passphrase: &Secret) -> Result<T, Failure> {
+        let mut agent = Self::spawn()?;
+        agent.send(&Opening { restore: Some(from.to_owned()), ..opening(to, passphrase) })?;
+        agent.receive(|_: Value| Ok(()))
     }
 
     /// Makes a vault; the agent ends at once.
@@ -122,10 +134,11 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::open`].
-    pub fn unlock(vault: &Path, passphrase: &Secret, stay: Stay) -> Result<(), Failure> {
+    pub fn unlock(vault: &Path, passphrase: &Secret, stay: Stay, ui: &Ui) -> Result<(), Failure> {
         let mut agent = Self::spawn()?;
         agent.send(&Opening { stay: Some(stay), ..opening(vault, passphrase) })?;
-        let _: Greeting = agent.receive(|_: Value| Ok(()))?;
+        let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
+        warn_of_copy(&greeting, ui);
         // It lives on without us.
         agent.child = None;
         Ok(())
@@ -240,8 +253,30 @@ fn opening(vault: &Path, passphrase: &Secret) -> Opening {
         passphrase: Hex::new(passphrase.as_bytes().to_vec()),
         wait_ms: WAIT_MS,
         create: None,
+        restore: None,
         stay: None,
     }
+}
+
+/// Says what follows from it that a vault is a copy, or was one.
+fn warn_of_copy(greeting: &Greeting, ui: &Ui) {
+    let Some(copy) = &greeting.copy else { return };
+    let words = match copy.as_str() {
+        "moved" => {
+            "this vault's files were copied or moved since it was used last. Reading and drafts work; nothing new is \
+             finished or sent before you have said which it is: `fieldbook moved`, or `fieldbook join CODE` as a new \
+             device"
+        }
+        "superseded" => {
+            "another copy of this vault has gone on writing. Reading and drafts work; nothing new is finished or sent \
+             from here, until `fieldbook join CODE` makes it a device of its own"
+        }
+        _ => {
+            "this vault was restored: it is a new device now, in no team yet. Ask a coordinator for an invitation, then \
+             `fieldbook join CODE`"
+        }
+    };
+    ui.warn(copy, words);
 }
 
 /// The absolute path of the vault, which must be one.

@@ -5,6 +5,7 @@
 //! Both speak the same [`protocol`], so there is one path whatever runs. An agent has no network.
 
 pub mod client;
+mod copies;
 mod pairing;
 pub mod place;
 pub mod process;

@@ -4,13 +4,15 @@
 use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::pairing::{
     self, Code, CodeError, Event, InvitationEnd, Inviter, JoinRequest, Joiner, PairingError, Refusal,
     WRONG_GUESSES_MAX,
 };
-use fieldbook_vault::{Vault, VaultError};
+use fieldbook_vault::{RemovalSummary, Vault, VaultError};
 
+use super::copies::is_copy;
 use super::protocol::{INVITATION_MAX_S, Invitation, Newcomer, Over, Paired, PairingStep};
 use super::server::Connection;
 use super::wire::Hex;
@@ -26,19 +28,27 @@ enum Side {
         new_desk: bool,
         inviter: Option<Inviter>,
         asks: Option<Box<JoinRequest>>,
+        replaces: Option<DeviceId>,
+        replaced: Option<Box<RemovalSummary>>,
     },
     Joining {
         joiner: Joiner,
+        /// The vault becomes a new device before it tells its keys.
+        new_device: bool,
     },
 }
 
-/// What an invitation offers.
-pub struct Offer<'a> {
-    pub role: &'a str,
+/// An invitation to be.
+pub struct Wanted {
+    pub role: String,
+    pub addresses: Vec<String>,
+    pub expires_s: u64,
     /// A long code, in place of words.
     pub long: bool,
     /// A coordinator of a new desk.
     pub new_desk: bool,
+    /// The member whose place the newcomer takes.
+    pub replaces: Option<String>,
 }
 
 impl Pairings {
@@ -47,12 +57,10 @@ impl Pairings {
         &mut self,
         connection: Connection,
         vault: &Vault,
-        offer: &Offer<'_>,
-        addresses: Vec<String>,
-        expires_s: u64,
+        wanted: Wanted,
     ) -> Result<Invitation, Failure> {
-        let Offer { role, long, new_desk } = *offer;
-        let role = match role {
+        let Wanted { role, addresses, expires_s, long, new_desk, replaces } = wanted;
+        let role = match role.as_str() {
             "monitor" => Role::Monitor,
             "coordinator" => Role::Coordinator,
             "relay" => Role::Relay,
@@ -71,12 +79,22 @@ impl Pairings {
         if expires_s > INVITATION_MAX_S {
             return Err(Failure::usage("expires-late", "a code is good for 14 days at most"));
         }
+        let replaces = replaces.map(|typed| vault.find_device(&typed)).transpose()?;
+        if replaces.is_some_and(|old| old.to_string() == device.id) {
+            return Err(Failure::usage(
+                "replaces-itself",
+                "a device cannot be replaced by its own invitation",
+            ));
+        }
         let expires = now_s() + expires_s;
         let code = if long { Code::long(random()?, addresses) } else { Code::new(random()?, addresses) };
         let code = code.map_err(bad_code)?;
         let text = code.to_string();
         let invitation = Box::new(pairing::Invitation::new(code, role, expires));
-        self.0.insert(connection, Side::Inviting { invitation, new_desk, inviter: None, asks: None });
+        self.0.insert(
+            connection,
+            Side::Inviting { invitation, new_desk, inviter: None, asks: None, replaces, replaced: None },
+        );
         Ok(Invitation { code: text, expires_ms: i64::try_from(expires * 1000).unwrap_or(i64::MAX) })
     }
 
@@ -98,13 +116,15 @@ impl Pairings {
         connection: Connection,
         vault: &Vault,
         code: &str,
+        new_device: bool,
     ) -> Result<PairingStep, Failure> {
-        if vault.device().team.is_some() {
+        let new_device = new_device || is_copy(vault)?;
+        if vault.device().team.is_some() && !new_device {
             return Err(VaultError::AlreadyInTeam.into());
         }
         let code: Code = code.parse().map_err(bad_code)?;
         let (joiner, hello) = Joiner::start(&code, &random()?);
-        self.0.insert(connection, Side::Joining { joiner });
+        self.0.insert(connection, Side::Joining { joiner, new_device });
         Ok(PairingStep { send: vec![Hex::new(hello)], ..PairingStep::default() })
     }
 
@@ -121,7 +141,7 @@ impl Pairings {
                 inviter.on_message(message, invitation, now_s())
             }
             Side::Inviting { inviter: None, .. } => return Err(out_of_order()),
-            Side::Joining { joiner } => joiner.on_message(message),
+            Side::Joining { joiner, .. } => joiner.on_message(message),
         };
         side.carry_out(vault, events)
     }
@@ -135,17 +155,34 @@ impl Pairings {
     ) -> Result<PairingStep, Failure> {
         let side = self.0.get_mut(&connection).ok_or_else(out_of_order)?;
         let events = match side {
-            Side::Inviting { invitation, new_desk, inviter: Some(inviter), asks: Some(request) } => {
-                let mut admission = if *new_desk {
-                    vault.admit_to_new_desk(request)?
-                } else {
-                    vault.admit(request, invitation.role())?
+            Side::Inviting {
+                invitation,
+                new_desk,
+                inviter: Some(inviter),
+                asks: Some(request),
+                replaces,
+                replaced,
+            } => {
+                let mut admission = match replaces {
+                    None if *new_desk => vault.admit_to_new_desk(request)?,
+                    None => vault.admit(request, invitation.role())?,
+                    Some(old) => {
+                        let (admission, removed) =
+                            vault.admit_in_place_of(request, invitation.role(), *old)?;
+                        *replaced = removed.map(Box::new);
+                        admission
+                    }
                 };
                 admission.addresses = addresses;
                 inviter.approve(&admission)
             }
             Side::Inviting { .. } => return Err(out_of_order()),
-            Side::Joining { joiner } => joiner.approve(&vault.join_request()),
+            Side::Joining { joiner, new_device } => {
+                if std::mem::take(new_device) {
+                    vault.become_new_device()?;
+                }
+                joiner.approve(&vault.join_request())
+            }
         };
         side.carry_out(vault, events)
     }
@@ -154,7 +191,7 @@ impl Pairings {
     pub fn rejected(&mut self, connection: Connection) -> Result<PairingStep, Failure> {
         let farewell = match self.0.remove(&connection).ok_or_else(out_of_order)? {
             Side::Inviting { inviter, .. } => inviter.map(|mut inviter| inviter.reject()),
-            Side::Joining { mut joiner } => Some(joiner.reject()),
+            Side::Joining { mut joiner, .. } => Some(joiner.reject()),
         };
         Ok(PairingStep { send: farewell.into_iter().map(Hex::new).collect(), ..PairingStep::default() })
     }
@@ -185,11 +222,16 @@ impl Side {
             match (event, &mut *self) {
                 (Event::Send(message), _) => step.send.push(Hex::new(message)),
                 (Event::CheckWords(words), _) => step.words = Some(words.join(" ")),
-                (Event::Request(request), Self::Inviting { invitation, asks, .. }) => {
-                    step.asks = Some(newcomer(&request, invitation.role()));
+                (Event::Request(request), Self::Inviting { invitation, asks, replaces, .. }) => {
+                    let mut asking = newcomer(&request, invitation.role());
+                    let alike = vault.resemblance(&request)?;
+                    asking.same_name = alike.same_name.map(|id| id.to_string());
+                    asking.was = alike.was.map(|id| id.to_string());
+                    asking.replaces = replaces.map(|old| old.to_string());
+                    step.asks = Some(asking);
                     *asks = Some(Box::new(request));
                 }
-                (Event::Admission(admission), Self::Joining { joiner }) => {
+                (Event::Admission(admission), Self::Joining { joiner, .. }) => {
                     // Stored durably before the other side is told so.
                     vault.adopt(&admission)?;
                     waiting.extend(joiner.adopted().map_err(failed)?);
@@ -228,11 +270,14 @@ impl Side {
         let me = vault.device();
         let team = me.team.map(|team| team.name).unwrap_or_default();
         match self {
-            Self::Inviting { invitation, asks: Some(request), .. } => {
-                let Newcomer { device, name, role } = newcomer(request, invitation.role());
-                Paired { device, name, role, team }
+            Self::Inviting { invitation, asks: Some(request), replaced, .. } => {
+                let Newcomer { device, name, role, .. } = newcomer(request, invitation.role());
+                Paired { device, name, role, team, replaced: replaced.as_deref().cloned() }
             }
-            _ => Paired { device: me.id, name: me.name, role: me.role.unwrap_or_default(), team },
+            _ => {
+                let role = me.role.unwrap_or_default();
+                Paired { device: me.id, name: me.name, role, team, replaced: None }
+            }
         }
     }
 }
@@ -242,6 +287,9 @@ fn newcomer(request: &JoinRequest, role: Role) -> Newcomer {
         device: request.keys.device_id().to_string(),
         name: request.name.clone(),
         role: role.word().to_owned(),
+        replaces: None,
+        same_name: None,
+        was: None,
     }
 }
 

@@ -59,9 +59,13 @@ fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
     if let Some(create) = opening.create {
         return answer(to, &make(&opening.vault, &passphrase, create)?);
     }
+    if let Some(from) = opening.restore {
+        return answer(to, &value(&Vault::restore(&from, &opening.vault, &passphrase)?)?);
+    }
     let vault = open(&opening.vault, &passphrase, Duration::from_millis(opening.wait_ms))?;
     drop(passphrase);
-    let greeting = value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned() })?;
+    let copy = vault.device().copy;
+    let greeting = value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy })?;
     match opening.stay {
         None => {
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;

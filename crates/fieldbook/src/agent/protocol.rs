@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use fieldbook_vault::ListFilter;
+use fieldbook_vault::{ListFilter, RemovalSummary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -32,6 +32,9 @@ pub struct Opening {
     /// Makes the vault instead of opening it; the agent then ends.
     #[serde(default)]
     pub create: Option<Create>,
+    /// Makes the vault of a backup, or of a copy of a vault, in this directory, absolute; the agent then ends.
+    #[serde(default)]
+    pub restore: Option<PathBuf>,
     /// Stays, and listens on the runtime socket.
     #[serde(default)]
     pub stay: Option<Stay>,
@@ -71,6 +74,13 @@ pub enum Request {
         /// The team's name.
         name: String,
     },
+    /// Writes a backup. Done: `BackupSummary`.
+    Backup {
+        /// The directory, absolute, new or empty; the agent writes it.
+        dir: PathBuf,
+    },
+    /// The vault was moved, and no other copy of it is used. Done: null.
+    Moved,
     /// Done: a list of `Member`.
     People,
     /// What a removal would mean. Done: `RemovalSummary`.
@@ -318,6 +328,10 @@ pub enum Request {
         /// A coordinator of a new desk, which this device will not read.
         #[serde(default)]
         new_desk: bool,
+        /// The member, by its label or the beginning of its id, whose place the newcomer takes: it is removed as
+        /// lost.
+        #[serde(default)]
+        replaces: Option<String>,
     },
     /// A device connected to answer the invitation; an exchange that was going on is over. Done: null.
     PairingConnected,
@@ -325,6 +339,9 @@ pub enum Request {
     Join {
         /// The code as typed.
         code: String,
+        /// Makes the vault a new device first, although it is in a team. A copy becomes one in any case.
+        #[serde(default)]
+        new_device: bool,
     },
     /// A pairing message arrived from the other device. Done: [`PairingStep`].
     PairingReceived {
@@ -348,6 +365,9 @@ pub struct Greeting {
     pub v: u32,
     /// The program's version.
     pub program: String,
+    /// Of a new agent: see `DeviceInfo`.
+    #[serde(default)]
+    pub copy: Option<String>,
 }
 
 /// New recovery sheets.
@@ -538,6 +558,15 @@ pub struct Newcomer {
     pub name: String,
     /// The role it will get.
     pub role: String,
+    /// The member whose place it takes.
+    #[serde(default)]
+    pub replaces: Option<String>,
+    /// The id of a standing member of the same name.
+    #[serde(default)]
+    pub same_name: Option<String>,
+    /// The id of the standing member that it says it was before it was restored or copied.
+    #[serde(default)]
+    pub was: Option<String>,
 }
 
 /// Who was paired with whom.
@@ -551,6 +580,9 @@ pub struct Paired {
     pub role: String,
     /// The team's name.
     pub team: String,
+    /// The removal of the device whose place it took.
+    #[serde(default)]
+    pub replaced: Option<RemovalSummary>,
 }
 
 /// How an exchange failed.

@@ -39,12 +39,29 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::BadName => (Kind::Usage, "bad-name", ""),
         E::Damaged(_) => (Kind::Damaged, "damaged", COPY_FIRST),
         E::NewerVersion => (Kind::Version, "newer-vault", "use the newer version of fieldbook"),
+        E::Moved => (
+            Kind::Copy,
+            "moved",
+            "if it was copied or restored: `fieldbook join CODE`, with a coordinator's new invitation, makes it a device \
+             of its own. If you moved it, and nothing was written in the old place since: `fieldbook moved`",
+        ),
+        E::Superseded => (
+            Kind::Copy,
+            "superseded",
+            "go on with the other copy; or `fieldbook join CODE`, with a coordinator's new invitation, makes this one a \
+             device of its own",
+        ),
+        E::NotEmpty(_) => (Kind::Failed, "not-empty", "name a directory that is new or empty"),
         E::NoTeam => (
             Kind::Failed,
             "no-team",
             "found one with `fieldbook team create NAME`, or join one with `fieldbook join CODE`",
         ),
-        E::AlreadyInTeam => (Kind::Failed, "already-in-team", "make another vault for another team"),
+        E::AlreadyInTeam => (
+            Kind::Failed,
+            "already-in-team",
+            "make another vault for another team; if this one is a copy, --new-device makes it a device of its own",
+        ),
         E::NotCoordinator => (Kind::Failed, "not-coordinator", "ask a coordinator to do it"),
         E::NoSuchDevice(_) => (Kind::Failed, "no-such-device", "`fieldbook team people` lists the devices"),
         E::NotAReader(_) => {
@@ -93,7 +110,7 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::WhichQuestion { .. } => {
             (Kind::Usage, "which-question", "name it with --to; `fieldbook show ID` lists them")
         }
-        E::NotYourReport => (Kind::Failed, "not-your-report", "tell a coordinator what you know"),
+        E::NotYourReport => (Kind::Failed, "not-your-report", "`fieldbook addendum ID` adds to it"),
         E::Ambiguous { .. } => (Kind::Usage, "ambiguous-id", "give more digits of the id"),
         E::Incomplete { .. } => (
             Kind::Failed,
@@ -198,6 +215,8 @@ mod tests {
             (VaultError::Damaged("x".into()), 16),
             (VaultError::NewerVersion, 17),
             (VaultError::NotCoordinator, 1),
+            (VaultError::Moved, 18),
+            (VaultError::Superseded, 18),
             (VaultError::Ambiguous { prefix: "a".into(), matches: 2 }, 2),
         ] {
             assert_eq!(Failure::from(error).kind.exit(), exit);

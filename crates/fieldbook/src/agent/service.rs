@@ -13,7 +13,7 @@ use fieldbook_vault::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::pairing::{Offer, Pairings};
+use super::pairing::{Pairings, Wanted};
 use super::protocol::{EntryBytes, Finished, Held, Network, Request};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
@@ -56,7 +56,14 @@ impl Desk {
             // Both are answered before they come here.
             Request::Hello { .. } | Request::Lock => Ok(Value::Null),
             Request::Device => json(&self.vault.device()),
-            Request::CreateTeam { name } => json(&self.vault.create_team(&name)?),
+            Request::CreateTeam { name } => {
+                if self.vault.team_info().is_none() {
+                    super::copies::settle(&mut self.vault)?;
+                }
+                json(&self.vault.create_team(&name)?)
+            }
+            Request::Backup { dir } => json(&self.vault.write_backup(&dir)?),
+            Request::Moved => json(&self.vault.accept_place()?),
             Request::People => json(&self.vault.people()?),
             Request::RemovalPreview { device, lost, keep } => {
                 let (device, keep) = self.removal(&device, &keep)?;
@@ -165,6 +172,7 @@ impl Desk {
             }
             Request::CheckRecovery { shares } => recovery::check(&self.vault, &shares),
             Request::RestoreRecovery { shares, from } => {
+                super::copies::settle(&mut self.vault)?;
                 recovery::restore(&mut self.vault, &shares, from.as_deref())
             }
             Request::DeskIdentity => json(&Hex::new(self.vault.desk_identity_text()?.as_bytes().to_vec())),
@@ -175,12 +183,14 @@ impl Desk {
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
                 lock: self.layout.network_lock(),
             }),
-            Request::Invite { role, addresses, expires_s, long, new_desk } => {
-                let what = Offer { role: &role, long, new_desk };
-                json(&self.pairings.invite(connection, &self.vault, &what, addresses, expires_s)?)
+            Request::Invite { role, addresses, expires_s, long, new_desk, replaces } => {
+                let wanted = Wanted { role, addresses, expires_s, long, new_desk, replaces };
+                json(&self.pairings.invite(connection, &self.vault, wanted)?)
             }
             Request::PairingConnected => json(&self.pairings.connected(connection)?),
-            Request::Join { code } => json(&self.pairings.join(connection, &self.vault, &code)?),
+            Request::Join { code, new_device } => {
+                json(&self.pairings.join(connection, &self.vault, &code, new_device)?)
+            }
             Request::PairingReceived { message } => {
                 json(&self.pairings.received(connection, &mut self.vault, &message.0)?)
             }

@@ -36,6 +36,9 @@ pub struct JoinArgs {
     /// Where the inviting device waits, if not where the code says. May be given several times
     #[arg(long, value_name = "HOST:PORT")]
     at: Vec<String>,
+    /// This vault is a copy of another one: make it a device of its own first, although it is in a team
+    #[arg(long)]
+    new_device: bool,
     /// The check words were compared, or nobody can: go on
     #[arg(long)]
     yes: bool,
@@ -51,8 +54,16 @@ pub fn run(args: JoinArgs, global: &Global) -> Result<(), Failure> {
     args.at.iter().try_for_each(|address| network::check_address(address, "--at"))?;
     let mut agent = Agent::open(global)?;
     // Before anybody is called.
-    if agent.call::<DeviceInfo>(&Request::Device)?.team.is_some() {
+    let device: DeviceInfo = agent.call(&Request::Device)?;
+    let is_copy = device.copy.as_deref().is_some_and(|copy| copy != "new-device");
+    if device.team.is_some() && !is_copy && !args.new_device {
         return Err(VaultError::AlreadyInTeam.into());
+    }
+    if is_copy || args.new_device {
+        global.ui.note(
+            "This vault becomes a new device when the coordinator's screen shows the same words. What it had finished \
+             stays the old device's and is delivered; drafts stay drafts, under new ids.",
+        );
     }
     let text = read_code(&args, global)?;
     let code: Code = text.parse().map_err(|error| Failure::usage("bad-code", format!("{error}")))?;
@@ -61,7 +72,7 @@ pub fn run(args: JoinArgs, global: &Global) -> Result<(), Failure> {
         return Err(Failure::usage("no-address", "the code does not say where the inviting device waits")
             .hint("give the whole code, with the part after @, or --at HOST:PORT"));
     }
-    let paired = first_that_answers(&mut agent, addresses, &text, args.yes, global)?;
+    let paired = first_that_answers(&mut agent, addresses, &text, (args.new_device, args.yes), global)?;
     global.ui.emit(json!({
         "event": "joined", "device": paired.device, "name": paired.name, "role": paired.role, "team": paired.team
     }))?;
@@ -106,7 +117,7 @@ fn first_that_answers(
     agent: &mut Agent,
     addresses: &[String],
     code: &str,
-    yes: bool,
+    how: (bool, bool),
     global: &Global,
 ) -> Result<Paired, Failure> {
     let mut last = None;
@@ -119,7 +130,7 @@ fn first_that_answers(
             }
             Err(failure) => return Err(failure),
         };
-        if let Some(paired) = pairing::join(agent, &mut process, code, yes, global)? {
+        if let Some(paired) = pairing::join(agent, &mut process, code, how, global)? {
             return Ok(paired);
         }
         let why = format!(

@@ -178,6 +178,26 @@ fn consequences(removal: &RemovalSummary, global: &Global) {
     }
 }
 
+/// What became of the device whose place another one took.
+pub fn replaced(removed: &RemovalSummary, global: &Global) -> Result<(), Failure> {
+    let label = line(&removed.label);
+    if !removed.counts {
+        global.ui.warn(
+            "elder-stands",
+            format_args!(
+                "\"{label}\" stays: that coordinator was admitted earlier and has removed this device"
+            ),
+        );
+        return Ok(());
+    }
+    consequences(removed, global);
+    global.ui.say(format_args!(
+        "Removed \"{label}\" ({}) as lost: what it wrote up to its entry number {} counts, nothing later.",
+        render::short(&removed.device),
+        removed.cut
+    ))
+}
+
 pub fn role(args: RoleArgs, global: &Global) -> Result<(), Failure> {
     let role = match args.role {
         NewRole::Monitor => "monitor",

@@ -6,6 +6,7 @@ mod answer;
 mod ask;
 mod attach;
 mod attachment;
+mod backup;
 mod conflicts;
 mod daemon;
 mod demo;
@@ -22,11 +23,13 @@ mod join;
 mod list;
 mod lock;
 mod membership;
+mod moved;
 mod new;
 mod recover;
 mod recovery;
 mod render;
 mod resolve;
+mod restore;
 mod seal;
 mod share;
 mod show;
@@ -103,6 +106,12 @@ pub enum Command {
     Recovery(recovery::RecoveryCommand),
     /// Open everything without Fieldbook
     Recover(recover::RecoverArgs),
+    /// Write a copy of the vault that can be restored as a new device
+    Backup(backup::BackupArgs),
+    /// Bring back a backup, or a copy of a vault, as a new device
+    Restore(restore::RestoreArgs),
+    /// Say that this vault was moved, and that no other copy of it is used
+    Moved(moved::MovedArgs),
     /// Sealed entries as they travel
     #[command(subcommand)]
     Entry(entry::EntryCommand),
@@ -158,6 +167,9 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Verify(args) => verify::run(args, global),
         Command::Recover(args) => recover::run(args, global),
         Command::Recovery(command) => recovery::run(command, global),
+        Command::Backup(args) => backup::run(args, global),
+        Command::Restore(args) => restore::run(args, global),
+        Command::Moved(args) => moved::run(args, global),
         Command::Entry(command) => entry::run(command, global),
         Command::Unlock(args) => unlock::run(args, global),
         Command::Lock(args) => lock::run(args, global),

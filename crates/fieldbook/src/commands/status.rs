@@ -30,6 +30,14 @@ fn text(status: &Status) -> String {
         }
         None => "Team    none yet\n".to_owned(),
     });
+    out.push_str(match device.copy.as_deref() {
+        Some("moved") => {
+            "This vault was copied or moved: nothing new is finished or sent before `fieldbook moved` or `fieldbook join`\n"
+        }
+        Some("superseded") => "Another copy of this vault goes on: nothing new is finished or sent from here\n",
+        Some(_) => "This vault was restored: it is a new device now. Ask a coordinator for an invitation\n",
+        None => "",
+    });
     for (number, words) in [
         (status.drafts, "in drafts, which never leave this device"),
         (status.only_here, "finished, only here: sync when you can"),

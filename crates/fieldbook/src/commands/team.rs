@@ -80,6 +80,9 @@ pub struct InviteArgs {
     /// Write a long code to a new file that only you can read, for a memory stick
     #[arg(long, value_name = "FILE")]
     code_file: Option<PathBuf>,
+    /// The device takes the place of this member (its name, or the beginning of its id), which is removed as lost
+    #[arg(long, value_name = "DEVICE")]
+    replaces: Option<String>,
     /// Do not ask whether both screens show the same check words
     #[arg(long)]
     yes: bool,
@@ -162,8 +165,14 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     };
     let long = args.qr || args.code_file.is_some();
     let new_desk = args.new_desk;
-    let request =
-        Request::Invite { role: role.to_owned(), addresses: addresses.clone(), expires_s, long, new_desk };
+    let request = Request::Invite {
+        role: role.to_owned(),
+        addresses: addresses.clone(),
+        expires_s,
+        long,
+        new_desk,
+        replaces: args.replaces.clone(),
+    };
     let invitation: Invitation = agent.call(&request)?;
     let mut event = json!({
         "role": role, "new_desk": new_desk, "listen": addresses, "expires_ms": invitation.expires_ms
@@ -183,15 +192,21 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     show_code(&invitation.code, &args, global)?;
     let sync_at = network::daemon_addresses(&global.vault);
     let paired = pairing::wait_for_device(&mut agent, &mut process, args.yes, &sync_at, global)?;
+    network::nudge(&global.vault);
     global.ui.emit(json!({
-        "event": "admitted", "device": paired.device, "name": paired.name, "role": paired.role
+        "event": "admitted", "device": paired.device, "name": paired.name, "role": paired.role,
+        "replaced": paired.replaced
     }))?;
     global.ui.say(format_args!(
         "Admitted \"{}\" as {} ({}).",
         line(&paired.name),
         paired.role,
         render::short(&paired.device)
-    ))
+    ))?;
+    match &paired.replaced {
+        Some(removed) => membership::replaced(removed, global),
+        None => Ok(()),
+    }
 }
 
 /// The code for a person: words or letters, a QR code, or the name of the file that it is in.

@@ -23,9 +23,9 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     let already = Agent::running(&Place::of(&vault)?)?.is_some();
     if !already {
         let idle_s = args.idle.map(Span::seconds);
-        global
-            .passphrase
-            .open(&vault, &global.ui, |passphrase| Agent::unlock(&vault, passphrase, Stay { idle_s }))?;
+        global.passphrase.open(&vault, &global.ui, |passphrase| {
+            Agent::unlock(&vault, passphrase, Stay { idle_s }, &global.ui)
+        })?;
     }
     global.ui.emit(json!({"event": "unlocked", "already": already}))?;
     global.ui.say(if already {
