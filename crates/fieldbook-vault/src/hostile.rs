@@ -323,7 +323,7 @@ fn no_coordinator_can_take_another_ones_place_or_stop_a_vault_from_opening() {
     // Itself, by itself; the founder, by another, in both roles; more coordinators than there may be.
     certify(&mut second, CertificateBody { issuer, ..own.clone() });
     for serial in [0, 7, u32::MAX] {
-        for role in [Role::Coordinator, Role::Monitor, Role::Relay] {
+        for role in [Role::Monitor, Role::Relay, Role::Coordinator] {
             let keys = first.vault.device.keys();
             certify(&mut second, CertificateBody { issuer, role, keys, serial, ..own.clone() });
         }
