@@ -16,7 +16,7 @@ mod drafts;
 
 use fieldbook_depot::SqlDepot;
 use fieldbook_proto::pairing::FormerDevice;
-use fieldbook_proto::{DepotId, DeviceId, EntryId};
+use fieldbook_proto::{DepotId, DeviceId};
 use fieldbook_seal::DeviceSecret;
 use rusqlite::{Connection, params};
 use zeroize::Zeroizing;

@@ -139,6 +139,8 @@ fn what_stays(removal: &RemovalSummary) -> String {
         line(&removal.label),
         lines.join(";\n- ")
     )
+}
+
 /// What a removal means beyond the device itself: whom it had admitted, its desk, its sheets.
 fn consequences(removal: &RemovalSummary, global: &Global) {
     let label = line(&removal.label);
