@@ -61,6 +61,12 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             "removed",
             "its reports are still here; ask a coordinator, and join again with a new vault if it was a mistake",
         ),
+        E::RemovedByJunior(_) => (
+            Kind::Failed,
+            "removed-by-junior",
+            "if that was not agreed, answer with `fieldbook team remove` and that name: of two who remove each \
+             other the one admitted earlier stands, on every device that hears of both",
+        ),
         E::RoleChange => (Kind::Failed, "role", "invite the device anew, with a new vault on it"),
         E::Untrusted(_) => (Kind::Damaged, "untrusted", "ask for a new invitation, over a channel you trust"),
         E::NoSuchReport(_) => {
