@@ -287,7 +287,9 @@ mod tests {
             device: keys(seed).1.device_id(),
             act: Act::Lost,
             cut: 3,
+            cut_entry: None,
             keeps: Vec::new(),
+            honours: Vec::new(),
             time_s: 2,
             signature: [0; 64],
         };

@@ -18,16 +18,21 @@ pub const CERTIFICATE_MAX: usize = 4 * 1024;
 /// Longest age recipient, in bytes: leaves room for the post-quantum ones (about 2,000).
 pub const RECIPIENT_MAX: usize = 2_560;
 
-/// Most coordinators that one team ever has.
+/// Most coordinators of a team who stand at the same time.
 pub const COORDINATORS_MAX: usize = 64;
 
-/// Most certificates of coordinators in an authority: a coordinator may have one from each other.
-pub const AUTHORITY_CERTIFICATES_MAX: usize = 256;
+/// Most certificates of coordinators in an authority, of those who fell too: a coordinator may have one from
+/// each other.
+pub const AUTHORITY_CERTIFICATES_MAX: usize = 1_024;
 
-/// Largest encoded removal, in bytes: a fixed part and the coordinators who stay.
-pub const REMOVAL_MAX: usize = 256 + COORDINATORS_MAX * 32;
+/// Most removals of one coordinator that are kept before anybody has said which of them stand, and most that
+/// a removal names.
+pub const REMOVALS_OF_ONE_MAX: usize = 1_024;
 
-/// Most removals that a team keeps: one for each coordinator and device it removed.
+/// Largest encoded removal, in bytes: a fixed part, the coordinators who stay, the removals that stand.
+pub const REMOVAL_MAX: usize = 320 + (COORDINATORS_MAX + REMOVALS_OF_ONE_MAX) * 32;
+
+/// Most removals that a team keeps.
 pub const REMOVALS_MAX: usize = 4_096;
 
 /// Most devices that a coordinator vouches for.

@@ -208,7 +208,9 @@ fn remove(signer: u8, sequence: u64, removed: u8, act: Act, cut: u64) -> Removal
         device: device(removed).1.device_id(),
         act,
         cut,
+        cut_entry: None,
         keeps: Vec::new(),
+        honours: Vec::new(),
         time_s: 1_400,
         signature: [0; 64],
     };
@@ -226,7 +228,14 @@ fn write_the_certificate_vectors() {
         authority.add_coordinator(issue(1, body(1, removed, Role::Coordinator))).unwrap();
     }
     authority.add_removal(remove(2, 4, 9, Act::Lost, 7)).unwrap();
-    authority.add_removal(remove(1, 12, 6, Act::Removed, 3)).unwrap();
+    // 6 removed 11 before it was removed itself, and signed the removal of 2 afterwards, back-dated.
+    let before = remove(6, 2, 11, Act::Removed, 0);
+    let mut removed = remove(1, 12, 6, Act::Removed, 3);
+    removed.honours = vec![before.hash()];
+    removed.signature = device(1).0.sign(&removed.signed_bytes()).to_bytes();
+    for removal in [removed, before, remove(6, 1, 2, Act::Lost, 0)] {
+        authority.add_removal(removal).unwrap();
+    }
     authority.add_removal(remove(1, 13, 7, Act::Demoted, 3)).unwrap();
     authority.vouch(device(10).1.device_id()).unwrap();
     let write = |name: &str, expect: &str, cause: &str, now: u64, bytes: &[u8]| {
@@ -273,6 +282,10 @@ fn write_the_certificate_vectors() {
     write("signature-altered", "bad-signature", "the signature's last byte was altered", 1_500, &bytes);
     let removed = issue(1, body(1, 9, Role::Monitor)).encode();
     write("revoked", "revoked", "a removed device", 1_500, &removed);
+    let honoured = issue(1, body(1, 11, Role::Monitor)).encode();
+    write("revoked-honoured", "revoked", "removed by one who was removed later, and honoured", 1_500, &honoured);
+    let elder = issue(1, body(1, 2, Role::Coordinator)).encode();
+    write("back-dated", "ok", "its removal was signed by one who had been removed", 1_500, &elder);
     write("truncated", "malformed", "the last byte is missing", 1_500, &good[..good.len() - 1]);
     write("extended", "malformed", "a byte follows", 1_500, &[good.as_slice(), &[0]].concat());
     let mut bytes = good.clone();

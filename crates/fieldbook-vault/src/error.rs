@@ -51,6 +51,8 @@ pub enum VaultError {
     DeskClosed,
     /// An entry would have been sealed to the device that writes it: a fault of the program.
     SealedToItself,
+    /// The device was removed by a coordinator junior to it, whom this names.
+    RemovedByJunior(String),
     /// Reports can be shared with standing coordinators only.
     NotAReader(String),
     /// Only a coordinator of the report's desk can do this.
@@ -233,6 +235,9 @@ impl fmt::Display for VaultError {
                 f.write_str("a relay keeps its role, and a device that was made a monitor's stays one")
             }
             Self::Removed => f.write_str("this device was removed from the team"),
+            Self::RemovedByJunior(by) => {
+                write!(f, "\"{by}\", who was admitted later, removed this device from the team")
+            }
             Self::NoSuchReport(prefix) => write!(f, "no report here has an id that begins with \"{prefix}\""),
             Self::Sealed { report, .. } => write!(
                 f,

@@ -69,7 +69,9 @@ fn removal(device: u8) -> Removal {
         device: keys(device).1.device_id(),
         act: Act::Removed,
         cut: 3,
+        cut_entry: None,
         keeps: Vec::new(),
+        honours: Vec::new(),
         time_s: 2,
         signature: [0; 64],
     };

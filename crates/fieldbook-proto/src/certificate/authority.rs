@@ -4,10 +4,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Act, Certificate, CertificateBody, CertificateError, Removal, Role};
+use super::verdict::{Certificates, Ended, Rank, Removals, Verdict};
+use super::{Certificate, CertificateBody, CertificateError, Removal, RemovalHash, Role};
 use crate::codec::{DecodeError, Reader, Writer};
 use crate::limits::{
-    AUTHORITY_CERTIFICATES_MAX, CERTIFICATE_MAX, COORDINATORS_MAX, REMOVAL_MAX, REMOVALS_MAX, VOUCHED_MAX,
+    AUTHORITY_CERTIFICATES_MAX, CERTIFICATE_MAX, COORDINATORS_MAX, REMOVAL_MAX, REMOVALS_MAX,
+    REMOVALS_OF_ONE_MAX, VOUCHED_MAX,
 };
 use crate::{DeskId, DeviceId, TeamId};
 
@@ -33,8 +35,8 @@ impl CertifiedDevice {
         &self.body
     }
 
-    /// Whether the certificate has run out: such a device may deliver entries and fetch its
-    /// renewal, and nothing else.
+    /// Whether the certificate has run out, or the device is a coordinator's who was removed by a junior
+    /// one and may still answer: such a device may deliver entries and fetch its renewal, and nothing else.
     pub const fn expired(&self) -> bool {
         self.expired
     }
@@ -54,34 +56,20 @@ pub struct Author {
     pub rank: Option<Rank>,
 }
 
-/// Seniority among coordinators: when a coordinator was admitted, but never before the one who
-/// admitted it; then how many stand between it and the founder; then the device id.
-pub type Rank = (u64, u32, DeviceId);
-
 /// Whom a device of the team believes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authority {
     team: TeamId,
     founder: DeviceId,
+    /// The signing key of everybody who ever was a coordinator.
+    signers: BTreeMap<DeviceId, [u8; 32]>,
     /// Of each coordinator and each who certified it: the certificate that admits it first.
-    certificates: BTreeMap<(DeviceId, DeviceId), Certificate>,
-    /// Of each coordinator and each device it removed: the earliest removal.
-    removals: BTreeMap<(DeviceId, DeviceId), Removal>,
+    pub(super) certificates: Certificates,
+    removals: Removals,
     /// Devices certified by coordinators who were removed later, for which this device knows that it
     /// was done before. Not part of what is passed on to others' judgement: coordinators only.
     vouched: BTreeSet<DeviceId>,
     verdict: Verdict,
-}
-
-/// What follows from the set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Verdict {
-    ranks: BTreeMap<DeviceId, Rank>,
-    /// The certificate by which each coordinator, removed or not, has its rank.
-    primary: BTreeMap<DeviceId, Certificate>,
-    /// The removal that counts, of each device that is removed or demoted.
-    removed: BTreeMap<DeviceId, Removal>,
-    standing: BTreeMap<DeviceId, Certificate>,
 }
 
 impl Authority {
@@ -102,6 +90,7 @@ impl Authority {
         let mut authority = Self {
             team: body.team,
             founder: id,
+            signers: BTreeMap::from([(id, body.keys.signing)]),
             certificates: BTreeMap::from([((id, id), founder)]),
             removals: BTreeMap::new(),
             vouched: BTreeSet::new(),
@@ -141,20 +130,20 @@ impl Authority {
         self.verdict.ranks.get(device).copied()
     }
 
-    /// The removal that counts, if the device was removed or demoted.
+    /// The removal that counts, if the device was removed or demoted; the strictest, if it was both.
     pub fn removal(&self, device: &DeviceId) -> Option<&Removal> {
-        self.verdict.removed.get(device)
+        self.verdict.ended.get(device).map(Ended::removal)
     }
 
     /// Whether the device no longer belongs to the team.
     pub fn is_removed(&self, device: &DeviceId) -> bool {
-        self.removal(device).is_some_and(|removal| removal.act != Act::Demoted)
+        self.removal(device).is_some_and(Removal::ends_membership)
     }
 
     /// The devices that no longer belong to the team.
     pub fn removed(&self) -> BTreeSet<DeviceId> {
-        let removed = self.verdict.removed.iter().filter(|(_, removal)| removal.act != Act::Demoted);
-        removed.map(|(device, _)| *device).collect()
+        let ended = self.verdict.ended.iter().filter(|(_, ended)| ended.removal().ends_membership());
+        ended.map(|(device, _)| *device).collect()
     }
 
     /// Every removal that arrived, whether it counts or not.
@@ -162,25 +151,26 @@ impl Authority {
         self.removals.values()
     }
 
-    /// Whether the device may speak for a desk: a coordinator who stands, whose certificate names the
-    /// desk, as do those of the ones who admitted it, up to the desk's founder.
+    /// The names of the removals that this device has heard of by one coordinator, ascending: what a removal
+    /// of it honours if all of them are to stay in force.
+    pub fn removals_by(&self, issuer: &DeviceId) -> Vec<RemovalHash> {
+        let its = self.removals.iter().filter(|(_, removal)| removal.issuer == *issuer);
+        its.map(|(hash, _)| *hash).take(REMOVALS_OF_ONE_MAX).collect()
+    }
+
+    /// The removal that a coordinator may answer by removing whoever signed it: by somebody junior. Of two
+    /// who remove each other the senior one stands.
+    pub fn answerable(&self, device: &DeviceId) -> Option<&Removal> {
+        let ended = self.verdict.ended.get(device)?;
+        let senior = self.verdict.turns.get(device)? < self.verdict.turns.get(ended.by())?;
+        Some(ended.removal()).filter(|_| senior)
+    }
+
+    /// Whether the device may speak for a desk: a coordinator who stands and has its place there from its
+    /// coordinators, up to the desk's founder.
     pub fn reads_for(&self, device: &DeviceId, desk: DeskId) -> bool {
-        if !self.is_coordinator(device) {
-            return false;
-        }
-        let mut at = *device;
-        // Ranks rise with every step down, so the way up ends.
-        while let Some(certificate) = self.verdict.primary.get(&at) {
-            let body = certificate.body();
-            if body.desk != desk {
-                return false;
-            }
-            if at == self.founder || DeskId::founded_by(&at) == desk {
-                return true;
-            }
-            at = body.issuer;
-        }
-        false
+        let place = self.verdict.places.get(device);
+        self.is_coordinator(device) && place.is_some_and(|place| place.speaks && place.desk == desk)
     }
 
     /// The coordinators of a desk, the most senior first.
@@ -192,14 +182,29 @@ impl Authority {
     }
 
     /// Adds a coordinator whose certificate a coordinator signed, standing or not: what stands is
-    /// judged over the whole set. Certifying a coordinator anew changes neither its desk nor, but for
-    /// one who outranks all who certified it before, its rank: nobody takes a place, the founder's least
-    /// of all, by certifying its holder. Whether anything changed.
+    /// judged over the whole set. Certifying a coordinator anew changes its rank only if whoever does it is
+    /// senior to all who certified it before: nobody takes a place, the founder's least of all, by certifying
+    /// its holder. Whether anything changed.
     ///
     /// # Errors
     /// [`CertificateError`] when the certificate is not a coordinator's, its issuer is not known as a
-    /// coordinator (yet), or it is one more than [`Authority::encode`] could say.
+    /// coordinator (yet), or there is no room (which there may be when somebody is removed).
     pub fn add_coordinator(&mut self, certificate: Certificate) -> Result<bool, CertificateError> {
+        let issuer = certificate.body().issuer;
+        let known = self.verdict.primary.contains_key(&certificate.device_id());
+        // Who fell takes no place: a coordinator who admits a crowd is removed, and the crowd with it.
+        let full = self.verdict.standing.len() >= COORDINATORS_MAX && self.is_coordinator(&issuer);
+        if full && !known && self.genuine(&certificate).is_ok() {
+            return Err(CertificateError::TooMany);
+        }
+        let changed = self.insert_coordinator(certificate)?;
+        if changed {
+            self.conclude();
+        }
+        Ok(changed)
+    }
+
+    fn insert_coordinator(&mut self, certificate: Certificate) -> Result<bool, CertificateError> {
         let device = self.genuine(&certificate)?;
         let body = certificate.body();
         if body.role != Role::Coordinator {
@@ -208,20 +213,25 @@ impl Authority {
         if device == body.issuer || device == self.founder {
             return Ok(false);
         }
-        let known = self.verdict.primary.contains_key(&device);
-        if !known && self.verdict.primary.len() >= COORDINATORS_MAX {
-            return Err(CertificateError::TooMany);
-        }
         let key = (device, body.issuer);
         match self.certificates.get(&key) {
             Some(present) if order(present) <= order(&certificate) => return Ok(false),
             None if self.certificates.len() >= AUTHORITY_CERTIFICATES_MAX => {
-                return Err(CertificateError::TooMany);
+                // A full house gives up a certificate that nothing follows from.
+                let fallen = |(device, issuer): &&(DeviceId, DeviceId)| {
+                    !self.is_coordinator(issuer) && !self.verdict.ended.contains_key(issuer)
+                        || self.verdict.primary.get(device).is_some_and(|primary| primary.body().issuer != *issuer)
+                };
+                let standing = self.is_coordinator(&body.issuer);
+                let Some(out) = self.certificates.keys().find(fallen).copied().filter(|_| standing) else {
+                    return Err(CertificateError::TooMany);
+                };
+                self.certificates.remove(&out);
             }
             _ => {}
         }
+        self.signers.insert(device, body.keys.signing);
         self.certificates.insert(key, certificate);
-        self.conclude();
         Ok(true)
     }
 
@@ -229,31 +239,54 @@ impl Authority {
     ///
     /// # Errors
     /// [`CertificateError`] when its signature does not stand, its issuer is not known as a coordinator
-    /// (yet), or it is one more than [`Authority::encode`] could say.
+    /// (yet), or there is no room (which there may be when somebody more is heard of).
     pub fn add_removal(&mut self, removal: Removal) -> Result<bool, CertificateError> {
-        let changed = self.insert_removal(removal)?;
-        if changed {
-            self.conclude();
-        }
-        Ok(changed)
-    }
-
-    fn insert_removal(&mut self, removal: Removal) -> Result<bool, CertificateError> {
         if removal.team != self.team {
             return Err(CertificateError::WrongTeam);
         }
-        let issuer = self.ever_coordinator(&removal.issuer).ok_or(CertificateError::UnknownIssuer)?;
-        if !removal.signed_by(&issuer.body().keys.signing) {
+        let issuer = self.signers.get(&removal.issuer).ok_or(CertificateError::UnknownIssuer)?;
+        let hash = removal.hash();
+        if self.removals.contains_key(&hash) {
+            return Ok(false);
+        }
+        if !removal.signed_by(issuer) {
             return Err(CertificateError::BadSignature);
         }
-        let key = (removal.issuer, removal.device);
-        match self.removals.get(&key) {
-            Some(present) if *present <= removal => return Ok(false),
-            None if self.removals.len() >= REMOVALS_MAX => return Err(CertificateError::TooMany),
-            _ => {}
+        // Nobody leaves by removing oneself: what such a word is worth would depend on its own number.
+        if removal.issuer == removal.device {
+            return Ok(false);
         }
-        self.removals.insert(key, removal);
+        self.make_room(&hash, &removal)?;
+        self.removals.insert(hash, removal);
+        self.conclude();
         Ok(true)
+    }
+
+    /// Nobody keeps others from being heard by saying much. What somebody honours has its place; of the rest
+    /// each coordinator has so many; and when there is no place left, the latest word of the most junior
+    /// coordinator goes.
+    fn make_room(&mut self, hash: &RemovalHash, removal: &Removal) -> Result<(), CertificateError> {
+        let honoured: BTreeSet<RemovalHash> =
+            self.removals.values().flat_map(|removal| removal.honours.iter().copied()).collect();
+        let others = self.removals.iter().filter(|(_, other)| other.issuer == removal.issuer);
+        let open = others.filter(|(hash, _)| !honoured.contains(*hash)).count();
+        if open >= REMOVALS_OF_ONE_MAX && !honoured.contains(hash) {
+            return Err(CertificateError::TooMany);
+        }
+        if self.removals.len() < REMOVALS_MAX {
+            return Ok(());
+        }
+        let worth = |hash: &RemovalHash, removal: &Removal| {
+            (!honoured.contains(hash), self.rank(&removal.issuer), removal.sequence, *hash)
+        };
+        let least = self.removals.iter().map(|(hash, removal)| worth(hash, removal)).max();
+        match least {
+            Some(least) if worth(hash, removal) < least => {
+                self.removals.remove(&least.3);
+                Ok(())
+            }
+            _ => Err(CertificateError::TooMany),
+        }
     }
 
     /// Notes that a device was certified by a coordinator before that one was removed, as this device
@@ -280,10 +313,11 @@ impl Authority {
     /// [`CertificateError`].
     pub fn judge(&self, certificate: &Certificate, now: u64) -> Result<CertifiedDevice, CertificateError> {
         let id = self.genuine(certificate)?;
-        if self.is_removed(&id) {
+        let answers = self.answerable(&id).is_some();
+        if self.is_removed(&id) && !answers {
             return Err(CertificateError::Revoked);
         }
-        if !self.issuer_counts(&certificate.body().issuer, &id) {
+        if !answers && !self.issuer_counts(&certificate.body().issuer, &id) {
             return Err(CertificateError::IssuerRemoved);
         }
         let mut body = certificate.body().clone();
@@ -291,7 +325,7 @@ impl Authority {
         if body.role == Role::Coordinator && self.removal(&id).is_some() {
             body.role = Role::Monitor;
         }
-        let expired = now > body.not_after;
+        let expired = now > body.not_after || answers;
         Ok(CertifiedDevice { id, body, expired })
     }
 
@@ -308,17 +342,18 @@ impl Authority {
         if ever.is_some() {
             role = Role::Coordinator;
         }
-        if let Some(removal) = self.removal(&id) {
-            let after = sequence > removal.cut;
-            match removal.act {
-                Act::Demoted if after => role = Role::Monitor,
-                Act::Removed | Act::Lost if after => return Err(CertificateError::AfterRemoval),
-                _ => {}
+        if let Some(ended) = self.verdict.ended.get(&id) {
+            let removal = ended.removal();
+            if removal.ends_membership() && sequence > removal.cut {
+                return Err(CertificateError::AfterRemoval);
+            }
+            if ended.demotion().is_some_and(|demotion| sequence > demotion.cut) {
+                role = Role::Monitor;
             }
         } else if !self.issuer_counts(&body.issuer, &id) && !self.is_coordinator(&id) {
             return Err(CertificateError::IssuerRemoved);
         }
-        let desk = ever.map_or(body.desk, |certificate| certificate.body().desk);
+        let desk = self.verdict.places.get(&id).map_or(body.desk, |place| place.desk);
         let rank = if role == Role::Coordinator { self.rank(&id) } else { None };
         Ok(Author { id, role, desk, rank })
     }
@@ -329,8 +364,8 @@ impl Authority {
         if body.team != self.team {
             return Err(CertificateError::WrongTeam);
         }
-        let issuer = self.ever_coordinator(&body.issuer).ok_or(CertificateError::UnknownIssuer)?;
-        if !certificate.signed_by(&issuer.body().keys.signing) {
+        let issuer = self.signers.get(&body.issuer).ok_or(CertificateError::UnknownIssuer)?;
+        if !certificate.signed_by(issuer) {
             return Err(CertificateError::BadSignature);
         }
         Ok(certificate.device_id())
@@ -343,105 +378,7 @@ impl Authority {
 
     /// Judges the set anew.
     fn conclude(&mut self) {
-        let (ranks, primary) = self.rank_all();
-        // Coordinators who fall because the one who certified them was removed have removed nobody. Which
-        // ones fall depends on who removed whom, so this goes on until it changes nothing; a set made to
-        // go round in circles is judged after as many rounds as there may be coordinators, by every
-        // device alike.
-        let mut fallen = BTreeSet::new();
-        let (mut removed, mut standing) = (BTreeMap::new(), BTreeMap::new());
-        for _ in 0..COORDINATORS_MAX {
-            removed = self.judge_removals(&ranks, &fallen);
-            standing = self.standing(&primary, &removed);
-            let falls = |device: &DeviceId| !standing.contains_key(device) && !removed.contains_key(device);
-            let again: BTreeSet<DeviceId> = primary.keys().copied().filter(falls).collect();
-            if again == fallen {
-                break;
-            }
-            fallen = again;
-        }
-        self.verdict = Verdict { ranks, primary, removed, standing };
-    }
-
-    /// The seniority of every coordinator ever, and the certificate it follows from. Whoever outranks
-    /// the others is settled first, as in Dijkstra's shortest paths.
-    fn rank_all(&self) -> (BTreeMap<DeviceId, Rank>, BTreeMap<DeviceId, Certificate>) {
-        let (mut ranks, mut primary) = (BTreeMap::new(), BTreeMap::new());
-        if let Some(founder) = self.certificates.get(&(self.founder, self.founder)) {
-            ranks.insert(self.founder, (founder.body().admitted, 0, self.founder));
-            primary.insert(self.founder, founder.clone());
-        }
-        loop {
-            let next = self
-                .certificates
-                .iter()
-                .filter(|((device, _), _)| !ranks.contains_key(device))
-                .filter_map(|((device, issuer), certificate)| {
-                    let (above, depth, _): &Rank = ranks.get(issuer)?;
-                    let admitted = certificate.body().admitted.max(*above);
-                    Some(((admitted, depth.saturating_add(1), *device), certificate))
-                })
-                .min_by_key(|(rank, certificate)| (*rank, order(certificate)));
-            let Some((rank, certificate)) = next else { return (ranks, primary) };
-            ranks.insert(rank.2, rank);
-            primary.insert(rank.2, certificate.clone());
-        }
-    }
-
-    /// The removals that count, by device: those of more senior coordinators first. One is void if its
-    /// issuer was itself removed by then, as far as the one who did that had seen.
-    fn judge_removals(
-        &self,
-        ranks: &BTreeMap<DeviceId, Rank>,
-        fallen: &BTreeSet<DeviceId>,
-    ) -> BTreeMap<DeviceId, Removal> {
-        let mut all: Vec<&Removal> =
-            self.removals.values().filter(|removal| !fallen.contains(&removal.issuer)).collect();
-        all.sort_by_key(|removal| (ranks.get(&removal.issuer), removal.sequence, removal.device));
-        let mut counts: BTreeMap<DeviceId, Removal> = BTreeMap::new();
-        for removal in all {
-            if counts.get(&removal.issuer).is_some_and(|cut| cut.cut < removal.sequence) {
-                continue;
-            }
-            match counts.get_mut(&removal.device) {
-                // Whoever demotes does not shield from being removed.
-                Some(present) if present.act == Act::Demoted && removal.act != Act::Demoted => {
-                    *present = removal.clone();
-                }
-                Some(_) => {}
-                None => {
-                    counts.insert(removal.device, removal.clone());
-                }
-            }
-        }
-        counts
-    }
-
-    /// The coordinators who are not removed and were certified by one who stands, or who was removed by
-    /// somebody who keeps them. Support comes from the founder downwards, never from a circle.
-    fn standing(
-        &self,
-        primary: &BTreeMap<DeviceId, Certificate>,
-        removed: &BTreeMap<DeviceId, Removal>,
-    ) -> BTreeMap<DeviceId, Certificate> {
-        let mut standing: BTreeMap<DeviceId, Certificate> = BTreeMap::new();
-        loop {
-            let before = standing.len();
-            for (device, issuer) in self.certificates.keys() {
-                if removed.contains_key(device) || standing.contains_key(device) {
-                    continue;
-                }
-                let counts = *device == self.founder
-                    || standing.contains_key(issuer)
-                    || removed.get(issuer).is_some_and(|removal| removal.keeps.contains(device));
-                if let (true, Some(certificate)) = (counts, primary.get(device)) {
-                    standing.insert(*device, certificate.clone());
-                }
-            }
-            if standing.len() == before {
-                return standing;
-            }
-        }
+        self.verdict = Verdict::of(self.founder, &self.certificates, &self.removals);
     }
 
     /// The encoding: version, founder first and then each coordinator's certificates in the order in
@@ -488,15 +425,17 @@ impl Authority {
         let mut authority = Self::new(founder).map_err(invalid)?;
         for _ in 1..count {
             let certificate = Certificate::decode(reader.bytes("coordinator", CERTIFICATE_MAX)?)?;
-            authority.add_coordinator(certificate).map_err(invalid)?;
+            authority.insert_coordinator(certificate).map_err(invalid)?;
         }
-        let invalid = |_| DecodeError::Invalid { field: "removal" };
+        let invalid = DecodeError::Invalid { field: "removal" };
         for _ in 0..reader.count("removals", REMOVALS_MAX)? {
-            if first {
-                return Err(DecodeError::Invalid { field: "removal" });
-            }
             let removal = Removal::decode(reader.bytes("removal", REMOVAL_MAX)?)?;
-            authority.insert_removal(removal).map_err(invalid)?;
+            let genuine = authority.signers.get(&removal.issuer).is_some_and(|key| removal.signed_by(key));
+            let own = removal.issuer == removal.device;
+            if first || own || !genuine || removal.team != authority.team {
+                return Err(invalid);
+            }
+            authority.removals.insert(removal.hash(), removal);
         }
         if !first {
             for _ in 0..reader.count("vouched", VOUCHED_MAX)? {

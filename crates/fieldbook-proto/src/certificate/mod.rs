@@ -6,6 +6,7 @@
 
 mod authority;
 mod removal;
+mod verdict;
 
 use std::fmt;
 
@@ -16,7 +17,8 @@ use crate::limits::{CERTIFICATE_MAX, RECIPIENT_MAX};
 use crate::{DeskId, DeviceId, TeamId};
 
 pub use authority::{Author, Authority, CertifiedDevice};
-pub use removal::{Act, Removal};
+pub use removal::{Act, Removal, RemovalHash};
+pub use verdict::Rank;
 
 /// The first of a device has no serial number; every later one has.
 const VERSION_FIRST: u8 = 1;

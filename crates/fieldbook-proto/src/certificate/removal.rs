@@ -2,11 +2,15 @@
 
 use crate::certificate::verify;
 use crate::codec::{DecodeError, Reader, Writer};
-use crate::limits::{COORDINATORS_MAX, REMOVAL_MAX};
-use crate::{DeviceId, TeamId};
+use crate::limits::{COORDINATORS_MAX, REMOVAL_MAX, REMOVALS_OF_ONE_MAX};
+use crate::{DeviceId, EntryId, TeamId};
 
 const VERSION: u8 = 1;
 const SIGNATURE_LABEL: &[u8] = b"fieldbook removal v1\0";
+const HASH_CONTEXT: &str = "fieldbook 2026 removal hash v1";
+
+/// The name of one signed removal: BLAKE3 in key-derivation mode over its encoding.
+pub type RemovalHash = [u8; 32];
 
 /// What is done to the device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -63,9 +67,16 @@ pub struct Removal {
     /// The highest sequence number of the device's chain that the issuer had seen. What the device wrote
     /// up to there stands; what comes later was, as far as anybody can tell, written after the removal.
     pub cut: u64,
+    /// The entry that stands there. With it the whole chain up to the cut is named, since each entry names
+    /// the one before: nothing can be put into it afterwards. Absent if the issuer had seen none.
+    pub cut_entry: Option<EntryId>,
     /// Of the coordinators whom the removed device certified, those who stay; ascending, at most
     /// [`COORDINATORS_MAX`]. All others it certified fall with it.
     pub keeps: Vec<DeviceId>,
+    /// Of the removals that the device itself had signed, those that stay in force; ascending, at most
+    /// [`REMOVALS_OF_ONE_MAX`]. All others are void, whatever number they claim to have: a removed
+    /// coordinator cannot sign one today and say that it was yesterday.
+    pub honours: Vec<RemovalHash>,
     /// When, as the issuer's clock claimed, in seconds since 1970. Decides nothing.
     pub time_s: u64,
     /// The issuer's signature over [`Removal::signed_bytes`].
@@ -84,12 +95,30 @@ impl Removal {
             .u64(self.sequence)
             .raw(self.device.as_bytes())
             .u8(self.act.code())
-            .u64(self.cut)
-            .u32(u32::try_from(self.keeps.len()).unwrap_or(u32::MAX));
+            .u64(self.cut);
+        match &self.cut_entry {
+            Some(entry) => writer.u8(1).raw(entry.as_bytes()),
+            None => writer.u8(0),
+        };
+        writer.u32(u32::try_from(self.keeps.len()).unwrap_or(u32::MAX));
         for device in &self.keeps {
             writer.raw(device.as_bytes());
         }
+        writer.u32(u32::try_from(self.honours.len()).unwrap_or(u32::MAX));
+        for hash in &self.honours {
+            writer.raw(hash);
+        }
         writer.u64(self.time_s).finish()
+    }
+
+    /// The name of this removal, by which another one honours it.
+    pub fn hash(&self) -> RemovalHash {
+        blake3::derive_key(HASH_CONTEXT, &self.encode())
+    }
+
+    /// Whether the device is out of the team, rather than no longer a coordinator's.
+    pub fn ends_membership(&self) -> bool {
+        self.act != Act::Demoted
     }
 
     /// The encoding: the signed bytes without their label, then the signature.
@@ -118,16 +147,22 @@ impl Removal {
             device: DeviceId::from_bytes(reader.array("device")?),
             act: Act::from_code(reader.u8("act")?)?,
             cut: reader.u64("cut")?,
+            cut_entry: None,
             keeps: Vec::new(),
+            honours: Vec::new(),
             time_s: 0,
             signature: [0; 64],
         };
+        removal.cut_entry = match reader.u8("cut entry")? {
+            0 => None,
+            1 => Some(EntryId::from_bytes(reader.array("cut entry")?)),
+            _ => return Err(DecodeError::Invalid { field: "cut entry" }),
+        };
         for _ in 0..reader.count("keeps", COORDINATORS_MAX)? {
-            let device = DeviceId::from_bytes(reader.array("keeps")?);
-            if removal.keeps.last().is_some_and(|last| *last >= device) {
-                return Err(DecodeError::Invalid { field: "keeps" });
-            }
-            removal.keeps.push(device);
+            push(&mut removal.keeps, DeviceId::from_bytes(reader.array("keeps")?), "keeps")?;
+        }
+        for _ in 0..reader.count("honours", REMOVALS_OF_ONE_MAX)? {
+            push(&mut removal.honours, reader.array("honours")?, "honours")?;
         }
         removal.time_s = reader.u64("time")?;
         removal.signature = reader.array("signature")?;
@@ -138,4 +173,13 @@ impl Removal {
     pub(super) fn signed_by(&self, key: &[u8; 32]) -> bool {
         verify(key, &self.signed_bytes(), &self.signature)
     }
+}
+
+/// Lists stand in one order, so that each removal has one encoding.
+fn push<T: Ord>(list: &mut Vec<T>, item: T, field: &'static str) -> Result<(), DecodeError> {
+    if list.last().is_some_and(|last| *last >= item) {
+        return Err(DecodeError::Invalid { field });
+    }
+    list.push(item);
+    Ok(())
 }

@@ -5,7 +5,7 @@ use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::{Act, Certificate, Role};
 use rusqlite::params;
 
-use super::house::House;
+use super::house::{House, Standing};
 use super::keeping::Keep;
 use crate::error::VaultError;
 use crate::names::check_name;
@@ -21,8 +21,16 @@ impl Vault {
         &mut self,
         act: impl FnOnce(&mut House<'_>) -> Result<T, VaultError>,
     ) -> Result<T, VaultError> {
+        self.in_house_as(Standing::Stands, act)
+    }
+
+    fn in_house_as<T>(
+        &mut self,
+        standing: Standing,
+        act: impl FnOnce(&mut House<'_>) -> Result<T, VaultError>,
+    ) -> Result<T, VaultError> {
         let tx = self.db.transaction()?;
-        let mut house = House::open(&tx, &self.device)?;
+        let mut house = House::open(&tx, &self.device, standing)?;
         let done = act(&mut house)?;
         let addressed = std::mem::take(&mut house.addressed);
         drop(house);
@@ -106,7 +114,7 @@ impl Vault {
     ) -> Result<RemovalSummary, VaultError> {
         let mut summary = self.removal_summary(device, act, keep)?;
         let cut = summary.cut;
-        summary.counts = self.in_house(|house| {
+        summary.counts = self.in_house_as(Standing::MayAnswer, |house| {
             let counts = house.remove(device, act, cut, keep)?;
             house.put_in_order()?;
             Ok(counts)
@@ -114,10 +122,19 @@ impl Vault {
         Ok(summary)
     }
 
+    /// Why this device may not act for the team.
+    pub(super) fn not_coordinator(&self) -> Result<VaultError, VaultError> {
+        match House::open(&self.db, &self.device, Standing::Stands) {
+            Err(why) => Ok(why),
+            Ok(_) => Ok(VaultError::NotCoordinator),
+        }
+    }
+
     pub(super) fn removal_summary(&self, device: DeviceId, act: Act, keep: &Keep) -> Result<RemovalSummary, VaultError> {
         let team = self.team()?;
-        if !team.authority.is_coordinator(&self.me) {
-            return Err(VaultError::NotCoordinator);
+        let answers = team.authority.answerable(&self.me).is_some_and(|removal| removal.issuer == device);
+        if !team.authority.is_coordinator(&self.me) && !(answers && act != Act::Demoted) {
+            return Err(self.not_coordinator()?);
         }
         let known = self.member(&device)?.filter(|known| known.member && device != self.me);
         let known = known.ok_or_else(|| VaultError::NoSuchDevice(device.short()))?;

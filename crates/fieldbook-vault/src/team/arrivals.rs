@@ -6,6 +6,7 @@ use fieldbook_proto::certificate::{Author, Certificate, CertificateError, Recipi
 use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_seal::body::{Announcement, DeskEpoch, Grant};
 use fieldbook_seal::{Header, ReadingIdentity};
+use rusqlite::Connection;
 
 use super::epochs::{self, DeskEpochRow, TransportRow, save_desk_epoch, save_transport};
 use super::log::{self, Act};
@@ -15,6 +16,8 @@ use super::{Team, own, save_desk_key};
 use crate::absorb::{Taken, Taker, bad_by};
 use crate::error::VaultError;
 
+/// Waits for room, which there is when somebody is removed.
+const NO_ROOM: &str = "the team has as many coordinators or removals as it may have";
 /// Waits for the certificate of a coordinator who is not known yet.
 const UNKNOWN_ISSUER: &str = "it was signed by a coordinator whom this device does not know yet";
 /// Waits for the word that somebody is no coordinator any more; without it the certificate counts for nothing.
@@ -67,6 +70,7 @@ fn admit(
         match Rc::make_mut(taker.authority).add_coordinator(certificate.clone()) {
             Ok(_) => {}
             Err(CertificateError::UnknownIssuer) => return Ok(Taken::Waiting(UNKNOWN_ISSUER)),
+            Err(CertificateError::TooMany) => return Ok(Taken::Waiting(NO_ROOM)),
             Err(error) => return bad_by(header.device, error.to_string()),
         }
         // Certifying a coordinator anew takes it to no other desk.
@@ -96,8 +100,12 @@ fn admit(
         }
     }
     let new = find(taker.db, &device)?.is_none();
-    // Certificates of a coordinator travel in others' grants too: those tell nothing of its issuer's chain.
-    let via = if id.is_some() && body.issuer == header.device { header.sequence } else { 0 };
+    let via = match id {
+        Some(_) if body.issuer == header.device => header.sequence,
+        // It travels in others' grants too: those tell of its issuer's chain only that it was there by now.
+        _ if taker.authority.removal(&body.issuer).is_some() => u64::MAX,
+        _ => last_seen(taker.db, &body.issuer)?,
+    };
     save_device(taker.db, taker.authority, certificate, &announcement.label, via)?;
     taker.after.team_changed = true;
     if new && let Some(id) = id {
@@ -105,6 +113,14 @@ fn admit(
         log::note(taker.db, header.time_ms, &header.device, &act, Some(&id))?;
     }
     Ok(Taken::Done)
+}
+
+/// The highest number of a device's chain that is known here.
+fn last_seen(db: &Connection, device: &DeviceId) -> Result<u64, VaultError> {
+    let last: i64 = db
+        .prepare_cached("SELECT coalesce(max(sequence), 0) FROM entry WHERE device = ?1")?
+        .query_row([device.as_bytes()], |row| row.get(0))?;
+    Ok(u64::try_from(last).unwrap_or(0))
 }
 
 /// A renewal of this device's certificate, or its new role.
@@ -175,6 +191,7 @@ pub(crate) fn take_removal(
         }
         Ok(false) => Ok(Taken::Done),
         Err(CertificateError::UnknownIssuer) => Ok(Taken::Waiting(UNKNOWN_ISSUER)),
+        Err(CertificateError::TooMany) => Ok(Taken::Waiting(NO_ROOM)),
         Err(error) => bad_by(header.device, error.to_string()),
     }
 }
@@ -211,6 +228,7 @@ pub(crate) fn take_grant(
         match add_removal(taker, removal.clone()) {
             Ok(_) => {}
             Err(CertificateError::UnknownIssuer) => return Ok(Taken::Waiting(UNKNOWN_ISSUER)),
+            Err(CertificateError::TooMany) => return Ok(Taken::Waiting(NO_ROOM)),
             Err(error) => return bad_by(header.device, error.to_string()),
         }
     }

@@ -109,7 +109,7 @@ impl Vault {
         let untrusted = |why: &str| VaultError::Untrusted(why.to_owned());
         let team = self.team()?;
         if team.role() != Role::Coordinator {
-            return Err(VaultError::NotCoordinator);
+            return Err(self.not_coordinator()?);
         }
         let label = check_name(&request.name)?;
         fieldbook_seal::check_recipient(&request.keys.recipient).map_err(VaultError::untrusted)?;

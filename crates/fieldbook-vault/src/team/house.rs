@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use fieldbook_proto::certificate::{Act, Certificate, CertificateBody, Recipient, Removal, Role};
-use fieldbook_proto::limits::ENTRY_RECIPIENTS_MAX;
+use fieldbook_proto::certificate::{
+    Act, Certificate, CertificateBody, Recipient, Removal, RemovalHash, Role,
+};
+use fieldbook_proto::limits::{ENTRY_RECIPIENTS_MAX, REMOVALS_OF_ONE_MAX};
 use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_seal::body::{Announcement, DeskEpoch, Grant};
 use fieldbook_seal::{DeviceSecret, Kind, ReadingIdentity};
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _};
 use zeroize::Zeroizing;
 
 use super::epochs::{DeskEpochRow, TransportRow, save_desk_epoch, save_transport};
@@ -28,6 +30,16 @@ const DAY_S: u64 = 24 * 60 * 60;
 const RENEW_OWN_S: u64 = 45 * DAY_S;
 /// … and any other coordinator of the desk when it has this much left.
 const RENEW_ANY_S: u64 = 30 * DAY_S;
+
+/// Who may act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// A coordinator who stands.
+    Stands,
+    /// Also one who was removed by a junior one, and is about to answer.
+    MayAnswer,
+}
+
 /// A coordinator at work.
 pub(super) struct House<'a> {
     pub(super) db: &'a Connection,
@@ -42,14 +54,29 @@ pub(super) struct House<'a> {
 
 impl<'a> House<'a> {
     /// `db` must be inside a transaction.
-    pub fn open(db: &'a Connection, device: &'a DeviceSecret) -> Result<Self, VaultError> {
+    pub fn open(
+        db: &'a Connection,
+        device: &'a DeviceSecret,
+        standing: Standing,
+    ) -> Result<Self, VaultError> {
         let team = Team::load(db)?.ok_or(VaultError::NoTeam)?;
-        let me = device.id();
-        if !team.authority.is_coordinator(&me) {
-            let removed = team.authority.is_removed(&me);
-            return Err(if removed { VaultError::Removed } else { VaultError::NotCoordinator });
+        let (me, addressed, unsure) = (device.id(), Vec::new(), BTreeSet::new());
+        let house = Self { db, device, me, team, addressed, unsure };
+        let authority = &house.team.authority;
+        let answers = standing == Standing::MayAnswer && authority.answerable(&house.me).is_some();
+        if authority.is_coordinator(&house.me) || answers { Ok(house) } else { Err(house.not_standing()?) }
+    }
+
+    /// Why this device may not act for the team.
+    fn not_standing(&self) -> Result<VaultError, VaultError> {
+        let authority = &self.team.authority;
+        if let Some(removal) = authority.answerable(&self.me) {
+            let by = super::members::find(self.db, &removal.issuer)?;
+            let by = by.map_or_else(|| removal.issuer.short(), |known| known.label);
+            return Ok(VaultError::RemovedByJunior(by));
         }
-        Ok(Self { db, device, me, team, addressed: Vec::new(), unsure: BTreeSet::new() })
+        let removed = authority.is_removed(&self.me);
+        Ok(if removed { VaultError::Removed } else { VaultError::NotCoordinator })
     }
 
     /// The standing coordinators but this one, with their recipients.
@@ -136,7 +163,9 @@ impl<'a> House<'a> {
             device,
             act,
             cut,
+            cut_entry: self.entry_at(&device, cut)?,
             keeps,
+            honours: self.honoured(&device),
             time_s: now_s(),
             signature: [0; 64],
         };
@@ -164,7 +193,38 @@ impl<'a> House<'a> {
         if let Some((row, identity)) = next {
             self.grant_desk_epoch(row, identity)?;
         }
-        Ok(self.team.authority.removal(&device).is_some())
+        let authority = &self.team.authority;
+        Ok(match act {
+            Act::Demoted => authority.removal(&device).is_some(),
+            Act::Removed | Act::Lost => authority.is_removed(&device),
+        })
+    }
+
+    /// The entry at a place of a device's chain.
+    fn entry_at(&self, device: &DeviceId, sequence: u64) -> Result<Option<EntryId>, VaultError> {
+        let sequence = i64::try_from(sequence).unwrap_or(i64::MAX);
+        let id: Option<Vec<u8>> = self
+            .db
+            .prepare_cached("SELECT id FROM entry WHERE device = ?1 AND sequence = ?2 ORDER BY id LIMIT 1")?
+            .query_row(rusqlite::params![device.as_bytes(), sequence], |row| row.get(0))
+            .optional()?;
+        id.map(|id| Ok(EntryId::from_bytes(store::array(&id, "an entry id")?))).transpose()
+    }
+
+    /// What a coordinator removed before it is removed itself stays removed. Of one who removed this device,
+    /// its senior, that holds only for what it did earlier, and to no coordinator.
+    fn honoured(&self, device: &DeviceId) -> Vec<RemovalHash> {
+        let authority = &self.team.authority;
+        let Some(answered) = authority.answerable(&self.me) else { return authority.removals_by(device) };
+        let mut honoured: Vec<RemovalHash> = authority
+            .removals()
+            .filter(|removal| removal.issuer == *device && removal.sequence < answered.sequence)
+            .filter(|removal| authority.ever_coordinator(&removal.device).is_none())
+            .map(Removal::hash)
+            .take(REMOVALS_OF_ONE_MAX)
+            .collect();
+        honoured.sort_unstable();
+        honoured
     }
 
     /// Makes everything as it should be: certificates that run out or whose signer was removed, epochs
@@ -190,7 +250,8 @@ impl<'a> House<'a> {
             // A coordinator stands by who certified or kept it, and by nothing else.
             let coordinator = self.team.authority.ever_coordinator(&known.id()).is_some();
             if known.via <= removal.cut && !coordinator && !self.team.authority.is_removed(&known.id()) {
-                changed |= self.team.authority.vouch(known.id()).map_err(VaultError::untrusted)?;
+                // A crowd that somebody certified to fill the list must not keep them from being removed.
+                changed |= self.team.authority.vouch(known.id()).unwrap_or(false);
             }
         }
         if changed { self.save_authority() } else { Ok(()) }

@@ -14,8 +14,9 @@ pub(crate) struct Known {
     pub label: String,
     /// Whether it is in the team as far as this vault is concerned, or only the author of a shared report.
     pub member: bool,
-    /// The place in its issuer's chain of the entry that brought its certificate; 0 if this device made it
-    /// or got it when it joined.
+    /// The place in its issuer's chain of the entry that brought its certificate, or the last that was seen
+    /// of that chain when somebody else told of it; the highest number when the issuer had been removed by
+    /// then; 0 if this device made it or got it when it joined.
     pub via: u64,
     /// When an entry of it was last opened, in milliseconds since 1970.
     pub heard_ms: i64,

@@ -85,6 +85,12 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
              the reports out of this one",
         ),
         E::SealedToItself => (Kind::Failed, "sealed-to-itself", "please report it"),
+        E::RemovedByJunior(_) => (
+            Kind::Failed,
+            "removed-by-junior",
+            "if that was not agreed, answer with `fieldbook team remove` and that name: of two who remove each \
+             other the one admitted earlier stands, on every device that hears of both",
+        ),
         E::RoleChange => (Kind::Failed, "role", "invite the device anew, with a new vault on it"),
         E::Untrusted(_) => (Kind::Damaged, "untrusted", "ask for a new invitation, over a channel you trust"),
         E::NoSuchReport(_) => {
