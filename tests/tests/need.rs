@@ -15,8 +15,10 @@ fn report(machine: &Machine, title: &str, more: &[&str]) -> String {
 
 #[test]
 fn monitors_carry_for_each_other_and_whoever_takes_one_finds_no_other() {
-    let (coordinator, watcher) = team_of_two();
-    let hidden = Machine::with_vault("Hidden-Monitor");
+    let coordinator = Machine::with_vault("Coordination");
+    coordinator.ok(&["team", "create", "Minsk 2017"]);
+    let (watcher, hidden) = (Machine::with_vault("Watcher-Device"), Machine::with_vault("Hidden-Monitor"));
+    pair(&coordinator, &watcher, "monitor");
     pair(&coordinator, &hidden, "monitor");
     // Through each other's daemons, in both directions; the hidden one never meets the coordinator again.
     let id = report(&hidden, "By way of another", &["--set", "date=2017-03-25"]);

@@ -134,11 +134,7 @@ fn what_stays(removal: &RemovalSummary) -> String {
         .to_owned(),
     );
     lines.push("the coordinators' names and keys, and the addresses where it synced".to_owned());
-    format!(
-        "What \"{}\" may still have, whatever is done here:\n- {}.",
-        line(&removal.label),
-        lines.join(";\n- ")
-    )
+    format!("What it may still have, whatever is done here:\n- {}.", lines.join(";\n- "))
 }
 
 /// What a removal means beyond the device itself: whom it had admitted, its desk, its sheets.
