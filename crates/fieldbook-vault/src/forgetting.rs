@@ -79,6 +79,8 @@ fn destroy(db: &Connection, report: &ReportId, by: &DeviceId, time_ms: i64) -> R
     for sql in [
         "DELETE FROM attachment_part WHERE attachment IN (SELECT id FROM attachment WHERE report = ?1)",
         "DELETE FROM attachment WHERE report = ?1",
+        // Parts that have not come are no gap in their author's chain; if they come, nobody can open them.
+        "INSERT OR IGNORE INTO dropped (entry, due) SELECT entry, 0 FROM expected_part WHERE report = ?1",
         "DELETE FROM expected_part WHERE report = ?1",
         "DELETE FROM receipt WHERE entry IN (SELECT id FROM entry WHERE report = ?1)",
         "DELETE FROM receipt_due WHERE entry IN (SELECT id FROM entry WHERE report = ?1)",

@@ -336,8 +336,6 @@ fn no_coordinator_can_take_another_ones_place_or_stop_a_vault_from_opening() {
     carry(&second.vault, &first.vault);
     first.vault.absorb().unwrap();
     honest_work_goes_on(&mut first, &mut honest);
-    first.vault.remove_device(second.vault.me, false).unwrap();
-    honest_work_goes_on(&mut first, &mut honest);
     let Device { vault, dir } = first;
     drop(vault);
     let mut again = open(dir.path());

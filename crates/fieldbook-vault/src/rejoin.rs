@@ -22,7 +22,7 @@ use rusqlite::{Connection, params};
 use zeroize::Zeroizing;
 
 use crate::error::VaultError;
-use crate::problems::SUPERSEDED;
+use crate::problems::{Class, SUPERSEDED};
 use crate::rekey::step;
 use crate::reports::clip;
 use crate::team::{Team, save_author};
@@ -97,6 +97,8 @@ pub(crate) fn strip(db: &mut Connection) -> Result<(), VaultError> {
     for name in OF_THE_DEVICE {
         tx.execute("DELETE FROM meta WHERE name = ?1", [name])?;
     }
+    // What made it go is answered by its going.
+    tx.execute("DELETE FROM problem WHERE class = ?1", [Class::OlderCopy.word()])?;
     place::forget(&tx)?;
     store::set_meta(&tx, RENEW, &[1])?;
     // The keys that went lie in old blocks of the disk.

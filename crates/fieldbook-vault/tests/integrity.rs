@@ -115,7 +115,9 @@ fn backup(device: Device) -> (Device, Device) {
     }
     let opened = |path: &Path| open(path);
     let original = Device { vault: opened(dir.path()), dir };
-    let copied = Device { vault: opened(copy.path()), dir: copy };
+    let mut copied = Device { vault: opened(copy.path()), dir: copy };
+    // Its person says, wrongly, that it is the only one.
+    copied.vault.accept_place().unwrap();
     (original, copied)
 }
 

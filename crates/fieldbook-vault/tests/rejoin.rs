@@ -65,7 +65,7 @@ fn a_copy_adds_nothing_to_the_chain_whatever_it_is_asked() {
 }
 
 #[test]
-fn what_both_copies_signed_before_is_read_and_the_fork_is_shown() {
+fn what_both_copies_signed_before_is_shown_as_what_it_is() {
     let mut desk = founder();
     let monitor = admit(&mut desk, "Monitor", Role::Monitor);
     let (mut monitor, mut copy) = copied(monitor);
@@ -80,11 +80,14 @@ fn what_both_copies_signed_before_is_read_and_the_fork_is_shown() {
     assert_eq!(removed.unwrap().cut, 1);
     copy.vault.adopt(&admission).unwrap();
     sync(&mut [&mut desk, &mut copy]);
-    assert_eq!(desk.titles(), ["By the copy", "By the original"], "nothing that was signed is lost");
-    assert!(!desk.vault.problems().unwrap().is_empty(), "and what happened is not hidden");
+    // Of a device that was removed, what contradicts the chain that is known may be by whoever took it: it is
+    // set aside and named, and stays readable where it was written.
+    assert_eq!(desk.titles(), ["By the original"]);
+    assert!(!desk.vault.problems().unwrap().is_empty(), "what happened is not hidden");
+    assert!(copy.titles().contains(&"By the copy".to_owned()), "nothing is lost where it was written");
     copy.report("Later");
     sync(&mut [&mut desk, &mut copy]);
-    assert_eq!(desk.titles().len(), 3);
+    assert_eq!(desk.titles().len(), 2);
 }
 
 #[test]

@@ -112,7 +112,8 @@ impl Vault {
 
     fn receipts_due(&self) -> Result<Vec<Due>, VaultError> {
         let mut statement = self.db.prepare_cached(
-            "SELECT author, receipt_due.entry, coalesce(sequence, 0)
+            // The number of another chain, of a device that this one replaced, would say nothing.
+            "SELECT author, receipt_due.entry, CASE WHEN device = author THEN sequence ELSE 0 END
              FROM receipt_due LEFT JOIN entry ON entry.id = receipt_due.entry ORDER BY author",
         )?;
         let mut rows = statement.query([])?;
