@@ -283,7 +283,13 @@ fn write_the_certificate_vectors() {
     let removed = issue(1, body(1, 9, Role::Monitor)).encode();
     write("revoked", "revoked", "a removed device", 1_500, &removed);
     let honoured = issue(1, body(1, 11, Role::Monitor)).encode();
-    write("revoked-honoured", "revoked", "removed by one who was removed later, and honoured", 1_500, &honoured);
+    write(
+        "revoked-honoured",
+        "revoked",
+        "removed by one who was removed later, and honoured",
+        1_500,
+        &honoured,
+    );
     let elder = issue(1, body(1, 2, Role::Coordinator)).encode();
     write("back-dated", "ok", "its removal was signed by one who had been removed", 1_500, &elder);
     write("truncated", "malformed", "the last byte is missing", 1_500, &good[..good.len() - 1]);

@@ -1,5 +1,7 @@
 //! What a certified device that has turned against its team can send, and what it must not achieve:
 //! its entries may fail, those of the others never. Also what honest clocks and crashes can cause.
+//!
+//! (It is one file because every case is one more way to break one promise: honest work goes on.)
 
 use std::path::Path;
 

@@ -1,4 +1,6 @@
 //! Reports as their user handles them: write, edit, finish, list, show.
+//!
+//! (It is one file because a report's row, its document and its way out change together.)
 
 use fieldbook_proto::ReportId;
 use fieldbook_proto::codec::{Reader, Writer};

@@ -127,9 +127,8 @@ impl Vault {
             let id = ReportId::from_bytes(store::array(&id, "a report id")?);
             match self.seal_report(id, SealConsent::WithReceipts) {
                 Ok(summary) => sealed.push(summary),
-                Err(
-                    VaultError::NotConfirmed { .. } | VaultError::CannotSeal(_) | VaultError::DeskClosed,
-                ) => {}
+                Err(VaultError::NotConfirmed { .. } | VaultError::CannotSeal(_) | VaultError::DeskClosed) => {
+                }
                 Err(error) => return Err(error),
             }
         }

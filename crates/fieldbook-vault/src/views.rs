@@ -1,5 +1,7 @@
 //! What a vault answers: plain values that can travel to a client. No key and no secret is among them.
 //! Times are milliseconds since 1970-01-01 UTC unless a name says otherwise; ids are hexadecimal.
+//!
+//! (It is one file because it is what programs read, in one place, as `--json` prints it.)
 
 use fieldbook_proto::ReportId;
 use fieldbook_report::{AttachmentView, FieldValue, HistoryItem, ReportView};

@@ -220,7 +220,11 @@ impl Authority {
                 // A full house gives up a certificate that nothing follows from.
                 let fallen = |(device, issuer): &&(DeviceId, DeviceId)| {
                     !self.is_coordinator(issuer) && !self.verdict.ended.contains_key(issuer)
-                        || self.verdict.primary.get(device).is_some_and(|primary| primary.body().issuer != *issuer)
+                        || self
+                            .verdict
+                            .primary
+                            .get(device)
+                            .is_some_and(|primary| primary.body().issuer != *issuer)
                 };
                 let standing = self.is_coordinator(&body.issuer);
                 let Some(out) = self.certificates.keys().find(fallen).copied().filter(|_| standing) else {

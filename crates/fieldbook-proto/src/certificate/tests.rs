@@ -367,7 +367,8 @@ mod histories {
                 }
             },
         );
-        proptest::collection::vec((one, any::<prop::sample::Index>(), any::<bool>()), 0..24).prop_map(honouring)
+        proptest::collection::vec((one, any::<prop::sample::Index>(), any::<bool>()), 0..24)
+            .prop_map(honouring)
     }
 
     /// Some removals honour one that was said before.

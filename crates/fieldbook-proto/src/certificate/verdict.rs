@@ -1,6 +1,7 @@
 //! What follows from a set of certificates and removals: who ever was a coordinator, how senior, who was
 //! removed, who stands, who speaks for which desk. A function of the set and of nothing else.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Certificate, Removal, RemovalHash};
@@ -104,8 +105,8 @@ fn rank(
         let (above, depth, issuer) = rank;
         ranks.insert(issuer, rank);
         for (device, certificate) in by_issuer.remove(&issuer).into_iter().flatten() {
-            if !primary.contains_key(&device) {
-                primary.insert(device, certificate.clone());
+            if let Entry::Vacant(first) = primary.entry(device) {
+                first.insert(certificate.clone());
                 next.insert((certificate.body().admitted.max(above), depth.saturating_add(1), device));
             }
         }

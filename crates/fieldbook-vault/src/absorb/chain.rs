@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fieldbook_proto::certificate::Removal;
 use fieldbook_proto::{DeviceId, EntryId};
 use fieldbook_seal::Header;
 use rusqlite::{Connection, params};
@@ -129,12 +130,13 @@ pub(crate) fn is_copy(db: &Connection, header: &Header, digest: [u8; 32]) -> Res
         .exists(params![header.device.as_bytes(), at, digest])?)
 }
 
-/// What would be wrong with an author's chain if this entry were in it.
+/// What would be wrong with the chain of an author who was removed, if this entry were in it.
 pub(crate) fn misfit(
     db: &Connection,
     id: &EntryId,
     header: &Header,
     digest: [u8; 32],
+    removal: &Removal,
 ) -> Result<Option<Fault>, VaultError> {
     let mut places = Places::load(db, &header.device, header.sequence)?;
     let fault = |class, reason: String| {
@@ -142,6 +144,11 @@ pub(crate) fn misfit(
     };
     if !places.here.is_empty() && !is_copy(db, header, digest)? {
         let reason = format!("another entry is known at number {}", header.sequence);
+        return Ok(fault(Class::Forked, reason));
+    }
+    let last = removal.cut_entry.filter(|_| header.sequence == removal.cut);
+    if last.is_some_and(|last| last != *id) && !is_copy(db, header, digest)? {
+        let reason = format!("its removal names another entry as number {}", header.sequence);
         return Ok(fault(Class::Forked, reason));
     }
     places.here.push(Link {

@@ -246,10 +246,9 @@ impl Taker<'_> {
             return Ok(Taken::Bad(Fault::of(Class::Misdirected, reason)));
         }
         // Up to the end that its removal names, what a device wrote counts. It chooses its numbers itself, so
-        // what comes late must fit between what is known; the entry at the end, where the removal names it,
-        // belongs here too.
-        if self.authority.removal(&device).is_some()
-            && let Some(fault) = misfit(self.db, &id, &header, digest)?
+        // what comes late must fit between what is known, and at the end stands the entry that the removal names.
+        if let Some(removal) = self.authority.removal(&device)
+            && let Some(fault) = misfit(self.db, &id, &header, digest, removal)?
         {
             return Ok(Taken::Bad(fault));
         }

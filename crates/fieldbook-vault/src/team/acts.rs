@@ -130,10 +130,16 @@ impl Vault {
         }
     }
 
-    pub(super) fn removal_summary(&self, device: DeviceId, act: Act, keep: &Keep) -> Result<RemovalSummary, VaultError> {
+    pub(super) fn removal_summary(
+        &self,
+        device: DeviceId,
+        act: Act,
+        keep: &Keep,
+    ) -> Result<RemovalSummary, VaultError> {
         let team = self.team()?;
         let answers = team.authority.answerable(&self.me).is_some_and(|removal| removal.issuer == device);
-        if !team.authority.is_coordinator(&self.me) && !(answers && act != Act::Demoted) {
+        let may = team.authority.is_coordinator(&self.me) || answers && act != Act::Demoted;
+        if !may {
             return Err(self.not_coordinator()?);
         }
         let known = self.member(&device)?.filter(|known| known.member && device != self.me);

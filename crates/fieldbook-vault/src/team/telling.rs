@@ -24,6 +24,8 @@ const TOLD_AT_ONCE: usize = 45;
 const RECIPIENTS_STEP: usize = 48;
 /// Certificates or removals in one grant, and hashes in one notice.
 const GRANT_ITEMS_MAX: usize = 64;
+/// Bytes of removals in one grant, after which another one begins.
+const REMOVALS_BYTES_MAX: usize = 256 << 10;
 
 /// Devices that lack the same things.
 type Groups = BTreeMap<Vec<[u8; 32]>, Vec<(DeviceId, Recipient)>>;
@@ -236,8 +238,12 @@ pub(super) fn desk_item(recipient: &Recipient) -> [u8; 32] {
 fn grants(items: &[&Item], label: impl Fn(DeviceId) -> String) -> Vec<Grant> {
     let mut grants = vec![Grant::default()];
     for item in items {
+        // What a removal honours makes it long: an entry has room for few of those.
+        let removals = |grant: &Grant| grant.removals.iter().map(|one| one.encode().len()).sum::<usize>();
         let full = |grant: &Grant| {
-            grant.removals.len() >= GRANT_ITEMS_MAX || grant.coordinators.len() >= GRANT_ITEMS_MAX
+            grant.removals.len() >= GRANT_ITEMS_MAX
+                || grant.coordinators.len() >= GRANT_ITEMS_MAX
+                || removals(grant) >= REMOVALS_BYTES_MAX
         };
         if grants.last().is_none_or(full) {
             grants.push(Grant::default());

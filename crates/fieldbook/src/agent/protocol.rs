@@ -2,6 +2,8 @@
 //!
 //! One request at a time on a connection; an answer is any number of [`Answer::Item`] frames and
 //! then one [`Answer::Done`] or [`Answer::Refused`].
+//!
+//! (It is one file because it is one protocol, in the order of its page.)
 
 use std::path::PathBuf;
 
