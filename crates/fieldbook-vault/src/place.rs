@@ -34,6 +34,9 @@ pub(crate) fn look(db: &Connection, layout: &Layout) -> Result<(), VaultError> {
     match noted {
         // Where nothing could be noted, nothing can be told; from now on it can, if there is a time now.
         None => {
+            if is_moved(db)? {
+                forget_meta(db, MOVED)?;
+            }
             if here != [0; 16] {
                 store::set_meta(db, PLACE, &here)?;
             }

@@ -29,6 +29,7 @@ pub fn restore(vault: &mut Vault, shares: &[Hex], from: Option<&Path>) -> Result
     let shares = parse(shares)?;
     // Sheets that do not fit together must not leave half of it done.
     fieldbook_seal::recovery::combine(&shares).map_err(VaultError::from)?;
+    super::copies::settle(vault)?;
     let imported = from.map(|dir| vault.import_entries(dir)).transpose()?;
     let mut restored = vault.restore_recovery(&shares)?;
     restored.imported = imported;

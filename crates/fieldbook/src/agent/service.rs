@@ -172,7 +172,6 @@ impl Desk {
             }
             Request::CheckRecovery { shares } => recovery::check(&self.vault, &shares),
             Request::RestoreRecovery { shares, from } => {
-                super::copies::settle(&mut self.vault)?;
                 recovery::restore(&mut self.vault, &shares, from.as_deref())
             }
             Request::DeskIdentity => json(&Hex::new(self.vault.desk_identity_text()?.as_bytes().to_vec())),
