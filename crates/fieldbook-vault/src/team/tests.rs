@@ -149,6 +149,64 @@ fn of_two_coordinators_who_remove_each_other_the_elder_stands_everywhere() {
 }
 
 #[test]
+fn an_elder_who_has_heard_of_its_removal_answers_it_and_stands_again() {
+    let mut first = founder();
+    let mut junior = admit(&mut first, "Junior", Role::Coordinator);
+    let mut monitor = admit(&mut first, "Vitebsk-3", Role::Monitor);
+    let mut lost = admit(&mut first, "Lost", Role::Monitor);
+    for device in [&mut junior, &mut monitor, &mut lost] {
+        sync(&mut first, device);
+    }
+    junior.vault.remove_device(lost.vault.me, true).unwrap();
+    sync(&mut first, &mut junior);
+    // Whoever took the junior's device removes everybody, the founder first.
+    junior.vault.remove_device(first.vault.me, true).unwrap();
+    junior.vault.remove_device(monitor.vault.me, false).unwrap();
+    sync(&mut first, &mut junior);
+    assert!(believes(&first).0.is_coordinator(&first.vault.me), "a removed device is told nothing");
+    // It hears of it from somebody who was told.
+    let mut authority = believes(&first).0;
+    for removal in believes(&junior).0.removals() {
+        authority.add_removal(removal.clone()).unwrap();
+    }
+    crate::store::set_meta(&first.vault.db, "authority", &authority.encode()).unwrap();
+    first.vault.reload_team().unwrap();
+    assert!(believes(&first).0.is_removed(&first.vault.me));
+    let joins = device("Newcomer").vault.join_request();
+    let refused = first.vault.admit(&joins, Role::Monitor).err();
+    assert!(matches!(refused, Some(VaultError::RemovedByJunior(by)) if by == "Junior"));
+    assert!(first.vault.remove_device(monitor.vault.me, false).is_err(), "nothing but the answer");
+    assert!(first.vault.remove_device(junior.vault.me, true).unwrap().counts);
+    carry(&first.vault, &monitor.vault);
+    monitor.vault.absorb().unwrap();
+    for device in [&first, &monitor] {
+        let (authority, _) = believes(device);
+        assert!(authority.is_coordinator(&first.vault.me) && authority.is_removed(&junior.vault.me));
+        assert!(!authority.is_removed(&monitor.vault.me), "what came with it is void");
+        assert!(authority.is_removed(&lost.vault.me), "what was done before it stands");
+    }
+    let report = write(&mut monitor);
+    sync(&mut monitor, &mut first);
+    sync(&mut first, &mut junior);
+    assert!(reads(&first, report) && !reads(&junior, report));
+}
+
+#[test]
+fn who_was_made_a_monitor_can_be_removed_afterwards() {
+    let mut first = founder();
+    let mut second = admit(&mut first, "Second", Role::Coordinator);
+    sync(&mut first, &mut second);
+    first.vault.set_role(second.vault.me, Role::Monitor).unwrap();
+    sync(&mut first, &mut second);
+    let before = newest_secret(&first);
+    assert!(first.vault.remove_device(second.vault.me, true).unwrap().counts);
+    assert!(believes(&first).0.is_removed(&second.vault.me));
+    assert_ne!(newest_secret(&first), before);
+    sync(&mut first, &mut second);
+    assert_ne!(newest_secret(&first), newest_secret(&second), "and it is not told the new one");
+}
+
+#[test]
 fn a_desk_reads_nothing_of_another_and_its_founder_alone_admits_to_it() {
     let mut first = founder();
     let mut brest = device("Brest");
