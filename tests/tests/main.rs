@@ -3,6 +3,7 @@
 
 mod answers;
 mod browser;
+mod carriers;
 mod conventions;
 mod convergence;
 mod crash;

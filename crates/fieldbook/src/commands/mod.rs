@@ -36,6 +36,8 @@ mod team;
 mod templates;
 mod unlock;
 
+pub(crate) use render::by;
+
 use clap::Subcommand;
 use serde_json::Value;
 
