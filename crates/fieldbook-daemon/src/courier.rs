@@ -25,7 +25,7 @@ const LAST_WORD: Duration = Duration::from_millis(20);
 /// How long the other end of a pipe may take to begin: somebody may have to type a password for ssh first.
 const PIPE_PATIENCE: Duration = Duration::from_secs(180);
 /// What stands for the address of whoever is at the other end of a pipe.
-const PIPE: &str = "the pipe";
+pub const PIPE: &str = "the pipe";
 
 /// What a courier tells while it works. Addresses are what the user gave or what was remembered.
 #[derive(Debug, Clone)]

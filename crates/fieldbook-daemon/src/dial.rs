@@ -168,7 +168,6 @@ async fn secure(stream: tokio::net::TcpStream, key: &TransportKey, way: Way) -> 
     Ok(Reached { link: Link::stream(stream, channel, way, Arc::default()), endpoint: None })
 }
 
-#[allow(clippy::disallowed_methods, reason = "the only look-up here; `roads` decides whether it is made")]
 async fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
     let found = timeout(PATIENCE, tokio::net::lookup_host(address)).await;
     Ok(found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect())
@@ -212,10 +211,10 @@ pub(crate) fn in_words(tried: &[Tried]) -> String {
         _ => {
             let said = |(way, why): &(Option<Way>, &str)| match way {
                 None => (*why).to_owned(),
-                Some(Way::Quic) => format!("by UDP {why}"),
-                Some(Way::Tcp) => format!("by TCP {why}"),
-                Some(Way::Socks) => format!("through the proxy {why}"),
-                Some(Way::Stdio) => format!("through the pipe {why}"),
+                Some(Way::Quic) => format!("by UDP: {why}"),
+                Some(Way::Tcp) => format!("by TCP: {why}"),
+                Some(Way::Socks) => format!("through the proxy: {why}"),
+                Some(Way::Stdio) => format!("through the pipe: {why}"),
             };
             parts.iter().map(said).collect::<Vec<_>>().join("; ")
         }
@@ -262,7 +261,7 @@ mod tests {
         assert_eq!(in_words(&[tried(Some(Way::Quic), "no"), tried(Some(Way::Quic), "no")]), "no");
         assert_eq!(
             in_words(&[tried(Some(Way::Quic), "a"), tried(Some(Way::Tcp), "b"), tried(None, "c")]),
-            "by UDP a; by TCP b; c"
+            "by UDP: a; by TCP: b; c"
         );
     }
 }

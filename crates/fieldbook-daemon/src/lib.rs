@@ -21,7 +21,7 @@ mod store;
 mod strangers;
 mod ways;
 
-pub use courier::{CourierEvent, run_courier, run_pipe};
+pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon};
 pub use dial::{Tried, Ways};
 pub use error::DaemonError;

@@ -117,8 +117,8 @@ fn nobody_there_is_told_way_by_way() {
     };
     let tried: Vec<_> = tried.iter().map(|Tried { way, .. }| *way).collect();
     assert_eq!(tried, [Some(Way::Tcp), Some(Way::Quic)]);
-    assert!(why.contains("by TCP no connection: nobody listens there"), "{why}");
-    assert!(why.contains("by UDP no connection: nobody answered in time"), "{why}");
+    assert!(why.contains("by TCP: no connection: nobody listens there"), "{why}");
+    assert!(why.contains("by UDP: no connection: nobody answered in time"), "{why}");
 }
 
 /// What a client that says `hello` by TCP gets back, byte for byte, until the other side ends.

@@ -41,9 +41,7 @@ impl fmt::Display for SecureError {
             Self::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => {
                 write!(f, "who answers there does not speak as a device does: {error}")
             }
-            Self::Handshake(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                f.write_str("who answers there hung up")
-            }
+            Self::Handshake(error) if hung_up(error) => f.write_str("who answers there hung up"),
             Self::Handshake(error) => write!(f, "no connection: {error}"),
             Self::Silent => f.write_str("no connection: nobody answered in time"),
             Self::NoKey => f.write_str("the other side showed no device key"),
@@ -52,6 +50,11 @@ impl fmt::Display for SecureError {
 }
 
 impl std::error::Error for SecureError {}
+
+fn hung_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionReset | UnexpectedEof)
+}
 
 impl From<TlsError> for SecureError {
     fn from(error: TlsError) -> Self {

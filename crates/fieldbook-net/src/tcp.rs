@@ -14,7 +14,6 @@ const BACKLOG: u32 = 128;
 ///
 /// # Errors
 /// Nobody is there, or nobody answers in time.
-#[allow(clippy::disallowed_methods, reason = "the door itself; who may pass is decided where this is called")]
 pub async fn dial(target: SocketAddr, patience: Duration) -> io::Result<TcpStream> {
     let stream = timeout(patience, TcpStream::connect(target))
         .await

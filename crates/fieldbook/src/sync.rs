@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
+use fieldbook_daemon::PIPE;
 use fieldbook_vault::{AbsorbSummary, Status};
 use serde::{Deserialize, Serialize};
 
@@ -236,6 +237,13 @@ fn lost_line((address, why, _): &Lost) -> String {
 }
 
 fn unreachable(failures: &[Lost]) -> Failure {
+    if let [(pipe, why, _)] = failures
+        && pipe == PIPE
+    {
+        let message = format!("the other end of the pipe is no device of your team: {}", line(why));
+        return Failure::new(Kind::Unreachable, "unreachable", message + "; your work is safe here")
+            .hint("at the other end, `fieldbook sync --stdio --serve` has to run, with its notebook open");
+    }
     let tried: Vec<String> = failures.iter().map(lost_line).collect();
     let message =
         format!("nobody of your team could be reached ({}); your work is safe here", tried.join("; "));

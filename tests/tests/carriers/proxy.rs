@@ -26,13 +26,14 @@ impl Proxy {
         let hosts = machine.file("hosts-of-the-proxy", format!("127.0.0.1 localhost {NAME}\n"));
         let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let line = format!(
-            "mount --bind '{hosts}' /etc/hosts && exec microsocks -q -i 127.0.0.1 -p {} -b {PROXYS_OWN} {}",
+            "mount --bind '{hosts}' /etc/hosts && exec microsocks -i 127.0.0.1 -p {} -b {PROXYS_OWN} {}",
             address.port(),
             options.join(" ")
         );
         let process = Command::new("unshare")
             .args(["--mount", "sh", "-c", &line])
             .stdin(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .expect("microsocks");
         wait_for("the proxy", || std::net::TcpStream::connect(address).ok());
@@ -146,7 +147,7 @@ fn via_is_the_last_resort_and_says_what_was_tried() {
     drop(daemon);
     let error = b.fails(14, &["sync", "--with", &format!("127.0.0.1:{port}"), "--via", &proxy.url()]);
     let message = error["message"].as_str().expect("words");
-    for part in ["by UDP ", "by TCP ", "through the proxy the proxy found nobody listening there"] {
+    for part in ["by UDP ", "by TCP ", "through the proxy: "] {
         assert!(message.contains(part), "{part}: {message}");
     }
 }

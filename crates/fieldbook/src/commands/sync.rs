@@ -5,7 +5,7 @@ use clap::Args;
 use super::{json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Held;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
 use crate::pipe;
@@ -55,7 +55,15 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
         // What this device knows is not for the terminal of whoever connected.
         let pipe = pipe::take_standard(global)?;
         let silent = Ui::new(true, true);
-        return sync::sync(&mut Agent::open(global)?, Partner::Pipe { pipe, serve: true }, &silent).map(drop);
+        let synced = sync::sync(&mut Agent::open(global)?, Partner::Pipe { pipe, serve: true }, &silent);
+        return synced.map(drop).map_err(|failure| match failure.kind {
+            Kind::Unreachable => Failure::new(
+                Kind::Unreachable,
+                &failure.code,
+                "the sync with whoever connected did not come about",
+            ),
+            _ => failure,
+        });
     }
     let (partner, command) = if args.stdio {
         (Partner::Pipe { pipe: pipe::take_standard(global)?, serve: false }, None)
