@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot};
-use fieldbook_net::tls::TransportKey;
+use fieldbook_net::tls::{Beneath, TransportKey};
 use fieldbook_proto::{DepotId, EntryId};
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 
@@ -47,14 +47,14 @@ pub fn quinn_and_insert(dir: &Path, entries: &[Vec<u8>]) -> Result<Duration, Box
 }
 
 async fn move_and_insert(depot: &SqlDepot, entries: &[Vec<u8>]) -> Result<Duration, Box<dyn Error>> {
-    let server = QuicServerConfig::try_from(transport_key(1)?.server()?)?;
+    let server = QuicServerConfig::try_from(transport_key(1)?.server(Beneath::Quic)?)?;
     let listening = quinn::Endpoint::server(
         quinn::ServerConfig::with_crypto(Arc::new(server)),
         ([127, 0, 0, 1], 0).into(),
     )?;
     let address = listening.local_addr()?;
     let mut dialling = quinn::Endpoint::client(([127, 0, 0, 1], 0).into())?;
-    let client = QuicClientConfig::try_from(transport_key(2)?.client()?)?;
+    let client = QuicClientConfig::try_from(transport_key(2)?.client(Beneath::Quic)?)?;
     dialling.set_default_client_config(quinn::ClientConfig::new(Arc::new(client)));
 
     let receiver = tokio::spawn(async move {

@@ -11,7 +11,7 @@ use fieldbook_tests::{DEADLINE, Machine, free_port, team_of_two};
 use crate::reading::{ids, sync, word_of_delivery};
 
 /// A key that no coordinator ever saw.
-fn stranger() -> TransportKey {
+pub fn stranger() -> TransportKey {
     let mut seeds = [0; 64];
     getrandom::fill(&mut seeds).expect("random bytes");
     let secret =
@@ -19,7 +19,7 @@ fn stranger() -> TransportKey {
     TransportKey::new(&secret.transport_seed(), &secret.keys().transport).expect("a key")
 }
 
-fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
+pub fn on_a_runtime<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime
         .block_on(async { tokio::time::timeout(DEADLINE, work).await.expect("an end before the deadline") })

@@ -1,17 +1,23 @@
-//! One session over one QUIC connection, from the handshake to a clean end.
+//! One session over one connection of any carrier, from the handshake to a clean end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldbook_depot::{Depot, SqlDepot};
-use fieldbook_net::quic::{Channel, Connection, VarInt};
+use fieldbook_net::channel::{Channel, Way};
+use fieldbook_net::quic::{Connection, VarInt};
+use fieldbook_net::secured::Secured;
 use fieldbook_net::session::{SessionFailure, run_session};
+use fieldbook_proto::DeviceId;
 use fieldbook_proto::session::{Engine, Event, Setup, Side, Summary};
+use tokio::io::AsyncReadExt as _;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::store::{DepotStore, now_ms};
+use crate::ways;
 
 /// How long the other side may take to hear our last words.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -27,16 +33,64 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, DaemonError> {
         .map_err(DaemonError::io("the network cannot be used"))
 }
 
+/// An established connection.
+pub(crate) struct Link {
+    /// The way that it goes.
+    pub way: Way,
+    channel: Channel,
+    carrier: Carrier,
+    ending: Ending,
+}
+
+enum Carrier {
+    Quic(Connection),
+    Stream(Box<Secured>),
+}
+
+/// Ends a connection from outside, without a word.
+#[derive(Debug, Clone)]
+pub(crate) enum Ending {
+    Quic(Connection),
+    Stream(Arc<Notify>),
+}
+
+impl Ending {
+    /// Ends it now.
+    pub fn end(&self) {
+        match self {
+            Self::Quic(connection) => connection.close(VarInt::from_u32(0), b""),
+            Self::Stream(told) => told.notify_one(),
+        }
+    }
+}
+
+impl Link {
+    pub fn quic(connection: Connection, channel: Channel) -> Self {
+        let ending = Ending::Quic(connection.clone());
+        Self { way: Way::Quic, channel, carrier: Carrier::Quic(connection), ending }
+    }
+
+    /// `leave` ends it from outside.
+    pub fn stream(stream: Secured, channel: Channel, way: Way, leave: Arc<Notify>) -> Self {
+        Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending: Ending::Stream(leave) }
+    }
+
+    /// How it can be ended by somebody else.
+    pub fn ending(&self) -> Ending {
+        self.ending.clone()
+    }
+}
+
 /// Runs a session on an established connection.
 pub(crate) async fn session(
-    connection: &Connection,
-    channel: Channel,
+    link: Link,
     side: Side,
     identity: &Identity,
     depot: &Arc<SqlDepot>,
     address: Option<String>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
+    let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
     let engine = match setup(depot, identity, side, channel) {
         Ok(setup) => match Engine::new(setup) {
@@ -45,6 +99,47 @@ pub(crate) async fn session(
         },
         Err(error) => return nothing(SessionFailure::Store(error.to_string())),
     };
+    let store = DepotStore::new(depot.clone(), identity, address);
+    let mut met: Option<DeviceId> = None;
+    let mut heard = |event: &Event| {
+        if let Event::Met(peer) = event
+            && identity.names(peer)
+        {
+            met = Some(peer.device.id());
+        }
+        on_event(event);
+    };
+    let done = match carrier {
+        Carrier::Quic(connection) => over_quic(&connection, side, engine, store, &mut heard).await,
+        Carrier::Stream(stream) => {
+            let told = async {
+                match &ending {
+                    Ending::Stream(told) => told.notified().await,
+                    Ending::Quic(_) => std::future::pending().await,
+                }
+            };
+            // What is dropped here says nothing more.
+            tokio::select! {
+                done = over_stream(*stream, engine, store, &mut heard) => done,
+                () = told => nothing(SessionFailure::Removed),
+            }
+        }
+    };
+    if let Some(device) = met {
+        // Only a help for people: a failure of it is no failure of the session.
+        let _ = ways::note(depot.as_ref(), &device, way);
+    }
+    done
+}
+
+async fn over_quic(
+    connection: &Connection,
+    side: Side,
+    engine: Engine,
+    store: DepotStore,
+    on_event: &mut (dyn FnMut(&Event) + Send),
+) -> (Summary, Result<(), SessionFailure>) {
+    let nothing = |failure| (Summary::default(), Err(failure));
     let streams = async {
         match side {
             Side::Client => connection.open_bi().await,
@@ -56,7 +151,6 @@ pub(crate) async fn session(
         Ok(Err(error)) => return nothing(SessionFailure::Connection(error.into())),
         Err(_) => return nothing(SessionFailure::Stalled),
     };
-    let store = DepotStore::new(depot.clone(), identity, address);
     let (summary, result) = run_session(engine, &mut reader, writer, store, on_event).await;
     if result.is_ok() {
         // Each side has finished its stream; whoever dialled closes once it has heard the other end.
@@ -66,6 +160,22 @@ pub(crate) async fn session(
         };
     }
     connection.close(VarInt::from_u32(0), b"");
+    (summary, result)
+}
+
+async fn over_stream(
+    stream: Secured,
+    engine: Engine,
+    store: DepotStore,
+    on_event: &mut (dyn FnMut(&Event) + Send),
+) -> (Summary, Result<(), SessionFailure>) {
+    let (mut reader, writer) = tokio::io::split(stream);
+    let (summary, result) = run_session(engine, &mut reader, writer, store, on_event).await;
+    if result.is_ok() {
+        // Each side has said that this was all. Both hear the other's end before they hang up: what is
+        // closed with bytes unread can take with it what was just sent.
+        let _ = timeout(FAREWELL, reader.read(&mut [0; 1])).await;
+    }
     (summary, result)
 }
 

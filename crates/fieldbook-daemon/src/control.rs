@@ -45,6 +45,9 @@ pub struct DaemonStatus {
     pub pid: u32,
     /// Where it listens, as `host:port`.
     pub listening: Vec<String>,
+    /// By what: `quic`, `tcp`.
+    #[serde(default)]
+    pub carriers: Vec<String>,
     /// When it started, milliseconds since 1970.
     pub since_ms: i64,
     /// Sessions that run.
@@ -173,6 +176,7 @@ mod tests {
                 v: VERSION,
                 pid: 1,
                 listening: vec!["127.0.0.1:1".into()],
+                carriers: Vec::new(),
                 since_ms: 0,
                 sessions_now: 0,
                 sessions_done: self.stops.load(Ordering::SeqCst),

@@ -1,27 +1,31 @@
 //! The courier: one sync with the first device that answers, then its process ends.
 
 use std::io;
-use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fieldbook_depot::{DepotKey, SqlDepot};
-use fieldbook_net::quic;
+use fieldbook_net::channel::Way;
 use fieldbook_net::session::SessionFailure;
+use fieldbook_net::{pipe, secured};
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, SessionError, Side, Summary};
 
-use crate::connection;
+use crate::connection::{self, Link};
+use crate::dial::{self, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 
-/// How long one address may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the endpoint may take to send that the connection is closed. QUIC would stay for three more
 /// timeouts to answer stragglers; a process that ends need not.
 const LAST_WORD: Duration = Duration::from_millis(20);
+/// How long the other end of a pipe may take to begin: somebody may have to type a password for ssh first.
+const PIPE_PATIENCE: Duration = Duration::from_secs(180);
+/// What stands for the address of whoever is at the other end of a pipe.
+pub const PIPE: &str = "the pipe";
 
 /// What a courier tells while it works. Addresses are what the user gave or what was remembered.
 #[derive(Debug, Clone)]
@@ -36,6 +40,10 @@ pub enum CourierEvent {
         device: Option<DeviceId>,
         /// In which role.
         role: Role,
+        /// The way that led there.
+        way: Way,
+        /// The ways to this address that had led nowhere.
+        tried: Vec<Tried>,
     },
     /// To the device that answered, this device's membership has run out. Everything goes to it all the
     /// same, and what is addressed to this device comes back: the renewal, if it was written already.
@@ -60,11 +68,13 @@ pub enum CourierEvent {
         why: String,
         /// Whether a device of the team answered before it failed.
         answered: bool,
+        /// The ways that were tried, one by one.
+        tried: Vec<Tried>,
     },
 }
 
-/// Syncs with the first of `addresses` that leads to a device of the team. `None`: none did; each was
-/// reported by [`CourierEvent::Failed`].
+/// Syncs with the first of `addresses` that leads to a device of the team, by the ways that may be taken.
+/// `None`: none did; each was reported by [`CourierEvent::Failed`].
 ///
 /// # Errors
 /// The depot cannot be used, or the device has no team.
@@ -72,14 +82,16 @@ pub fn run_courier(
     depot_path: &Path,
     depot_key: &DepotKey,
     addresses: &[String],
-    mut tell: impl FnMut(CourierEvent) + Send,
+    ways: Ways,
+    tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
     let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
+        let mut courier = Courier { identity, depot, tell };
         for address in addresses {
-            if let Some(summary) = try_address(address, &identity, &depot, &mut tell).await {
+            if let Some(summary) = courier.try_address(address, ways).await {
                 return Some(summary);
             }
         }
@@ -89,36 +101,114 @@ pub fn run_courier(
     Ok(done)
 }
 
-async fn try_address(
-    address: &str,
-    identity: &Identity,
-    depot: &Arc<SqlDepot>,
-    tell: &mut (impl FnMut(CourierEvent) + Send),
-) -> Option<Summary> {
-    let failed = |why: String, answered: bool, tell: &mut dyn FnMut(CourierEvent)| {
-        tell(CourierEvent::Failed { address: address.to_owned(), why, answered });
-    };
-    tell(CourierEvent::Trying(address.to_owned()));
-    let targets: Vec<SocketAddr> = match tokio::net::lookup_host(address).await {
-        Ok(targets) => targets.collect(),
-        Err(error) => {
-            failed(unresolved(address, &error), false, tell);
-            return None;
-        }
-    };
-    for target in targets {
-        let dialled = async {
-            let endpoint = quic::dialler(&identity.transport, target)?;
-            let (connection, channel) = quic::dial(&endpoint, target, PATIENCE).await?;
-            Ok::<_, quic::QuicError>((endpoint, connection, channel))
-        };
-        let (endpoint, connection, channel) = match dialled.await {
-            Ok(dialled) => dialled,
-            Err(error) => {
-                failed(error.to_string(), false, tell);
+/// Syncs with whoever is at the other end of two pipes, as the side that asks or the side that answers.
+/// `None`: it was no device of the team; [`CourierEvent::Failed`] says more.
+///
+/// # Errors
+/// As [`run_courier`].
+pub fn run_pipe(
+    depot_path: &Path,
+    depot_key: &DepotKey,
+    side: Side,
+    (input, output): (OwnedFd, OwnedFd),
+    tell: impl FnMut(CourierEvent) + Send,
+) -> Result<Option<Summary>, DaemonError> {
+    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let identity = Identity::load(depot.as_ref())?;
+    let runtime = connection::runtime()?;
+    let done = runtime.block_on(async {
+        let mut courier = Courier { identity, depot, tell };
+        courier.try_pipe(side, input, output).await
+    });
+    // The thread that reads may wait for ever for a pipe that nobody closes.
+    runtime.shutdown_background();
+    Ok(done)
+}
+
+struct Courier<T> {
+    identity: Identity,
+    depot: Arc<SqlDepot>,
+    tell: T,
+}
+
+impl<T: FnMut(CourierEvent) + Send> Courier<T> {
+    async fn try_address(&mut self, address: &str, ways: Ways) -> Option<Summary> {
+        (self.tell)(CourierEvent::Trying(address.to_owned()));
+        let mut tried = Vec::new();
+        let mut answered = false;
+        let mut roads: Vec<Road> = dial::roads(address, ways, &mut tried).await;
+        roads.reverse();
+        while let Some(road) = roads.pop() {
+            let Some(reached) = dial::reach(&road, &self.identity.transport, &mut tried).await else {
                 continue;
+            };
+            let Reached { link, endpoint } = reached;
+            let way = link.way;
+            let (summary, result, met) = self.talk(link, Side::Client, address, &tried).await;
+            if let Some(endpoint) = endpoint {
+                let _ = tokio::time::timeout(LAST_WORD, endpoint.wait_idle()).await;
+            }
+            answered |= met;
+            match result {
+                Ok(()) => return Some(summary),
+                Err(failure) => {
+                    // Some networks let a handshake through and then nothing more.
+                    if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
+                        roads.push(Road::StraightTcp(*target));
+                    }
+                    tried.push(Tried { way: Some(way), why: why(&failure, met) });
+                }
+            }
+        }
+        self.failed(address, answered, tried);
+        None
+    }
+
+    async fn try_pipe(&mut self, side: Side, input: OwnedFd, output: OwnedFd) -> Option<Summary> {
+        (self.tell)(CourierEvent::Trying(PIPE.to_owned()));
+        let stream = pipe::join_pipe(input, output);
+        let key = &self.identity.transport;
+        let secured = match side {
+            Side::Client => secured::connect(key, stream, PIPE_PATIENCE).await,
+            Side::Server => match secured::Acceptor::new(key) {
+                Ok(acceptor) => acceptor.accept(stream, PIPE_PATIENCE).await,
+                Err(error) => Err(error.into()),
+            },
+        };
+        let tried = |why: String| vec![Tried { way: Some(Way::Stdio), why }];
+        let link = match secured {
+            Ok((stream, channel)) => Link::stream(stream, channel, Way::Stdio, Arc::default()),
+            Err(error) => {
+                self.failed(PIPE, false, tried(error.to_string()));
+                return None;
             }
         };
+        let (summary, result, met) = self.talk(link, side, PIPE, &[]).await;
+        match result {
+            Ok(()) => Some(summary),
+            Err(failure) => {
+                self.failed(PIPE, met, tried(why(&failure, met)));
+                None
+            }
+        }
+    }
+
+    fn failed(&mut self, address: &str, answered: bool, tried: Vec<Tried>) {
+        let (address, why) = (address.to_owned(), dial::in_words(&tried));
+        (self.tell)(CourierEvent::Failed { address, why, answered, tried });
+    }
+
+    /// One session; also whether a device of the team answered.
+    async fn talk(
+        &mut self,
+        link: Link,
+        side: Side,
+        address: &str,
+        tried: &[Tried],
+    ) -> (Summary, Result<(), SessionFailure>, bool) {
+        let Self { identity, depot, tell } = self;
+        let way = link.way;
+        let remembered = (way != Way::Stdio).then(|| address.to_owned());
         let (mut answered, mut peer_until, mut held) = (false, 0, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
@@ -126,7 +216,13 @@ async fn try_address(
                 peer_until = peer.device.body().not_after;
                 let device = identity.names(peer).then(|| peer.device.id());
                 let role = peer.device.body().role;
-                tell(CourierEvent::Met { address: address.to_owned(), device, role });
+                tell(CourierEvent::Met {
+                    address: address.to_owned(),
+                    device,
+                    role,
+                    way,
+                    tried: tried.to_vec(),
+                });
             }
             Event::Limited(limits) if limits.us => {
                 tell(CourierEvent::RanOut { not_after: identity.certificate.body().not_after });
@@ -139,31 +235,18 @@ async fn try_address(
             Event::Repairing => tell(CourierEvent::Repairing),
             _ => {}
         };
-        let (summary, result) = connection::session(
-            &connection,
-            channel,
-            Side::Client,
-            identity,
-            depot,
-            Some(address.to_owned()),
-            &mut on_event,
-        )
-        .await;
-        let _ = tokio::time::timeout(LAST_WORD, endpoint.wait_idle()).await;
-        match result {
-            Ok(()) => return Some(summary),
-            Err(error) => failed(why(&error, answered), answered, tell),
-        }
+        let (summary, result) =
+            connection::session(link, side, identity, depot, remembered, &mut on_event).await;
+        (summary, result, answered)
     }
-    None
 }
 
-/// The resolver's own words ("Name or service not known") help nobody.
-fn unresolved(address: &str, error: &io::Error) -> String {
-    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-    match error.kind() {
-        io::ErrorKind::InvalidInput => format!("the address cannot be understood: {error}"),
-        _ => format!("no device of the name \"{host}\" can be found: it is mistyped, or there is no network"),
+/// Whether the network, rather than the other side, seems to have ended it.
+fn went_silent(failure: &SessionFailure) -> bool {
+    match failure {
+        SessionFailure::Stalled => true,
+        SessionFailure::Connection(error) => error.kind() == io::ErrorKind::TimedOut,
+        _ => false,
     }
 }
 

@@ -1,34 +1,33 @@
-//! The daemon: listens, serves a session to each device of the team, and stops when told.
-//!
-//! Strangers cost little: no more than a few handshakes run at a time, an address must prove itself
-//! first when many come, and whoever is not of the team gets no byte of an answer.
+//! The daemon: listens by UDP (QUIC) and TCP at the same port, serves a session to each device of the team,
+//! and stops when told. Who is let in, and how, is in [`crate::serve`].
 
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use fieldbook_depot::{DepotKey, SqlDepot};
-use fieldbook_net::quic::{self, Endpoint, Incoming, VarInt};
-use fieldbook_proto::session::{Event, Side};
-use tokio::sync::{Notify, Semaphore};
+use fieldbook_net::channel::Way;
+use fieldbook_net::quic::{self, Endpoint, QuicError, VarInt};
+use fieldbook_net::secured::Acceptor;
+use fieldbook_net::tcp;
+use fieldbook_net::tls::TransportKey;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use crate::connection;
 use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
-use crate::identity::{self, Identity};
-use crate::met::Met;
+use crate::identity::Identity;
+use crate::serve::{self, Serving};
 use crate::store::now_ms;
-use crate::strangers::{Stranger, Strangers};
 
-/// Sessions at a time; more wait or are turned away.
-const SESSIONS_MAX: usize = 64;
-/// Handshakes at a time, beyond which an address must first show that it receives our answers.
-const HANDSHAKES_FREE: usize = 16;
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// How many free ports are tried until one is found that is free for UDP and for TCP.
+const PORTS: usize = 64;
 /// How long running sessions may take to come to a safe point when the daemon stops. They are safe at
 /// any point; this only spares the other side a repetition.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
@@ -42,41 +41,51 @@ pub struct DaemonOptions {
     pub depot_key: DepotKey,
     /// Where to listen; port 0 is any free one.
     pub listen: Vec<SocketAddr>,
+    /// By what.
+    pub carriers: Carriers,
     /// The control socket's file, in a directory that only its owner can enter.
     pub control_socket: PathBuf,
     /// Locked while a daemon runs for this vault.
     pub lock_path: PathBuf,
 }
 
+/// What a daemon listens by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carriers {
+    /// QUIC.
+    pub udp: bool,
+    /// TLS over TCP, at the same port.
+    pub tcp: bool,
+}
+
+impl Default for Carriers {
+    fn default() -> Self {
+        Self { udp: true, tcp: true }
+    }
+}
+
 struct State {
-    depot: Arc<SqlDepot>,
     listening: Vec<String>,
+    carriers: Vec<String>,
     since_ms: i64,
     stop: Notify,
-    sessions: Arc<Semaphore>,
-    handshakes: Semaphore,
-    strangers: Arc<Strangers>,
-    met: Arc<Met>,
-    done: AtomicU64,
-    failed: AtomicU64,
-    received: AtomicU64,
-    sent: AtomicU64,
-    log: Box<dyn Fn(&str) + Send + Sync>,
+    serving: Arc<Serving>,
 }
 
 impl Controlled for State {
     fn status(&self) -> DaemonStatus {
-        let now = SESSIONS_MAX - self.sessions.available_permits().min(SESSIONS_MAX);
+        let serving = &self.serving;
         DaemonStatus {
             v: control::VERSION,
             pid: std::process::id(),
             listening: self.listening.clone(),
+            carriers: self.carriers.clone(),
             since_ms: self.since_ms,
-            sessions_now: now as u64,
-            sessions_done: self.done.load(Relaxed),
-            sessions_failed: self.failed.load(Relaxed),
-            received: self.received.load(Relaxed),
-            sent: self.sent.load(Relaxed),
+            sessions_now: serving.now() as u64,
+            sessions_done: serving.done.load(Relaxed),
+            sessions_failed: serving.failed.load(Relaxed),
+            received: serving.received.load(Relaxed),
+            sent: serving.sent.load(Relaxed),
         }
     }
 
@@ -87,11 +96,7 @@ impl Controlled for State {
     /// Sessions read the depot as they go, and each new one reads who is believed. What runs with a device
     /// that was removed meanwhile ends here, also when it is idle.
     fn nudge(&self) {
-        let authority = match identity::authority(self.depot.as_ref()) {
-            Ok(authority) => authority,
-            Err(error) => return (self.log)(&format!("nobody can be judged: {error}")),
-        };
-        self.met.end(|peer| !identity::stands(&authority, peer));
+        self.serving.nudge();
     }
 }
 
@@ -113,26 +118,24 @@ pub fn run_daemon(
     let runtime = connection::runtime()?;
     let result = runtime.block_on(async {
         let mut endpoints = Vec::new();
+        let mut listeners = Vec::new();
+        let mut bound = Vec::new();
         for address in &options.listen {
-            endpoints.push(quic::listener(&identity.transport, *address)?);
+            let (at, endpoint, listener) = bind(*address, options.carriers, &identity.transport)?;
+            bound.push(at);
+            endpoints.extend(endpoint);
+            listeners.extend(listener);
         }
+        let acceptor = Acceptor::new(&identity.transport).map_err(QuicError::from)?;
         drop(identity);
-        let bound: Vec<SocketAddr> =
-            endpoints.iter().filter_map(|endpoint| endpoint.local_addr().ok()).collect();
+        let names = [(options.carriers.udp, Way::Quic), (options.carriers.tcp, Way::Tcp)];
+        let names = names.into_iter().filter(|(on, _)| *on).map(|(_, way)| way.word().to_owned());
         let state = Arc::new(State {
-            depot,
             listening: bound.iter().map(SocketAddr::to_string).collect(),
+            carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
-            handshakes: Semaphore::new(HANDSHAKES_FREE),
-            strangers: Arc::default(),
-            met: Arc::default(),
-            done: AtomicU64::new(0),
-            failed: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
-            log: Box::new(log),
+            serving: Arc::new(Serving::new(depot, Box::new(log))),
         });
         let controlled: Arc<dyn Controlled> = state.clone();
         let _socket = control::serve(&options.control_socket, Arc::downgrade(&controlled))
@@ -140,8 +143,14 @@ pub fn run_daemon(
         let signals = signals()?;
         listening(&bound);
         for endpoint in &endpoints {
-            tokio::spawn(accept(endpoint.clone(), state.clone()));
+            tokio::spawn(serve::accept_quic(endpoint.clone(), state.serving.clone()));
         }
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                tokio::spawn(serve::accept_tcp(listener, acceptor.clone(), state.serving.clone()))
+            })
+            .collect();
         tokio::select! {
             () = state.stop.notified() => {}
             () = signals => {}
@@ -149,9 +158,8 @@ pub fn run_daemon(
         for endpoint in &endpoints {
             endpoint.set_server_config(None);
         }
-        // Whoever holds all permits knows that no session runs.
-        let all = u32::try_from(SESSIONS_MAX).unwrap_or(u32::MAX);
-        let _ = timeout(STOP_PATIENCE, state.sessions.acquire_many(all)).await;
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        let _ = timeout(STOP_PATIENCE, state.serving.idle()).await;
         for endpoint in &endpoints {
             endpoint.close(VarInt::from_u32(0), b"");
             let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
@@ -162,75 +170,27 @@ pub fn run_daemon(
     result
 }
 
-async fn accept(endpoint: Endpoint, state: Arc<State>) {
-    while let Some(incoming) = endpoint.accept().await {
-        if state.handshakes.available_permits() == 0 && !incoming.remote_address_validated() {
-            let _ = incoming.retry();
-            continue;
-        }
-        // Ignored, not refused: a device of the team tries again by itself after a moment.
-        let Some(stranger) = state.strangers.enter(incoming.remote_address().ip()) else {
-            incoming.ignore();
-            continue;
-        };
-        let Ok(permit) = state.sessions.clone().try_acquire_owned() else {
-            incoming.ignore();
-            continue;
-        };
-        let state = state.clone();
-        tokio::spawn(async move {
-            serve(incoming, stranger, &state).await;
-            drop(permit);
-        });
-    }
-}
-
-async fn serve(incoming: Incoming, stranger: Stranger, state: &State) {
-    let shaken = async {
-        let _permit = state.handshakes.acquire().await;
-        timeout(HANDSHAKE_PATIENCE, incoming.into_future()).await
-    };
-    let Ok(Ok(connection)) = shaken.await else {
-        state.failed.fetch_add(1, Relaxed);
-        return;
-    };
-    // Read anew each time: the agent may have learnt of a removal, or of a new coordinator.
-    let identity = match Identity::load(state.depot.as_ref()) {
-        Ok(identity) => identity,
-        Err(error) => return (state.log)(&format!("no session can be served: {error}")),
-    };
-    let Ok(channel) = quic::channel(&connection) else { return };
-    let mut who = "a stranger".to_owned();
-    let mut stranger = Some(stranger);
-    let mut running = None;
-    let mut on_event = |event: &Event| match event {
-        Event::Met(peer) => {
-            stranger = None;
-            running = Some(state.met.enter(peer.as_ref().clone(), connection.clone()));
-            who = if identity.names(peer) {
-                format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
-            } else {
-                "another device of the team".to_owned()
-            };
-        }
-        Event::Limited(limits) if limits.us => who += " (to it, our membership has run out)",
-        Event::Limited(_) => who += " (its membership has run out)",
-        _ => {}
-    };
-    let (summary, result) =
-        connection::session(&connection, channel, Side::Server, &identity, &state.depot, None, &mut on_event)
-            .await;
-    state.received.fetch_add(summary.received, Relaxed);
-    state.sent.fetch_add(summary.sent, Relaxed);
-    let counts = format!("{} in, {} out", summary.received, summary.sent);
-    match result {
-        Ok(()) => {
-            state.done.fetch_add(1, Relaxed);
-            (state.log)(&format!("session with {who}: {counts}"));
-        }
-        Err(error) => {
-            state.failed.fetch_add(1, Relaxed);
-            (state.log)(&format!("session with {who} broke off: {counts}: {error}"));
+/// Both carriers at one address and port.
+fn bind(
+    address: SocketAddr,
+    carriers: Carriers,
+    key: &TransportKey,
+) -> Result<(SocketAddr, Option<Endpoint>, Option<TcpListener>), DaemonError> {
+    let cannot = |error: io::Error| DaemonError::from(QuicError::Socket(error));
+    let mut tries = if address.port() == 0 { PORTS } else { 1 };
+    loop {
+        tries -= 1;
+        let listener = carriers.tcp.then(|| tcp::listener(address)).transpose().map_err(cannot)?;
+        let at = listener.as_ref().map_or(Ok(address), TcpListener::local_addr).map_err(cannot)?;
+        match carriers.udp.then(|| quic::listener(key, at)).transpose() {
+            // The port that TCP was given is another's by UDP: any other will do.
+            Err(QuicError::Socket(error)) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+            Err(error) => return Err(error.into()),
+            Ok(None) => return Ok((at, None, listener)),
+            Ok(Some(endpoint)) => {
+                let at = endpoint.local_addr().map_err(cannot)?;
+                return Ok((at, Some(endpoint), listener));
+            }
         }
     }
 }

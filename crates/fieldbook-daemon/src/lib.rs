@@ -4,20 +4,28 @@
 //! key or a word of plaintext in their memory: this crate cannot name the vault, the sealing crate, a
 //! report or automerge.
 //!
-//! Where to look: `connection` is one session over QUIC, `store` the depot behind it, `identity` what
-//! the device shows and believes, `met` who is being served, [`control`] the daemon's socket.
+//! Where to look: `connection` is one session over any carrier, `store` the depot behind it, `identity` what
+//! the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
+//! connects, `met` who is being served, [`control`] the daemon's socket.
 
 mod connection;
 pub mod control;
 mod courier;
 mod daemon;
+mod dial;
 mod error;
 mod identity;
 mod met;
+mod serve;
 mod store;
 mod strangers;
+mod ways;
 
-pub use courier::{CourierEvent, run_courier};
-pub use daemon::{DaemonOptions, run_daemon};
+pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
+pub use daemon::{Carriers, DaemonOptions, run_daemon};
+pub use dial::{Tried, Ways};
 pub use error::DaemonError;
+pub use fieldbook_net::channel::Way;
+pub use fieldbook_net::socks::{NoProxy, Proxy};
+pub use fieldbook_proto::session::Side;
 pub use identity::Identity;

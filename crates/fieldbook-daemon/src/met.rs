@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fieldbook_net::quic::{Connection, VarInt};
 use fieldbook_proto::session::Peer;
+
+use crate::connection::Ending;
 
 /// Who is being served.
 #[derive(Debug, Default)]
@@ -13,7 +14,7 @@ pub(crate) struct Met(Mutex<Sessions>);
 #[derive(Debug, Default)]
 struct Sessions {
     next: u64,
-    running: HashMap<u64, (Peer, Connection)>,
+    running: HashMap<u64, (Peer, Ending)>,
 }
 
 /// One of them, until this is dropped.
@@ -25,7 +26,7 @@ pub(crate) struct Session {
 
 impl Met {
     /// Takes note of a device that has shown that it is of the team.
-    pub fn enter(self: &Arc<Self>, peer: Peer, connection: Connection) -> Session {
+    pub fn enter(self: &Arc<Self>, peer: Peer, connection: Ending) -> Session {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = sessions.next;
         sessions.next += 1;
@@ -37,7 +38,7 @@ impl Met {
     pub fn end(&self, leaves: impl Fn(&Peer) -> bool) {
         let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, connection) in sessions.running.values().filter(|(peer, _)| leaves(peer)) {
-            connection.close(VarInt::from_u32(0), b"");
+            connection.end();
         }
     }
 }

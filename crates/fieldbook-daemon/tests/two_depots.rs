@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use fieldbook_daemon::control::{Ask, ask};
-use fieldbook_daemon::{CourierEvent, DaemonError, DaemonOptions, run_daemon};
+use fieldbook_daemon::{Carriers, CourierEvent, DaemonError, DaemonOptions, run_daemon};
 use fieldbook_depot::Depot;
 use fieldbook_proto::DepotId;
 use fieldbook_proto::certificate::{Certificate, Role};
@@ -148,6 +148,7 @@ fn a_second_daemon_is_refused_and_nobody_there_is_said() {
         depot_path: coordinator.path(),
         depot_key: coordinator.key.clone(),
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        carriers: Carriers::default(),
         control_socket: coordinator.dir.path().join("other"),
         lock_path: coordinator.dir.path().join("lock.net"),
     };

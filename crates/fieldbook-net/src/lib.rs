@@ -1,8 +1,16 @@
-//! Carriers: how two devices reach each other. QUIC first ([`quic`]), with TLS 1.3 raw public keys
-//! ([`tls`]). [`session`] moves bytes between a carrier and the sans-IO session of
-//! [`fieldbook_proto::session`]; the depot behind it is a trait, for this crate cannot name one, nor a
-//! vault or a report.
+//! Carriers: how two devices reach each other.
+//!
+//! [`quic`] is tried first. [`secured`] is TLS over any stream of bytes, which [`tcp`], [`socks`] (TCP through
+//! a proxy) and [`pipe`] (standard input and output) provide. All have the TLS 1.3 raw public keys of
+//! [`tls`] and prove the same [`channel`]. [`session`] moves bytes between a carrier and the sans-IO
+//! session of [`fieldbook_proto::session`]; the depot behind it is a trait, for this crate cannot name
+//! one, nor a vault or a report.
 
+pub mod channel;
+pub mod pipe;
 pub mod quic;
+pub mod secured;
 pub mod session;
+pub mod socks;
+pub mod tcp;
 pub mod tls;

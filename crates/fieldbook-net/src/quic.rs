@@ -11,16 +11,14 @@ pub use quinn::{Connection, Endpoint, Incoming, VarInt};
 use quinn::{IdleTimeout, TransportConfig};
 use rustls::pki_types::CertificateDer;
 
-use crate::tls::{TlsError, TransportKey, raw_key};
+use crate::channel::{BINDING_LABEL, Channel, NO_NAME};
+use crate::tls::{Beneath, TlsError, TransportKey, raw_key};
 
 /// A peer that says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 /// Bytes in flight towards us per stream: bounds what a peer can make us hold.
 const STREAM_WINDOW: u32 = 4 << 20;
-/// TLS wants a name to dial; it is not sent (SNI is off) and not checked (raw keys).
-const NO_NAME: &str = "peer.invalid";
-const BINDING_LABEL: &[u8] = b"EXPORTER-fieldbook session v1";
 
 /// Why a connection could not be made or lasted no longer.
 #[derive(Debug)]
@@ -57,15 +55,6 @@ impl From<TlsError> for QuicError {
     }
 }
 
-/// What a session needs to know of its connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Channel {
-    /// The Ed25519 key that the peer proved to hold.
-    pub peer_key: [u8; 32],
-    /// The same 32 bytes on both sides, and on no other connection (RFC 8446 section 7.5).
-    pub binding: [u8; 32],
-}
-
 /// An endpoint that only dials.
 ///
 /// # Errors
@@ -73,8 +62,8 @@ pub struct Channel {
 pub fn dialler(key: &TransportKey, target: SocketAddr) -> Result<Endpoint, QuicError> {
     let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let mut endpoint = Endpoint::client(any).map_err(QuicError::Socket)?;
-    let crypto =
-        QuicClientConfig::try_from(key.client()?).map_err(|e| QuicError::Handshake(e.to_string()))?;
+    let crypto = QuicClientConfig::try_from(key.client(Beneath::Quic)?)
+        .map_err(|e| QuicError::Handshake(e.to_string()))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(0)));
     endpoint.set_default_client_config(config);
@@ -104,8 +93,8 @@ pub async fn dial(
 /// # Errors
 /// The address cannot be bound.
 pub fn listener(key: &TransportKey, address: SocketAddr) -> Result<Endpoint, QuicError> {
-    let crypto =
-        QuicServerConfig::try_from(key.server()?).map_err(|e| QuicError::Handshake(e.to_string()))?;
+    let crypto = QuicServerConfig::try_from(key.server(Beneath::Quic)?)
+        .map_err(|e| QuicError::Handshake(e.to_string()))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
     config.transport_config(Arc::new(transport(1)));
     Endpoint::server(config, address).map_err(QuicError::Socket)

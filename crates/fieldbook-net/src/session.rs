@@ -149,14 +149,20 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     S: SessionStore + 'static,
 {
-    let (pieces, writing) = start_writer(writer);
+    let (pieces, mut writing) = start_writer(writer);
     let (questions, answers) = start_store(store);
     let result = drive(&mut engine, &mut reader, &pieces, questions, answers, on_event).await;
-    drop(pieces);
-    let result = match (result, timeout(STALL, writing).await) {
-        (Ok(()), Ok(Ok(Err(error)))) => Err(SessionFailure::Connection(error)),
-        (Ok(()), Err(_)) => Err(SessionFailure::Stalled),
-        (result, _) => result,
+    let result = match result {
+        Ok(()) => {
+            drop(pieces);
+            match timeout(STALL, &mut writing.0).await {
+                Ok(Ok(Err(error))) => Err(SessionFailure::Connection(error)),
+                Ok(_) => Ok(()),
+                Err(_) => Err(SessionFailure::Stalled),
+            }
+        }
+        // Not another word, whatever was about to be said: the other side may have been removed.
+        Err(failure) => Err(failure),
     };
     (engine.summary(), result)
 }
@@ -235,17 +241,27 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
 }
 
 /// A task that writes pieces in order and finishes the stream when no more can come.
-fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(
-    mut writer: W,
-) -> (mpsc::Sender<Bytes>, JoinHandle<io::Result<()>>) {
+fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(mut writer: W) -> (mpsc::Sender<Bytes>, Writing) {
     let (sender, mut pieces) = mpsc::channel::<Bytes>(WRITES_WAITING);
     let task = tokio::spawn(async move {
         while let Some(piece) = pieces.recv().await {
             writer.write_all(&piece).await?;
+            // Else the end of it may stay with a carrier that encrypts piece by piece.
+            writer.flush().await?;
         }
         writer.shutdown().await
     });
-    (sender, task)
+    (sender, Writing(task))
+}
+
+/// The writer task, which ends with whoever waits for it: when a session is given up from outside, nothing
+/// more is said.
+struct Writing(JoinHandle<io::Result<()>>);
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// A thread that asks the store; it ends when nobody can ask it any more.

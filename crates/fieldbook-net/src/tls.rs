@@ -28,8 +28,24 @@ const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0
 /// PKCS #8 of an Ed25519 seed up to the seed itself (RFC 8410 section 7).
 const PKCS8_PREFIX: [u8; 16] =
     [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
-/// The commonest protocol over QUIC: the name says nothing about us.
-const ALPN: &[u8] = b"h3";
+
+/// What lies beneath TLS. Each names the commonest protocol there: the name says nothing about us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beneath {
+    /// QUIC, where the world speaks HTTP/3.
+    Quic,
+    /// A stream of bytes such as TCP, where it speaks HTTP/2.
+    Stream,
+}
+
+impl Beneath {
+    const fn alpn(self) -> &'static [u8] {
+        match self {
+            Self::Quic => b"h3",
+            Self::Stream => b"h2",
+        }
+    }
+}
 
 /// The configurations of an endpoint could not be made.
 #[derive(Debug)]
@@ -78,7 +94,7 @@ impl TransportKey {
     ///
     /// # Errors
     /// The provider lacks TLS 1.3.
-    pub fn client(&self) -> Result<rustls::ClientConfig, TlsError> {
+    pub fn client(&self, beneath: Beneath) -> Result<rustls::ClientConfig, TlsError> {
         let provider = provider();
         let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
@@ -88,7 +104,7 @@ impl TransportKey {
             .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(
                 self.certified.clone(),
             )));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![beneath.alpn().to_vec()];
         config.enable_sni = false;
         config.enable_early_data = false;
         config.resumption = Resumption::disabled();
@@ -99,14 +115,14 @@ impl TransportKey {
     ///
     /// # Errors
     /// The provider lacks TLS 1.3.
-    pub fn server(&self) -> Result<rustls::ServerConfig, TlsError> {
+    pub fn server(&self, beneath: Beneath) -> Result<rustls::ServerConfig, TlsError> {
         let provider = provider();
         let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(self.certified.clone())));
-        config.alpn_protocols = vec![ALPN.to_vec()];
+        config.alpn_protocols = vec![beneath.alpn().to_vec()];
         config.max_early_data_size = 0;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -267,12 +283,19 @@ mod tests {
 
     #[test]
     fn the_handshake_is_post_quantum_and_says_nothing_of_us() {
-        let (client, server) = shake(key(1).client().unwrap(), key(2).server().unwrap()).unwrap();
+        for (beneath, name) in [(Beneath::Quic, &b"h3"[..]), (Beneath::Stream, b"h2")] {
+            says_nothing_of_us(beneath, name);
+        }
+    }
+
+    fn says_nothing_of_us(beneath: Beneath, name: &[u8]) {
+        let (client, server) =
+            shake(key(1).client(beneath).unwrap(), key(2).server(beneath).unwrap()).unwrap();
         for group in [client.negotiated_key_exchange_group(), server.negotiated_key_exchange_group()] {
             assert_eq!(group.map(|group| group.name()), Some(NamedGroup::X25519MLKEM768));
         }
         assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
-        assert_eq!(client.alpn_protocol(), Some(&b"h3"[..]));
+        assert_eq!(client.alpn_protocol(), Some(name));
         assert_eq!(server.server_name(), None);
         assert_eq!(client.tls13_tickets_received(), 0);
         assert!(raw_key(client.peer_certificates().unwrap()).is_some());
@@ -293,13 +316,13 @@ mod tests {
                 Some(resolver) => builder.with_client_cert_resolver(resolver),
                 None => builder.with_no_client_auth(),
             };
-            config.alpn_protocols = vec![ALPN.to_vec()];
+            config.alpn_protocols = vec![Beneath::Quic.alpn().to_vec()];
             config
         };
         let resolver = || Arc::new(AlwaysResolvesClientRawPublicKeys::new(key(1).certified));
         let good = aws_lc_rs::kx_group::X25519MLKEM768;
         let old = aws_lc_rs::kx_group::X25519;
-        let server = || key(2).server().unwrap();
+        let server = || key(2).server(Beneath::Quic).unwrap();
         assert!(shake(with(vec![good], Some(resolver())), server()).is_ok());
         assert!(shake(with(vec![old], Some(resolver())), server()).is_err());
         assert!(shake(with(vec![good], None), server()).is_err());

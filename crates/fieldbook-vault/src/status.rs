@@ -1,5 +1,7 @@
 //! How this device stands, and the entries behind a report.
 
+use std::collections::BTreeMap;
+
 use fieldbook_depot::{Depot, Lookup};
 use fieldbook_proto::{DeviceId, EntryId, ReportId};
 use fieldbook_seal::Kind;
@@ -41,6 +43,7 @@ impl Vault {
         let reports = self.list(&ListFilter::default())?;
         let in_state = |word: &str| reports.iter().filter(|report| report.delivery.word == word).count();
         let stats = self.depot.stats()?;
+        let paths = self.paths()?;
         let peers = self
             .depot
             .peers()?
@@ -50,6 +53,7 @@ impl Vault {
                 role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
                 device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
                 address: peer.address,
+                path: paths.get(&peer.device.to_string()).cloned(),
                 last_sync_ms: peer.last_sync_ms,
             })
             .collect();
@@ -90,6 +94,12 @@ impl Vault {
             .prepare_cached("SELECT count(*) FROM waiting WHERE reason = ?1")?
             .query_row([NOT_SHARED], |row| row.get(0))?;
         Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// The way of the last sync with each device, as the network processes noted it.
+    fn paths(&self) -> Result<BTreeMap<String, String>, VaultError> {
+        let stored = self.depot.setting("ways")?.unwrap_or_default();
+        Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }
 
     /// The addresses that came with the admission.

@@ -562,6 +562,9 @@ pub struct PeerView {
     pub role: String,
     /// Where it was reached.
     pub address: Option<String>,
+    /// The way that the last sync took: `quic`, `tcp`, `socks` or `stdio`.
+    #[serde(default)]
+    pub path: Option<String>,
     /// When.
     pub last_sync_ms: i64,
 }

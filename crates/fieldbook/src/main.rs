@@ -11,6 +11,7 @@ mod network;
 mod output;
 mod pairing;
 mod passphrase;
+mod pipe;
 mod qr;
 mod sanitise;
 mod sheets;

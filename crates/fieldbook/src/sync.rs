@@ -2,18 +2,24 @@
 //! the agent takes in what came.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
+use fieldbook_daemon::PIPE;
 use fieldbook_vault::{AbsorbSummary, Status};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Held, Network, Request};
 use crate::agent::wire;
+use crate::commands::by;
 use crate::error::{Failure, Kind};
 use crate::interrupt;
-use crate::network::job::{Job, Said, Task, Traffic};
+use crate::network::handover;
+use crate::network::job::{Attempt, Job, Said, Task, Traffic};
+use crate::pipe::Pipe;
 use crate::sanitise::line;
 use crate::ui::{Ui, time};
 
@@ -22,6 +28,10 @@ use crate::ui::{Ui, time};
 pub struct Synced {
     /// Where the other device was reached.
     pub address: String,
+    /// The way there: `quic`, `tcp`, `socks` or `stdio`.
+    pub path: String,
+    /// The ways that were tried before and led nowhere.
+    pub tried: Vec<Missed>,
     /// Its id; empty if this device keeps none of it.
     pub device: String,
     /// Its name, as this device calls it.
@@ -34,26 +44,61 @@ pub struct Synced {
     pub held: Vec<Held>,
 }
 
-/// Syncs with the first of `with` that answers, or of the addresses that this device remembers.
+/// With whom to sync.
+pub enum Partner {
+    /// The first of these that answers.
+    Address {
+        /// This one, or else the addresses that this device remembers.
+        with: Option<String>,
+        /// A proxy, as `socks5://ADDRESS:PORT`.
+        proxy: Option<String>,
+        /// Nothing but the proxy may be used.
+        only_proxy: bool,
+    },
+    /// Whoever is at the other end of a pipe.
+    Pipe {
+        /// Its ends.
+        pipe: Pipe,
+        /// This is the side that answers.
+        serve: bool,
+    },
+}
+
+/// A way that led nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missed {
+    /// Where to.
+    pub address: String,
+    /// By which way, and why not.
+    #[serde(flatten)]
+    pub attempt: Attempt,
+}
+
+/// Syncs with a partner.
 ///
 /// # Errors
 /// [`Kind::Unreachable`] when nobody answers; whatever went wrong on the way.
-pub fn sync(agent: &mut Agent, with: Option<String>, ui: &Ui) -> Result<Synced, Failure> {
+pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Failure> {
     agent.call::<u64>(&Request::Flush)?;
     let status: Status = agent.call(&Request::Status)?;
     if status.device.team.is_none() {
         return Err(fieldbook_vault::VaultError::NoTeam.into());
     }
-    let addresses = match with {
-        Some(address) => vec![address],
-        None => remembered(&status),
+    let (task, pipe) = match partner {
+        Partner::Pipe { pipe, serve } => (Task::Pipe { serve }, Some(pipe)),
+        Partner::Address { with, proxy, only_proxy } => {
+            let addresses = with.map_or_else(|| remembered(&status), |address| vec![address]);
+            if addresses.is_empty() {
+                return Err(Failure::usage("no-address", "this device does not know yet whom to sync with")
+                    .hint(
+                        "give --with HOST:PORT, as the other device's `fieldbook daemon --listen` printed it",
+                    ));
+            }
+            (Task::Sync { addresses, proxy, only_proxy }, None)
+        }
     };
-    if addresses.is_empty() {
-        return Err(Failure::usage("no-address", "this device does not know yet whom to sync with")
-            .hint("give --with HOST:PORT, as the other device's `fieldbook daemon --listen` printed it"));
-    }
     let network: Network = agent.call(&Request::Network)?;
-    let (address, device, traffic) = carry(network, addresses, ui)?;
+    let Carried { address, device, path, tried, traffic } = carry(network, task, pipe, ui)?;
     let absorbed: AbsorbSummary = agent.call(&Request::Absorb)?;
     let mut held = Vec::new();
     agent.stream::<Held, ()>(&Request::Held, |group| {
@@ -63,7 +108,7 @@ pub fn sync(agent: &mut Agent, with: Option<String>, ui: &Ui) -> Result<Synced, 
     let status: Status = agent.call(&Request::Status)?;
     let known = status.peers.iter().find(|peer| peer.device == device).map(|peer| peer.name.clone());
     let name = known.filter(|name| !name.is_empty()).unwrap_or_else(|| device.chars().take(8).collect());
-    Ok(Synced { address, device, name, traffic, absorbed, held })
+    Ok(Synced { address, path, tried, device, name, traffic, absorbed, held })
 }
 
 /// Addresses at which devices were reached, the latest first; then those that the invitation brought.
@@ -77,44 +122,56 @@ fn remembered(status: &Status) -> Vec<String> {
     addresses
 }
 
+/// What a courier brought about.
+struct Carried {
+    address: String,
+    device: String,
+    path: String,
+    tried: Vec<Missed>,
+    traffic: Traffic,
+}
+
 /// Runs a courier.
-fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, String, Traffic), Failure> {
+fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Carried, Failure> {
     let doing = "the process for the network cannot be started";
     let program = std::env::current_exe().map_err(Failure::io(doing))?;
+    // A socket rather than a pipe: descriptors can follow the job.
+    let (mut to, orders) = UnixStream::pair().map_err(Failure::io(doing))?;
     let mut child = Command::new(program)
         .args(["internal", "courier"])
-        .stdin(Stdio::piped())
+        .stdin(Stdio::from(OwnedFd::from(orders)))
         .stdout(Stdio::piped())
         .process_group(0)
         .spawn()
         .map_err(Failure::io(doing))?;
     let _guard = interrupt::Child::watch(&child);
     // Its input stays open while it works: it ends when this command does.
-    let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
-    wire::write(&mut to, &Job { network, task: Task::Sync { addresses } }).map_err(Failure::io(doing))?;
+    wire::write(&mut to, &Job { network, task }).map_err(Failure::io(doing))?;
+    if let Some(Pipe { input, output }) = pipe {
+        handover::give(&to, input, output).map_err(Failure::io(doing))?;
+    }
     let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
     let mut partner = None;
     let mut traffic = None;
     let mut ran_out = false;
-    let mut failures: Vec<Missed> = Vec::new();
+    let mut tried: Vec<Missed> = Vec::new();
+    let mut failures: Vec<Lost> = Vec::new();
     for said in BufReader::new(from).lines() {
         let said = said.map_err(Failure::io("the process for the network is gone"))?;
         match serde_json::from_str(&said) {
             Ok(Said::Trying { address }) => ui.note(format_args!("Trying {} …", line(&address))),
-            Ok(Said::Connected { address, device }) => {
+            Ok(Said::Connected { address, device, path, tried: before }) => {
+                tried.extend(missed(&address, before));
                 // When nobody answers, the failure that ends the command says it.
                 if partner.is_none() {
-                    failures.iter().for_each(|missed| ui.note(missed_line(missed)));
+                    failures.iter().for_each(|lost| ui.note(lost_line(lost)));
                 }
-                ui.note(format_args!("Connected to {}.", line(&address)));
-                partner = Some((address, device));
+                ui.note(format_args!("Connected to {}{}.", line(&address), by(&path)));
+                partner = Some((address, device, path));
             }
-            Ok(Said::Failed { address, why, answered }) => {
-                // A name can stand for several addresses that fail alike.
-                let missed = (address, why, answered);
-                if !failures.contains(&missed) {
-                    failures.push(missed);
-                }
+            Ok(Said::Failed { address, why, answered, tried: before }) => {
+                tried.extend(missed(&address, before));
+                failures.push((address, why, answered));
             }
             Ok(Said::Synced(counted)) => traffic = Some(counted),
             Ok(Said::RanOut { not_after }) => {
@@ -146,7 +203,10 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
     drop(to);
     let status = child.wait().map_err(Failure::io("the process for the network is gone"))?;
     match (partner, traffic) {
-        (Some((address, device)), Some(traffic)) if status.success() => Ok((address, device, traffic)),
+        (Some((address, device, path)), Some(traffic)) if status.success() => {
+            tried.dedup();
+            Ok(Carried { address, device, path, tried, traffic })
+        }
         (Some(_), _) => {
             let lost = failures.into_iter().rfind(|(_, _, answered)| *answered);
             let why = lost.map_or_else(|| "it ended".to_owned(), |(_, why, _)| why);
@@ -165,15 +225,26 @@ fn seconds(time_s: u64) -> String {
     time(i64::try_from(time_s.saturating_mul(1000)).unwrap_or(i64::MAX))
 }
 
-/// An address, why it led nowhere, and whether somebody answered there.
-type Missed = (String, String, bool);
+fn missed(address: &str, attempts: Vec<Attempt>) -> impl Iterator<Item = Missed> {
+    attempts.into_iter().map(|attempt| Missed { address: address.to_owned(), attempt })
+}
 
-fn missed_line((address, why, _): &Missed) -> String {
+/// An address, why it led nowhere, and whether somebody answered there.
+type Lost = (String, String, bool);
+
+fn lost_line((address, why, _): &Lost) -> String {
     format!("{}: {}", line(address), line(why))
 }
 
-fn unreachable(failures: &[Missed]) -> Failure {
-    let tried: Vec<String> = failures.iter().map(missed_line).collect();
+fn unreachable(failures: &[Lost]) -> Failure {
+    if let [(pipe, why, _)] = failures
+        && pipe == PIPE
+    {
+        let message = format!("the other end of the pipe is no device of your team: {}", line(why));
+        return Failure::new(Kind::Unreachable, "unreachable", message + "; your work is safe here")
+            .hint("at the other end, `fieldbook sync --stdio --serve` has to run, with its notebook open");
+    }
+    let tried: Vec<String> = failures.iter().map(lost_line).collect();
     let message =
         format!("nobody of your team could be reached ({}); your work is safe here", tried.join("; "));
     Failure::new(Kind::Unreachable, "unreachable", message)
@@ -189,8 +260,18 @@ mod tests {
         let traffic = Traffic { sent: 2, sent_bytes: 4096, ..Traffic::default() };
         for said in [
             Said::Trying { address: "a:1".into() },
-            Said::Connected { address: "a:1".into(), device: "00".into() },
-            Said::Failed { address: "a:1".into(), why: "no answer".into(), answered: false },
+            Said::Connected {
+                address: "a:1".into(),
+                device: "00".into(),
+                path: "tcp".into(),
+                tried: vec![Attempt { path: Some("quic".into()), why: "no answer".into() }],
+            },
+            Said::Failed {
+                address: "a:1".into(),
+                why: "no answer".into(),
+                answered: false,
+                tried: vec![Attempt { path: None, why: "no answer".into() }],
+            },
             Said::RanOut { not_after: 7 },
             Said::PeerRanOut { not_after: 7 },
             Said::Synced(traffic),

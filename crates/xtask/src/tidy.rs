@@ -1,10 +1,11 @@
-//! Style as a test: arrows between crates, purity, file sizes, banned words, vectors, dependencies.
+//! Style as a test: arrows between crates, purity, doors to the network, file sizes, banned words, vectors, dependencies.
 //!
 //! Each check is a function from text to problems, with its own tests; this page only gathers the tree
 //! and runs them.
 
 mod arrows;
 mod dependencies;
+mod doors;
 mod purity;
 mod sizes;
 mod vectors;
@@ -66,6 +67,7 @@ pub fn check() -> io::Result<Report> {
         if path.ends_with(".rs") {
             problems.extend(sizes::check(path, text));
             problems.extend(purity::check(path, text));
+            problems.extend(doors::check(path, text));
         }
     }
     Ok(Report { files: tree.len(), problems })

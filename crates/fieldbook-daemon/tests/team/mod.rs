@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_daemon::control::{Ask, ask};
-use fieldbook_daemon::{CourierEvent, DaemonError, DaemonOptions, run_courier, run_daemon};
+use fieldbook_daemon::{Carriers, CourierEvent, DaemonError, DaemonOptions, Ways, run_courier, run_daemon};
 use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot, cipher};
 use fieldbook_net::quic;
 use fieldbook_net::tls::TransportKey;
@@ -178,9 +178,14 @@ impl Device {
     }
 
     pub fn sync(&self, address: &str) -> (Option<Summary>, Vec<CourierEvent>) {
+        self.sync_by(Ways::Straight, address)
+    }
+
+    pub fn sync_by(&self, ways: Ways, address: &str) -> (Option<Summary>, Vec<CourierEvent>) {
         let mut events = Vec::new();
         let summary =
-            run_courier(&self.path(), &self.key, &[address.to_owned()], |event| events.push(event)).unwrap();
+            run_courier(&self.path(), &self.key, &[address.to_owned()], ways, |event| events.push(event))
+                .unwrap();
         (summary, events)
     }
 }
@@ -193,11 +198,16 @@ pub struct Running {
 }
 
 pub fn start(device: &Device) -> Running {
+    start_by(device, Carriers::default())
+}
+
+pub fn start_by(device: &Device, carriers: Carriers) -> Running {
     let control = device.dir.path().join("control");
     let options = DaemonOptions {
         depot_path: device.path(),
         depot_key: device.key.clone(),
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        carriers,
         control_socket: control.clone(),
         lock_path: device.dir.path().join("lock.net"),
     };

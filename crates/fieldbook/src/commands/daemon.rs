@@ -22,9 +22,15 @@ use crate::ui::{count, time};
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct DaemonArgs {
-    /// Where to listen (UDP); port 0 is any free one
+    /// Where to listen, by UDP and TCP at the same port; port 0 is any free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Listen by UDP only
+    #[arg(long, requires = "listen")]
+    no_tcp: bool,
+    /// Listen by TCP only
+    #[arg(long, requires = "listen", conflicts_with = "no_tcp")]
+    no_udp: bool,
     #[command(subcommand)]
     command: Option<DaemonCommand>,
 }
@@ -41,13 +47,13 @@ pub fn run(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     match (args.command, args.listen) {
         (Some(DaemonCommand::Status), _) => status(global),
         (Some(DaemonCommand::Stop), _) => stop(global),
-        (None, Some(address)) => listen(address, global),
+        (None, Some(address)) => listen(address, !args.no_udp, !args.no_tcp, global),
         (None, None) => Err(Failure::usage("usage", "give --listen HOST:PORT, or `status`, or `stop`")),
     }
 }
 
 /// Becomes the daemon: this process keeps its id and its terminal, and has never held a content key.
-fn listen(address: String, global: &Global) -> Result<(), Failure> {
+fn listen(address: String, udp: bool, tcp: bool, global: &Global) -> Result<(), Failure> {
     let place = Place::of(&existing(global)?)?;
     let network: Network = {
         let mut agent = Agent::open(global)?;
@@ -55,7 +61,7 @@ fn listen(address: String, global: &Global) -> Result<(), Failure> {
         agent.call(&Request::Network)?
     };
     place.make()?;
-    let job = Job { network, task: Task::Listen { address, control: place.daemon() } };
+    let job = Job { network, task: Task::Listen { address, udp, tcp, control: place.daemon() } };
     Err(network::replace_this_process("daemon-run", &job, global.ui.json()))
 }
 
@@ -66,8 +72,13 @@ fn status(global: &Global) -> Result<(), Failure> {
     object.as_object_mut().map(|fields| fields.remove("v"));
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
+    let by = match &status.carriers[..] {
+        [only] if only == "tcp" => "TCP only",
+        [only] if only == "quic" => "UDP only",
+        _ => "UDP and TCP",
+    };
     global.ui.say(format_args!(
-        "Listening on {} since {} (process {}).\n{}, {} failed; {} now.\nEntries received {}, sent {}.",
+        "Listening on {} ({by}) since {} (process {}).\n{}, {} failed; {} now.\nEntries received {}, sent {}.",
         addresses.join(", "),
         time(status.since_ms),
         status.pid,

@@ -40,6 +40,8 @@ mod templates;
 mod unlock;
 mod verify;
 
+pub(crate) use render::by;
+
 use clap::Subcommand;
 use serde_json::Value;
 

@@ -6,6 +6,16 @@ use fieldbook_vault::{ClashView, Delivery, NoteView, Problem, ReportSummary, Wai
 use crate::sanitise::{line, text};
 use crate::ui::{count, time};
 
+/// The way that a sync took, behind an address.
+pub fn by(path: &str) -> &'static str {
+    match path {
+        "quic" => " (UDP)",
+        "tcp" => " (TCP)",
+        "socks" => " (TCP, through the proxy)",
+        _ => "",
+    }
+}
+
 /// The first eight digits of an id.
 pub fn short(id: &str) -> String {
     line(id).chars().take(8).collect()

@@ -81,7 +81,12 @@ fn text(status: &Status) -> String {
     for peer in &status.peers {
         let at = peer.address.as_deref().map(|address| format!(" at {}", line(address))).unwrap_or_default();
         let name = if peer.name.is_empty() { render::short(&peer.device) } else { line(&peer.name) };
-        out.push_str(&format!("Synced with {name}{at}, last {}\n", time(peer.last_sync_ms)));
+        let by = match peer.path.as_deref() {
+            Some("stdio") => " (over a pipe)",
+            Some(path) => render::by(path),
+            None => "",
+        };
+        out.push_str(&format!("Synced with {name}{at}{by}, last {}\n", time(peer.last_sync_ms)));
     }
     if status.superseded {
         out.push_str(

@@ -5,45 +5,107 @@ use clap::Args;
 use super::{json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Held;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
+use crate::pipe;
 use crate::sanitise::line;
-use crate::sync::{self, Synced};
-use crate::ui::{count, size, time};
+use crate::sync::{self, Partner, Synced};
+use crate::ui::{Ui, count, size, time};
 
 /// Exchange sealed reports with another device now.
 ///
-/// Without --with it tries the devices that were reached before, the latest first.
+/// Without --with it tries the devices that were reached before, the latest first. Each is tried by UDP and by
+/// TCP, then through the proxy of --via. --stdio speaks with whatever program is at its standard input and
+/// output, and writes nothing else there.
 #[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("pipe").args(["stdio", "through"]))]
 pub struct SyncArgs {
     /// Where the other device listens
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", conflicts_with = "pipe")]
     with: Option<String>,
+    /// A SOCKS5 proxy to try when the straight ways lead nowhere
+    #[arg(long, value_name = "socks5://ADDRESS:PORT", conflicts_with = "pipe")]
+    via: Option<String>,
+    /// Use this SOCKS5 proxy and nothing else: no other connection, no UDP, no name looked up
+    #[arg(long, value_name = "socks5://ADDRESS:PORT", conflicts_with_all = ["via", "pipe"])]
+    only_via: Option<String>,
+    /// Sync over standard input and output, for example through ssh
+    #[arg(long)]
+    stdio: bool,
+    /// With --stdio: be the side that answers, and print nothing
+    #[arg(long, requires = "stdio")]
+    serve: bool,
+    /// Sync with the device at the other end of a command (run by sh), such as
+    /// 'ssh desk fieldbook sync --stdio --serve'
+    #[arg(long, value_name = "CMD")]
+    through: Option<String>,
 }
 
 pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     if let Some(address) = &args.with {
         network::check_address(address, "--with")?;
     }
+    let proxy = args.via.as_ref().or(args.only_via.as_ref());
+    if let Some(proxy) = proxy {
+        let flag = if args.only_via.is_some() { "--only-via" } else { "--via" };
+        check_proxy(proxy, flag)?;
+    }
+    if args.serve {
+        // What this device knows is not for the terminal of whoever connected.
+        let pipe = pipe::take_standard(global)?;
+        let silent = Ui::new(true, true);
+        let synced = sync::sync(&mut Agent::open(global)?, Partner::Pipe { pipe, serve: true }, &silent);
+        return synced.map(drop).map_err(|failure| match failure.kind {
+            Kind::Unreachable => Failure::new(
+                Kind::Unreachable,
+                &failure.code,
+                "the sync with whoever connected did not come about",
+            ),
+            _ => failure,
+        });
+    }
+    let (partner, command) = if args.stdio {
+        (Partner::Pipe { pipe: pipe::take_standard(global)?, serve: false }, None)
+    } else if let Some(command) = &args.through {
+        let (pipe, command) = pipe::run_command(command)?;
+        (Partner::Pipe { pipe, serve: false }, Some(command))
+    } else {
+        let only_proxy = args.only_via.is_some();
+        (Partner::Address { with: args.with.clone(), proxy: proxy.cloned(), only_proxy }, None)
+    };
     let mut agent = Agent::open(global)?;
-    let synced = sync::sync(&mut agent, args.with, &global.ui)?;
+    let synced = sync::sync(&mut agent, partner, &global.ui);
+    if let Some(command) = command {
+        command.end();
+    }
+    let synced = synced?;
     let mut object = json(&synced)?;
     object["event"] = "synced".into();
     global.ui.emit(object)?;
     global.ui.say(text(&synced).trim_end())
 }
 
+fn check_proxy(text: &str, flag: &str) -> Result<(), Failure> {
+    text.parse::<fieldbook_daemon::Proxy>().map(drop).map_err(|error| {
+        Failure::usage("bad-proxy", format!("\"{}\" is not a proxy: {error}", line(text)))
+            .hint(format!("Tor listens at {flag} socks5://127.0.0.1:9050, Tor Browser's at port 9150"))
+    })
+}
+
 fn text(synced: &Synced) -> String {
-    let Synced { name, address, traffic, absorbed, held, .. } = synced;
+    let Synced { name, address, path, traffic, absorbed, held, .. } = synced;
     let entries = |number: u64, bytes: u64| match number {
         0 => "nothing".to_owned(),
         _ => format!("{} ({})", count(number, "entry", "entries"), size(bytes)),
     };
     let mut out = format!(
-        "Synced with {} at {}: sent {}, received {}.\n",
+        "Synced with {}{}: sent {}, received {}.\n",
         line(name),
-        line(address),
+        match path.as_str() {
+            "stdio" => " over the pipe".to_owned(),
+            path => format!(" at {}{}", line(address), render::by(path)),
+        },
         entries(traffic.sent, traffic.sent_bytes),
         entries(traffic.received, traffic.received_bytes)
     );

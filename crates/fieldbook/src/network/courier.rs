@@ -1,11 +1,13 @@
 //! The courier's process: the job from standard input, one sync, what happened on standard output.
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::thread;
 
-use fieldbook_daemon::{CourierEvent, run_courier};
+use fieldbook_daemon::{CourierEvent, Proxy, Side, Tried, Ways, run_courier, run_pipe};
 
-use super::job::{self, Job, Said, Task, Traffic};
+use super::handover;
+use super::job::{self, Attempt, Job, Said, Task, Traffic};
 use crate::agent::process::harden;
 use crate::error::Failure;
 
@@ -15,27 +17,26 @@ use crate::error::Failure;
 /// The depot cannot be used. That nobody was reached is told on standard output and is no failure.
 pub fn run() -> Result<(), Failure> {
     harden();
-    let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    let Task::Sync { addresses } = task else {
-        return Err(Failure::failed("internal", "this job is not a courier's"));
-    };
-    end_with_the_parent();
+    // Read without a buffer: descriptors may follow the job, and come with the byte that is read with them.
+    let doing = "the job cannot be read";
+    let orders = rustix::stdio::stdin();
+    let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
+    let Job { network, task } = job::read(&mut orders)?;
     let key = job::depot_key(&network)?;
-    let summary = run_courier(&network.depot, &key, &addresses, |event| {
-        let said = match event {
-            CourierEvent::Trying(address) => Said::Trying { address },
-            CourierEvent::Met { address, device, role: _ } => {
-                Said::Connected { address, device: device.map(|id| id.to_string()).unwrap_or_default() }
-            }
-            CourierEvent::RanOut { not_after } => Said::RanOut { not_after },
-            CourierEvent::PeerRanOut { not_after } => Said::PeerRanOut { not_after },
-            CourierEvent::Sent(entries) => Said::Sent { entries },
-            CourierEvent::Repairing => Said::Repairing,
-            CourierEvent::Failed { address, why, answered } => Said::Failed { address, why, answered },
-        };
-        // A parent that is gone ends this process by itself.
-        let _ = say(&said);
-    })?;
+    let summary = match task {
+        Task::Sync { addresses, proxy, only_proxy } => {
+            let ways = ways(proxy.as_deref(), only_proxy)?;
+            end_with_the_parent(orders);
+            run_courier(&network.depot, &key, &addresses, ways, told)?
+        }
+        Task::Pipe { serve } => {
+            let ends = handover::take(&orders).map_err(Failure::io("the pipe was not handed over"))?;
+            end_with_the_parent(orders);
+            let side = if serve { Side::Server } else { Side::Client };
+            run_pipe(&network.depot, &key, side, ends, told)?
+        }
+        Task::Listen { .. } => return Err(Failure::failed("internal", "this job is not a courier's")),
+    };
     match summary {
         Some(summary) => say(&Said::Synced(Traffic {
             sent: summary.sent,
@@ -51,6 +52,43 @@ pub fn run() -> Result<(), Failure> {
     }
 }
 
+/// What may be used, from the job's words. A proxy that is not understood never becomes "no proxy".
+fn ways(proxy: Option<&str>, only_proxy: bool) -> Result<Ways, Failure> {
+    let proxy = proxy.map(str::parse::<Proxy>).transpose();
+    match (proxy.map_err(|error| Failure::failed("internal", error.to_string()))?, only_proxy) {
+        (Some(proxy), true) => Ok(Ways::Only(proxy)),
+        (Some(proxy), false) => Ok(Ways::StraightThen(proxy)),
+        (None, false) => Ok(Ways::Straight),
+        (None, true) => Err(Failure::failed("internal", "only a proxy may be used and none is named")),
+    }
+}
+
+fn told(event: CourierEvent) {
+    let said = match event {
+        CourierEvent::Trying(address) => Said::Trying { address },
+        CourierEvent::Met { address, device, role: _, way, tried } => Said::Connected {
+            address,
+            device: device.map(|id| id.to_string()).unwrap_or_default(),
+            path: way.word().to_owned(),
+            tried: attempts(tried),
+        },
+        CourierEvent::RanOut { not_after } => Said::RanOut { not_after },
+        CourierEvent::PeerRanOut { not_after } => Said::PeerRanOut { not_after },
+        CourierEvent::Sent(entries) => Said::Sent { entries },
+        CourierEvent::Repairing => Said::Repairing,
+        CourierEvent::Failed { address, why, answered, tried } => {
+            Said::Failed { address, why, answered, tried: attempts(tried) }
+        }
+    };
+    // A parent that is gone ends this process by itself.
+    let _ = say(&said);
+}
+
+fn attempts(tried: Vec<Tried>) -> Vec<Attempt> {
+    let path = |tried: &Tried| tried.way.map(|way| way.word().to_owned());
+    tried.into_iter().map(|tried| Attempt { path: path(&tried), why: tried.why }).collect()
+}
+
 fn say(said: &Said) -> Result<(), Failure> {
     let mut line =
         serde_json::to_vec(said).map_err(|error| Failure::failed("internal", error.to_string()))?;
@@ -60,10 +98,25 @@ fn say(said: &Said) -> Result<(), Failure> {
 }
 
 /// The parent keeps standard input open for as long as it lives.
-fn end_with_the_parent() {
-    thread::spawn(|| {
+fn end_with_the_parent(mut orders: File) {
+    thread::spawn(move || {
         let mut rest = [0; 64];
-        while io::stdin().lock().read(&mut rest).is_ok_and(|read| read > 0) {}
+        while orders.read(&mut rest).is_ok_and(|read| read > 0) {}
         std::process::exit(1);
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_is_never_loosened() {
+        assert!(matches!(ways(Some("socks5://127.0.0.1:1"), true), Ok(Ways::Only(_))));
+        assert!(matches!(ways(Some("socks5://127.0.0.1:1"), false), Ok(Ways::StraightThen(_))));
+        assert!(matches!(ways(None, false), Ok(Ways::Straight)));
+        assert!(ways(None, true).is_err());
+        assert!(ways(Some("socks5://tor:1"), true).is_err());
+        assert!(ways(Some("socks5://tor:1"), false).is_err());
+    }
 }

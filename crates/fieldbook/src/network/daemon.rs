@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use fieldbook_daemon::{DaemonOptions, run_daemon};
+use fieldbook_daemon::{Carriers, DaemonOptions, run_daemon};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
@@ -19,31 +19,41 @@ use crate::ui::Ui;
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     harden();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    let Task::Listen { address, control } = task else {
+    let Task::Listen { address, udp, tcp, control } = task else {
         return Err(Failure::failed("internal", "this job is not a daemon's"));
     };
     let options = DaemonOptions {
         depot_key: job::depot_key(&network)?,
         depot_path: network.depot,
         listen: addresses(&address)?,
+        carriers: Carriers { udp, tcp },
         control_socket: control,
         lock_path: network.lock,
     };
     let json = ui.json();
     let mut told = Ok(());
-    let ended = run_daemon(options, |bound| told = tell(bound, ui), move |line| log(line, json));
+    let ended =
+        run_daemon(options, |bound| told = tell(bound, carriers(udp, tcp), ui), move |line| log(line, json));
     told?;
     Ok(ended?)
 }
 
 /// Says where it listens: from now on it can be reached.
-fn tell(bound: &[SocketAddr], ui: &Ui) -> Result<(), Failure> {
+fn tell(bound: &[SocketAddr], (words, names): (&str, &[&str]), ui: &Ui) -> Result<(), Failure> {
     for address in bound {
         let address = address.to_string();
-        ui.emit(json!({"event": "listening", "listening": address, "address": address}))?;
-        ui.say(format_args!("Listening on {address}. `fieldbook daemon stop` or Ctrl-C ends it."))?;
+        ui.emit(json!({"event": "listening", "listening": address, "address": address, "carriers": names}))?;
+        ui.say(format_args!("Listening on {address} ({words}). `fieldbook daemon stop` or Ctrl-C ends it."))?;
     }
     Ok(())
+}
+
+const fn carriers(udp: bool, tcp: bool) -> (&'static str, &'static [&'static str]) {
+    match (udp, tcp) {
+        (true, false) => ("UDP", &["quic"]),
+        (false, true) => ("TCP", &["tcp"]),
+        _ => ("UDP and TCP", &["quic", "tcp"]),
+    }
 }
 
 /// A line a session: short device ids and counts.

@@ -27,6 +27,10 @@ pub enum Task {
     Listen {
         /// Where, host:port; port 0 is any free one.
         address: String,
+        /// By UDP.
+        udp: bool,
+        /// By TCP.
+        tcp: bool,
         /// The control socket.
         control: PathBuf,
     },
@@ -34,7 +38,25 @@ pub enum Task {
     Sync {
         /// In the order in which they are tried.
         addresses: Vec<String>,
+        /// A proxy, as `socks5://ADDRESS:PORT`.
+        proxy: Option<String>,
+        /// Nothing but the proxy may be used.
+        only_proxy: bool,
     },
+    /// Sync once over two descriptors, which follow the job (see `handover.rs`).
+    Pipe {
+        /// This is the side that answers.
+        serve: bool,
+    },
+}
+
+/// A way that was tried and led nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// `quic`, `tcp`, `socks` or `stdio`; none when the name was not found.
+    pub path: Option<String>,
+    /// Why, in words.
+    pub why: String,
 }
 
 /// What a courier says, one JSON object a line.
@@ -52,6 +74,10 @@ pub enum Said {
         address: String,
         /// Its id.
         device: String,
+        /// The way that led there.
+        path: String,
+        /// The ways that had not.
+        tried: Vec<Attempt>,
     },
     /// One address did not answer, or is not of the team.
     Failed {
@@ -61,6 +87,8 @@ pub enum Said {
         why: String,
         /// Whether somebody answered.
         answered: bool,
+        /// The ways that were tried.
+        tried: Vec<Attempt>,
     },
     /// To the other device, this device's membership has run out.
     RanOut {

@@ -2,6 +2,7 @@
 
 pub mod courier;
 pub mod daemon;
+pub mod handover;
 pub mod job;
 pub mod pair;
 pub mod reachable;

@@ -26,6 +26,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rusqlite", &["fieldbook-depot", "fieldbook-vault"]),
     ("quinn", &["fieldbook-net", "fieldbook-bench"]),
     ("rustls", &["fieldbook-net", "fieldbook-bench"]),
+    ("tokio-rustls", &["fieldbook-net"]),
 ];
 
 /// What a pure crate must not depend on: IO, clocks, randomness.

@@ -1,0 +1,267 @@
+//! Which ways a courier takes to an address, and the only place where this crate looks up a name or
+//! connects to anybody.
+//!
+//! Straight: QUIC, and TCP as well when QUIC has not come through after a moment, so that a network that
+//! drops UDP costs that moment and not a timeout. Through a proxy: TCP, and names are the proxy's to look
+//! up. With [`Ways::Only`] there is no road but the proxy: no name is looked up, no datagram sent.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fieldbook_net::channel::Way;
+use fieldbook_net::quic::Endpoint;
+use fieldbook_net::socks::Proxy;
+use fieldbook_net::tls::TransportKey;
+use fieldbook_net::{quic, secured, socks, tcp};
+use tokio::time::timeout;
+
+use crate::connection::Link;
+
+/// How long one way may take to the end of its handshake.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A proxy may have a circuit to build first: Tor takes seconds, on a bad day half a minute.
+const PROXY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long QUIC may take before TCP is tried beside it.
+const HEAD_START: Duration = Duration::from_millis(600);
+/// At how many of a name's addresses it is tried.
+const ADDRESSES_MAX: usize = 6;
+
+/// Which ways may be taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Ways {
+    /// Straight to the other device.
+    #[default]
+    Straight,
+    /// Straight; when that leads nowhere, through the proxy.
+    StraightThen(Proxy),
+    /// Through the proxy and not otherwise: no other connection, no datagram, no name looked up.
+    Only(Proxy),
+}
+
+/// A way that was tried and led nowhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// Which; none when the name was not found.
+    pub way: Option<Way>,
+    /// Why, in words.
+    pub why: String,
+}
+
+/// What can be tried for an address, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Road {
+    /// QUIC, then TCP beside it.
+    Straight(SocketAddr),
+    /// TCP, after QUIC was no use.
+    StraightTcp(SocketAddr),
+    /// TCP through a proxy, to a `HOST:PORT`.
+    Through(Proxy, String),
+}
+
+/// A link, and what keeps it alive.
+pub(crate) struct Reached {
+    pub link: Link,
+    /// QUIC's socket.
+    pub endpoint: Option<Endpoint>,
+}
+
+/// The roads to a `HOST:PORT`. What stands in `ways` decides here and nowhere else.
+pub(crate) async fn roads(address: &str, ways: Ways, tried: &mut Vec<Tried>) -> Vec<Road> {
+    let proxy = match ways {
+        Ways::Only(proxy) => return vec![Road::Through(proxy, address.to_owned())],
+        Ways::StraightThen(proxy) => Some(proxy),
+        Ways::Straight => None,
+    };
+    let mut roads = Vec::new();
+    // Such names are never looked up (RFC 7686): it would tell this network, and nobody knows them.
+    if is_onion(address) {
+        if proxy.is_none() {
+            let why =
+                "only Tor knows .onion names: give --only-via socks5://127.0.0.1:9050, or where Tor listens";
+            tried.push(Tried { way: None, why: why.to_owned() });
+        }
+    } else {
+        match look_up(address).await {
+            Ok(targets) => roads.extend(targets.into_iter().take(ADDRESSES_MAX).map(Road::Straight)),
+            Err(error) => tried.push(Tried { way: None, why: unresolved(address, &error) }),
+        }
+    }
+    roads.extend(proxy.map(|proxy| Road::Through(proxy, address.to_owned())));
+    roads
+}
+
+/// Goes down a road to the end of the handshake.
+pub(crate) async fn reach(road: &Road, key: &TransportKey, tried: &mut Vec<Tried>) -> Option<Reached> {
+    let (way, result) = match road {
+        Road::Straight(target) => return race(*target, key, tried).await,
+        Road::StraightTcp(target) => (Way::Tcp, by_tcp(*target, key).await),
+        Road::Through(proxy, address) => (Way::Socks, through(*proxy, address, key).await),
+    };
+    result.map_err(|why| tried.push(Tried { way: Some(way), why })).ok()
+}
+
+async fn race(target: SocketAddr, key: &TransportKey, tried: &mut Vec<Tried>) -> Option<Reached> {
+    let mut quic = pin!(by_quic(target, key));
+    let mut tcp = pin!(by_tcp(target, key));
+    let mut missed = |way, why: String| tried.push(Tried { way: Some(way), why });
+    let (mut quic_open, mut tcp_open) = (true, true);
+    match timeout(HEAD_START, &mut quic).await {
+        Ok(Ok(reached)) => return Some(reached),
+        Ok(Err(why)) => {
+            missed(Way::Quic, why);
+            quic_open = false;
+        }
+        Err(_) => {}
+    }
+    while quic_open || tcp_open {
+        tokio::select! {
+            result = &mut quic, if quic_open => match result {
+                Ok(reached) => return Some(reached),
+                Err(why) => {
+                    missed(Way::Quic, why);
+                    quic_open = false;
+                }
+            },
+            result = &mut tcp, if tcp_open => match result {
+                Ok(reached) => {
+                    if quic_open {
+                        missed(Way::Quic, "nobody had answered when TCP was through".to_owned());
+                    }
+                    return Some(reached);
+                }
+                Err(why) => {
+                    missed(Way::Tcp, why);
+                    tcp_open = false;
+                }
+            },
+        }
+    }
+    None
+}
+
+async fn by_quic(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
+    let dialled = async {
+        let endpoint = quic::dialler(key, target)?;
+        let (connection, channel) = quic::dial(&endpoint, target, PATIENCE).await?;
+        Ok::<_, quic::QuicError>(Reached { link: Link::quic(connection, channel), endpoint: Some(endpoint) })
+    };
+    dialled.await.map_err(|error| error.to_string())
+}
+
+async fn by_tcp(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
+    let stream = tcp::dial(target, PATIENCE).await.map_err(|error| no_connection(&error))?;
+    secure(stream, key, Way::Tcp).await
+}
+
+async fn through(proxy: Proxy, address: &str, key: &TransportKey) -> Result<Reached, String> {
+    let stream = socks::dial(proxy, address, PROXY_PATIENCE).await.map_err(|error| error.to_string())?;
+    secure(stream, key, Way::Socks).await
+}
+
+async fn secure(stream: tokio::net::TcpStream, key: &TransportKey, way: Way) -> Result<Reached, String> {
+    let patience = if way == Way::Socks { PROXY_PATIENCE } else { PATIENCE };
+    let secured = secured::connect(key, stream, patience).await;
+    let (stream, channel) = secured.map_err(|error| error.to_string())?;
+    Ok(Reached { link: Link::stream(stream, channel, way, Arc::default()), endpoint: None })
+}
+
+async fn look_up(address: &str) -> io::Result<Vec<SocketAddr>> {
+    let found = timeout(PATIENCE, tokio::net::lookup_host(address)).await;
+    Ok(found.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??.collect())
+}
+
+fn is_onion(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.trim_end_matches('.').to_ascii_lowercase().ends_with(".onion")
+}
+
+/// The system's words for the common cases help few people.
+fn no_connection(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "no connection: nobody listens there".to_owned(),
+        io::ErrorKind::TimedOut => "no connection: nobody answered in time".to_owned(),
+        _ => format!("no connection: {error}"),
+    }
+}
+
+/// The resolver's own words ("Name or service not known") help nobody.
+fn unresolved(address: &str, error: &io::Error) -> String {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    match error.kind() {
+        io::ErrorKind::InvalidInput => format!("the address cannot be understood: {error}"),
+        _ => format!("no device of the name \"{host}\" can be found: it is mistyped, or there is no network"),
+    }
+}
+
+/// Why an address led nowhere, in one sentence.
+pub(crate) fn in_words(tried: &[Tried]) -> String {
+    let mut parts: Vec<(Option<Way>, &str)> = Vec::new();
+    for Tried { way, why } in tried {
+        // A name may stand for several addresses that fail alike.
+        if !parts.contains(&(*way, why)) {
+            parts.push((*way, why));
+        }
+    }
+    match parts[..] {
+        [] => "it ended".to_owned(),
+        [(_, why)] => why.to_owned(),
+        _ => {
+            let said = |(way, why): &(Option<Way>, &str)| match way {
+                None => (*why).to_owned(),
+                Some(Way::Quic) => format!("by UDP: {why}"),
+                Some(Way::Tcp) => format!("by TCP: {why}"),
+                Some(Way::Socks) => format!("through the proxy: {why}"),
+                Some(Way::Stdio) => format!("through the pipe: {why}"),
+            };
+            parts.iter().map(said).collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    fn roads_to(address: &str, ways: Ways) -> (Vec<Road>, Vec<Tried>) {
+        let mut tried = Vec::new();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        (runtime.block_on(roads(address, ways, &mut tried)), tried)
+    }
+
+    #[test]
+    fn only_the_proxy_means_no_other_road_and_no_look_up() {
+        let proxy: Proxy = "socks5://127.0.0.1:9050".parse().unwrap();
+        for address in ["192.0.2.7:4040", "localhost:4040", "desk.invalid:1", "x.onion:1"] {
+            let only = vec![Road::Through(proxy, address.to_owned())];
+            // A look-up that failed would have left a word.
+            assert_eq!(roads_to(address, Ways::Only(proxy)), (only, Vec::new()), "{address}");
+        }
+        let straight = Road::Straight("192.0.2.7:1".parse().unwrap());
+        assert_eq!(roads_to("192.0.2.7:1", Ways::Straight).0, [straight.clone()]);
+        let through = Road::Through(proxy, "192.0.2.7:1".to_owned());
+        assert_eq!(roads_to("192.0.2.7:1", Ways::StraightThen(proxy)).0, [straight, through]);
+    }
+
+    #[test]
+    fn an_onion_is_for_the_proxy_alone() {
+        let proxy: Proxy = "socks5://127.0.0.1:9050".parse().unwrap();
+        let (found, tried) = roads_to("abc.OnIon.:1", Ways::Straight);
+        assert!(found.is_empty() && tried[0].why.contains("Tor"), "{tried:?}");
+        let (found, tried) = roads_to("abc.onion:1", Ways::StraightThen(proxy));
+        assert_eq!((found.len(), tried.len()), (1, 0));
+    }
+
+    #[test]
+    fn one_reason_stands_alone_and_several_name_their_ways() {
+        let tried = |way, why: &str| Tried { way, why: why.to_owned() };
+        assert_eq!(in_words(&[tried(Some(Way::Quic), "no"), tried(Some(Way::Quic), "no")]), "no");
+        assert_eq!(
+            in_words(&[tried(Some(Way::Quic), "a"), tried(Some(Way::Tcp), "b"), tried(None, "c")]),
+            "by UDP: a; by TCP: b; c"
+        );
+    }
+}
