@@ -7,13 +7,14 @@ mod floor;
 mod proxy;
 mod sample;
 mod save;
+mod sets;
 mod share;
 mod sync;
 
 use std::error::Error;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | depot | save | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -22,6 +23,11 @@ fn main() -> ExitCode {
         [] | ["all"] => all(),
         ["depot"] => depot::run(),
         ["save"] => save::run(),
+        ["sets"] => sets::run(&sets::SIZES),
+        ["sets", number] => match number.parse() {
+            Ok(number) => sets::run(&[number]),
+            Err(_) => return usage(),
+        },
         ["share"] => share::run(share::REPORTS),
         ["share", number] => match number.parse() {
             Ok(number) => share::run(number),
@@ -55,5 +61,7 @@ fn all() -> Result<(), Box<dyn Error>> {
     println!();
     share::run(share::REPORTS)?;
     println!();
-    depot::run()
+    depot::run()?;
+    println!();
+    sets::run(&sets::SIZES)
 }

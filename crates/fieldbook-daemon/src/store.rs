@@ -1,12 +1,13 @@
 //! A depot as a session sees it, with what it remembers of the peer.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, SqlDepot, State};
 use fieldbook_net::session::SessionStore;
-use fieldbook_proto::session::{Arrival, Event, Fingerprint, Peer};
+use fieldbook_proto::session::{Arrival, Event, Fingerprint, Peer, PeerDepot, Span};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
 use crate::error::DaemonError;
@@ -118,10 +119,14 @@ impl SessionStore for DepotStore {
         Ok(self.depot.peer_cursor(&self.order(depot))?)
     }
 
-    fn snapshot(&mut self) -> Result<(Fingerprint, u64), DaemonError> {
+    fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), DaemonError> {
+        let fingerprint = || match &past {
+            Some(peer) => self.depot.compared(peer),
+            None => self.depot.fingerprint(),
+        };
         let mut head = self.depot.head()?;
         for _ in 0..SNAPSHOT_TRIES {
-            let fingerprint = self.depot.fingerprint()?;
+            let fingerprint = fingerprint()?;
             let after = self.depot.head()?;
             if after == head {
                 return Ok((fingerprint, head));
@@ -129,7 +134,34 @@ impl SessionStore for DepotStore {
             head = after;
         }
         // Never still: the check will say that it could not compare.
-        Ok((self.depot.fingerprint()?, head))
+        Ok((fingerprint()?, head))
+    }
+
+    fn spans(&mut self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DaemonError> {
+        Ok(self.depot.spans(peer, span, parts)?)
+    }
+
+    fn ids(
+        &mut self,
+        peer: &PeerDepot,
+        span: Span,
+        after: Option<EntryId>,
+        max_entries: usize,
+    ) -> Result<Vec<EntryId>, DaemonError> {
+        Ok(self.depot.ids_in(peer, span, after.as_ref(), max_entries)?)
+    }
+
+    fn known(&mut self, ids: &[EntryId]) -> Result<Vec<Arrival>, DaemonError> {
+        let known = self.depot.known(ids)?;
+        let found: HashSet<EntryId> = known.iter().map(|arrival| arrival.id).collect();
+        let missed = ids.iter().filter(|id| !found.contains(*id));
+        let missed = missed.map(|id| Arrival { position: 0, id: *id, size: 0, from: None, held: false });
+        Ok(known.into_iter().map(arrival).chain(missed).collect())
+    }
+
+    fn note_past(&mut self, peer: &PeerDepot, ids: &[EntryId]) -> Result<(), DaemonError> {
+        self.depot.note_past(peer, ids)?;
+        Ok(())
     }
 
     fn note(&mut self, event: &Event) -> Result<(), DaemonError> {

@@ -24,10 +24,11 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `schema` its tables and their
-//! migrations, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
+//! migrations, `compared` what reconciliation asks, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
 
 mod addressed;
 pub mod cipher;
+mod compared;
 mod depot;
 mod error;
 mod schema;
@@ -38,5 +39,5 @@ pub use depot::{
     Refusal, Source, State, Stats,
 };
 pub use error::DepotError;
-pub use fieldbook_proto::session::Fingerprint;
+pub use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 pub use sql::SqlDepot;

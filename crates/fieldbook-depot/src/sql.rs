@@ -4,13 +4,15 @@
 //! fingerprint are those of the set at every moment, whoever looks. SQLite lets one writer in at a time,
 //! which makes the arrival order the order of commits: a reader that has seen position n will never
 //! find a new entry below n.
+//!
+//! It is one file because every write keeps the totals in step with the rows, and that is seen best together.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
-use fieldbook_proto::session::Fingerprint;
+use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
@@ -19,7 +21,7 @@ use crate::depot::{
     Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
     Refusal, Source, State, Stats,
 };
-use crate::{DepotError, addressed, cipher, schema};
+use crate::{DepotError, addressed, cipher, compared, schema};
 
 /// How many refused entries are listed at most, so that a hostile peer cannot fill the disk with them.
 const REFUSED_KEPT: i64 = 1_000;
@@ -124,6 +126,7 @@ impl Depot for SqlDepot {
         {
             let mut totals = Totals::load(&transaction)?;
             let mut origins = Origins { db: &transaction, last: None };
+            let any_past = compared::any_past(&transaction)?;
             let mut known = transaction.prepare_cached(
                 "INSERT INTO known (id, size, origin, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
             )?;
@@ -140,6 +143,9 @@ impl Depot for SqlDepot {
                         continue;
                     }
                     totals.add(&incoming.id);
+                    if any_past {
+                        compared::no_longer_past(&transaction, &incoming.id)?;
+                    }
                     if refusal.is_none() {
                         sealed.execute(params![transaction.last_insert_rowid(), incoming.bytes])?;
                         totals.stats.held += 1;
@@ -233,6 +239,66 @@ impl Depot for SqlDepot {
     fn fingerprint(&self) -> Result<Fingerprint, DepotError> {
         let totals = Totals::load(&self.db())?;
         Ok(totals.fingerprint)
+    }
+
+    fn known(&self, ids: &[EntryId]) -> Result<Vec<Arrival>, DepotError> {
+        let db = self.db();
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        let mut statement = transaction.prepare_cached(
+            "SELECT position, id, size, origin, state, device FROM known JOIN origin ON origin = number
+             WHERE id = ?1",
+        )?;
+        let mut found = Vec::new();
+        for id in ids {
+            let mut rows = statement.query([id.as_bytes()])?;
+            if let Some(row) = rows.next()? {
+                found.push(read_arrival(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn note_past(&self, peer: &PeerDepot, ids: &[EntryId]) -> Result<usize, DepotError> {
+        let db = self.db();
+        let transaction = write(&db)?;
+        let owner = Origins { db: &transaction, last: None }.number(Source::Peer(peer.device))?;
+        let noted = compared::note_past(&transaction, owner, &peer.depot, ids)?;
+        transaction.commit()?;
+        Ok(noted)
+    }
+
+    fn compared(&self, peer: &PeerDepot) -> Result<Fingerprint, DepotError> {
+        let db = self.db();
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        let mut fingerprint = Totals::load(&transaction)?.fingerprint;
+        if let Some((_, past)) = compared::past_of(&transaction, peer)? {
+            fingerprint.merge(&past);
+        }
+        Ok(fingerprint)
+    }
+
+    fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DepotError> {
+        let db = self.db();
+        // In steps, so that no writer waits long for the walk over a large depot.
+        while compared::needs_catching_up(&db)? {
+            let transaction = write(&db)?;
+            compared::catch_up(&transaction)?;
+            transaction.commit()?;
+        }
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        compared::spans(&transaction, peer, span, parts)
+    }
+
+    fn ids_in(
+        &self,
+        peer: &PeerDepot,
+        span: Span,
+        after: Option<&EntryId>,
+        max_entries: usize,
+    ) -> Result<Vec<EntryId>, DepotError> {
+        let db = self.db();
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        compared::ids_in(&transaction, peer, span, after, max_entries)
     }
 
     fn forget(&self, ids: &[EntryId]) -> Result<usize, DepotError> {
@@ -581,10 +647,10 @@ fn read_state(code: i64) -> Result<State, DepotError> {
 }
 
 /// SQLite's integers are signed; nothing here reaches 2^63.
-fn sql_int(value: u64) -> i64 {
+pub(crate) fn sql_int(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-fn unsigned(value: i64) -> Result<u64, DepotError> {
+pub(crate) fn unsigned(value: i64) -> Result<u64, DepotError> {
     u64::try_from(value).map_err(|_| DepotError::damaged("a count is negative"))
 }

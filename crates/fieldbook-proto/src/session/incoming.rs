@@ -9,8 +9,8 @@ use super::Event;
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, WireEntry};
 use super::limits::{
-    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, OFFERED_MAX, REFUSED_PENDING_MAX,
-    UNSTORED_BYTES_MAX,
+    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, OFFERED_MAX, OFFERS_SLACK, PAST_MAX,
+    PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX,
 };
 use crate::EntryId;
 
@@ -50,11 +50,24 @@ pub(super) struct Incoming {
     checks_asked: usize,
     checking: usize,
     has_offered: bool,
+    /// Offered so far, and how many may be.
+    offered: u64,
+    offers_max: u64,
+    /// What the peer knows and no longer holds: for the store to remember.
+    past: VecDeque<Vec<EntryId>>,
+    past_asked: bool,
+    past_named: usize,
     /// Wanted and not yet here, in the order in which they must come.
     wanted: VecDeque<EntryId>,
 }
 
 impl Incoming {
+    /// `known` is how many ids the peer says that it knows.
+    pub(super) fn new(known: u64) -> Self {
+        let offers_max = known.saturating_mul(2).saturating_add(OFFERS_SLACK);
+        Self { offers_max, ..Self::default() }
+    }
+
     /// Entries received so far, refused ones included.
     pub(super) const fn received(&self) -> u64 {
         self.received
@@ -72,7 +85,11 @@ impl Incoming {
 
     /// The peer said that nothing follows, everything that it sent is settled, nothing is being looked up.
     pub(super) fn is_over(&self) -> bool {
-        self.ended && self.settled == self.received && self.checks.is_empty() && self.wanted.is_empty()
+        self.ended
+            && self.settled == self.received
+            && self.checks.is_empty()
+            && self.wanted.is_empty()
+            && self.past.is_empty()
     }
 
     /// The peer said that nothing follows.
@@ -88,6 +105,7 @@ impl Incoming {
     /// Whether there is room for more.
     pub(super) fn has_room(&self) -> bool {
         self.unstored_bytes < UNSTORED_BYTES_MAX
+            && self.past.len() < PAST_WAITING
             && self.filling.refused.len() + self.refused_unacked.len() < REFUSED_PENDING_MAX
     }
 
@@ -162,6 +180,10 @@ impl Incoming {
         if self.checking + self.wanted.len() + ids.len() > OFFERED_MAX {
             return Err(Fault::TooManyOffers);
         }
+        self.offered += ids.len() as u64;
+        if self.offered > self.offers_max {
+            return Err(Fault::MoreThanKnown);
+        }
         self.ended = false;
         self.has_offered = true;
         self.checking += ids.len();
@@ -206,6 +228,35 @@ impl Incoming {
                 return Err(Fault::Unasked);
             }
         }
+        Ok(())
+    }
+
+    /// Takes ids that the peer knows and no longer holds.
+    pub(super) fn past(&mut self, ids: Vec<EntryId>) -> Result<(), Fault> {
+        self.past_named += ids.len();
+        if self.past_named > PAST_MAX {
+            return Err(Fault::MoreThanKnown);
+        }
+        self.past.push_back(ids);
+        Ok(())
+    }
+
+    /// Ids for the store to remember, one frame after the other.
+    pub(super) fn next_past(&mut self) -> Option<Vec<EntryId>> {
+        if self.past_asked {
+            return None;
+        }
+        let ids = self.past.front()?.clone();
+        self.past_asked = true;
+        Some(ids)
+    }
+
+    /// The store has remembered them.
+    pub(super) fn past_noted(&mut self) -> Result<(), SessionError> {
+        if !std::mem::take(&mut self.past_asked) {
+            return Err(SessionError::Misused("nothing was to be remembered"));
+        }
+        self.past.pop_front();
         Ok(())
     }
 
