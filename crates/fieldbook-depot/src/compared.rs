@@ -157,6 +157,9 @@ pub(crate) fn note_past(
     let total = total.get_or_insert_default();
     let before = total.count;
     let mut sums: HashMap<i64, Fingerprint> = HashMap::new();
+    // In their order each page is written once.
+    let mut ids = ids.to_vec();
+    ids.sort_unstable();
     {
         let mut insert = db.prepare_cached(
             "INSERT INTO past (id, owner) SELECT ?1, ?2 WHERE NOT EXISTS (SELECT 1 FROM known WHERE id = ?1)
@@ -167,8 +170,8 @@ pub(crate) fn note_past(
                 break;
             }
             if insert.execute(params![id.as_bytes(), owner])? > 0 {
-                total.add(id);
-                sums.entry(row_number(id)).or_default().add(id);
+                total.add(&id);
+                sums.entry(row_number(&id)).or_default().add(&id);
             }
         }
     }

@@ -54,7 +54,7 @@ pub(super) struct Incoming {
     offered: u64,
     offers_max: u64,
     /// What the peer knows and no longer holds: for the store to remember.
-    past: VecDeque<Vec<EntryId>>,
+    past: Vec<EntryId>,
     past_asked: bool,
     past_named: usize,
     /// Wanted and not yet here, in the order in which they must come.
@@ -90,6 +90,7 @@ impl Incoming {
             && self.checks.is_empty()
             && self.wanted.is_empty()
             && self.past.is_empty()
+            && !self.past_asked
     }
 
     /// The peer said that nothing follows.
@@ -237,18 +238,17 @@ impl Incoming {
         if self.past_named > PAST_MAX {
             return Err(Fault::MoreThanKnown);
         }
-        self.past.push_back(ids);
+        self.past.extend(ids);
         Ok(())
     }
 
-    /// Ids for the store to remember, one frame after the other.
+    /// Ids for the store to remember: all that came while it remembered the ones before.
     pub(super) fn next_past(&mut self) -> Option<Vec<EntryId>> {
-        if self.past_asked {
+        if self.past_asked || self.past.is_empty() {
             return None;
         }
-        let ids = self.past.front()?.clone();
         self.past_asked = true;
-        Some(ids)
+        Some(std::mem::take(&mut self.past))
     }
 
     /// The store has remembered them.
@@ -256,7 +256,6 @@ impl Incoming {
         if !std::mem::take(&mut self.past_asked) {
             return Err(SessionError::Misused("nothing was to be remembered"));
         }
-        self.past.pop_front();
         Ok(())
     }
 

@@ -290,7 +290,7 @@ pub enum Output {
     NotePast {
         /// Who.
         peer: PeerDepot,
-        /// At most [`limits::OFFER_IDS_MAX`].
+        /// Some ten thousand at most.
         ids: Vec<EntryId>,
     },
     /// Something to take note of. Needs no answer.
