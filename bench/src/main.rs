@@ -12,6 +12,7 @@ mod share;
 mod sync;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
 const USAGE: &str = "usage: fieldbook-bench [all | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
@@ -24,6 +25,8 @@ fn main() -> ExitCode {
         ["depot"] => depot::run(),
         ["save"] => save::run(),
         ["sets"] => sets::run(&sets::SIZES),
+        // What `sets` starts once it has made its depots.
+        ["sets-in", dir] => sets::run_in(Path::new(dir)),
         ["sets", number] => match number.parse() {
             Ok(number) => sets::run(&[number]),
             Err(_) => return usage(),

@@ -129,7 +129,7 @@ fn carry(network: Network, addresses: Vec<String>, ui: &Ui) -> Result<(String, S
                 seconds(not_after)
             )),
             Ok(Said::Sent { .. }) => {}
-            Ok(Said::Repairing) => ui.note("The two sides differ: everything is offered once more."),
+            Ok(Said::Repairing) => ui.note("The two sides differ: looking for what is missing."),
             Err(error) => {
                 return Err(Failure::failed("internal", format!("the courier is not understood: {error}")));
             }
