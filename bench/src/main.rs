@@ -15,7 +15,8 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str =
+    "usage: fieldbook-bench [all | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

@@ -67,8 +67,9 @@ pub(crate) fn catch_up(db: &Connection) -> Result<(), DepotError> {
     let mut sums: HashMap<i64, Fingerprint> = HashMap::new();
     let mut last = spanned;
     {
-        let mut statement = db
-            .prepare_cached("SELECT position, id FROM known WHERE position > ?1 ORDER BY position LIMIT ?2")?;
+        let mut statement = db.prepare_cached(
+            "SELECT position, id FROM known WHERE position > ?1 ORDER BY position LIMIT ?2",
+        )?;
         let mut rows = statement.query([spanned, STEP])?;
         while let Some(row) = rows.next()? {
             last = row.get(0)?;
@@ -99,8 +100,11 @@ pub(crate) fn any_past(db: &Connection) -> Result<bool, DepotError> {
 }
 
 fn store_total(db: &Connection, owner: i64, total: &Fingerprint) -> Result<(), DepotError> {
-    db.prepare_cached("UPDATE past_total SET count = ?2, sum = ?3 WHERE owner = ?1")?
-        .execute(params![owner, sql_int(total.count), total.sum])?;
+    db.prepare_cached("UPDATE past_total SET count = ?2, sum = ?3 WHERE owner = ?1")?.execute(params![
+        owner,
+        sql_int(total.count),
+        total.sum
+    ])?;
     Ok(())
 }
 
@@ -136,8 +140,7 @@ pub(crate) fn note_past(
     ids: &[EntryId],
 ) -> Result<usize, DepotError> {
     let mut total = {
-        let mut statement =
-            db.prepare_cached("SELECT depot, count, sum FROM past_total WHERE owner = ?1")?;
+        let mut statement = db.prepare_cached("SELECT depot, count, sum FROM past_total WHERE owner = ?1")?;
         let mut rows = statement.query([owner])?;
         match rows.next()? {
             Some(row) if DepotId::from_bytes(row.get(0)?) == *depot => Some(read(row, 1)?),

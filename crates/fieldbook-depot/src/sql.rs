@@ -278,15 +278,17 @@ impl Depot for SqlDepot {
     }
 
     fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DepotError> {
-        let db = self.db();
-        // In steps, so that no writer waits long for the walk over a large depot.
-        while compared::needs_catching_up(&db)? {
+        // In steps, so that nobody waits long for the walk over a large depot.
+        loop {
+            let db = self.db();
+            if !compared::needs_catching_up(&db)? {
+                let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+                return compared::spans(&transaction, peer, span, parts);
+            }
             let transaction = write(&db)?;
             compared::catch_up(&transaction)?;
             transaction.commit()?;
         }
-        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
-        compared::spans(&transaction, peer, span, parts)
     }
 
     fn ids_in(

@@ -45,7 +45,8 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let numbers = || vec(0..400_u16, 0..60);
-    let bound = || prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), (0..4_096_u64).prop_map(|row| row << 52)];
+    let bound =
+        || prop_oneof![any::<u64>(), Just(0), Just(u64::MAX), (0..4_096_u64).prop_map(|row| row << 52)];
     let step = prop_oneof![
         4 => numbers().prop_map(Step::Put),
         1 => numbers().prop_map(Step::Forget),
@@ -151,7 +152,8 @@ fn a_peer_cannot_fill_the_disk_with_made_up_ids() {
     let depot = SqlDepot::create(&dir.path().join("depot"), &key, DepotId::from_bytes([3; 16])).unwrap();
     let mut noted = 0;
     for batch in 0..=u32::try_from(PAST_MAX / 65_536).unwrap() {
-        let ids: Vec<EntryId> = (0..65_536_u32).map(|n| EntryId::of(&(batch << 16 | n).to_be_bytes())).collect();
+        let ids: Vec<EntryId> =
+            (0..65_536_u32).map(|n| EntryId::of(&(batch << 16 | n).to_be_bytes())).collect();
         noted += depot.note_past(&peer(1, 1), &ids).unwrap();
     }
     assert_eq!(noted, PAST_MAX);

@@ -7,8 +7,8 @@ use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use fieldbook_proto::session::limits::{FEATURE_RECONCILE, ID_SHORT};
 use fieldbook_proto::session::{
-    Arrival, Comparison, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part, SessionError, Setup, Side,
-    DIGEST_LEN, ShortId, Span, TransportSecret, WireEntry, short,
+    Arrival, Comparison, DIGEST_LEN, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
+    SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
 };
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId, encode_hex};
 
@@ -271,7 +271,8 @@ fn write_frames() {
     let entry =
         |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &[0; 8], bytes].concat();
     let listed = |ids: Vec<ShortId>| Part::List { span: Span::WHOLE, ids };
-    let compare = |lacks: Vec<Vec<bool>>, parts: Vec<Part>| Frame::Compare(Comparison { lacks, parts }).encode();
+    let compare =
+        |lacks: Vec<Vec<bool>>, parts: Vec<Part>| Frame::Compare(Comparison { lacks, parts }).encode();
     let one = |first, last, count| Part::Sums { span: span(first, last), sums: vec![[7; DIGEST_LEN]; count] };
     let mut unused = compare(vec![vec![true]], vec![]);
     *unused.last_mut().unwrap() = 0b11;
@@ -287,8 +288,18 @@ fn write_frames() {
         ("compare-unused-bits", "malformed", "a flag beyond the count", unused),
         ("compare-kind", "malformed", "a part of kind 3", kind),
         ("compare-upside-down", "malformed", "a span whose last number is below its first", upside_down),
-        ("compare-overlap", "malformed", "spans that overlap", compare(vec![], vec![one(0, 9, 1), one(9, 12, 1)])),
-        ("compare-falling", "malformed", "spans that fall", compare(vec![], vec![one(5, 9, 1), one(0, 4, 1)])),
+        (
+            "compare-overlap",
+            "malformed",
+            "spans that overlap",
+            compare(vec![], vec![one(0, 9, 1), one(9, 12, 1)]),
+        ),
+        (
+            "compare-falling",
+            "malformed",
+            "spans that fall",
+            compare(vec![], vec![one(5, 9, 1), one(0, 4, 1)]),
+        ),
         ("compare-narrow", "malformed", "three sums of two numbers", compare(vec![], vec![one(0, 1, 3)])),
         ("compare-many", "malformed", "257 sums", compare(vec![], vec![one(0, 1_000, 257)])),
         (
@@ -303,7 +314,12 @@ fn write_frames() {
             "an id outside the span of its list",
             compare(vec![], vec![Part::List { span: span(0, 9), ids: vec![[1; ID_SHORT]] }]),
         ),
-        ("compare-cut", "malformed", "half a digest", raw(10, &cut(compare(vec![], vec![one(0, 9, 1)]), 8)[5..])),
+        (
+            "compare-cut",
+            "malformed",
+            "half a digest",
+            raw(10, &cut(compare(vec![], vec![one(0, 9, 1)]), 8)[5..]),
+        ),
         ("past-none", "malformed", "no id", raw(11, &[])),
         ("limited-long", "too-long", "a Limited of 1 byte", raw(9, &[0])),
         ("since-long", "too-long", "a Since of 9 bytes", raw(1, &[0; 9])),
@@ -351,7 +367,10 @@ fn comparison() -> Comparison {
     let sums = vec![Fingerprint::default().digest(), own.digest()];
     let mut parts = vec![Part::Sums { span: span(0, 9), sums }];
     parts.push(Part::List { span: span(10, 10), ids: vec![] });
-    parts.push(Part::List { span: span(half, u64::MAX), ids: ids.into_iter().filter(|id| id[0] > 0x7f).collect() });
+    parts.push(Part::List {
+        span: span(half, u64::MAX),
+        ids: ids.into_iter().filter(|id| id[0] > 0x7f).collect(),
+    });
     Comparison { lacks: vec![vec![true, false, true], vec![false; 9]], parts }
 }
 
@@ -510,7 +529,10 @@ fn write_conversations() {
     let three = [id(1), id(2), id(3)];
     let mut listed: Vec<ShortId> = three.iter().map(short).collect();
     listed.sort_unstable();
-    let list = Frame::Compare(Comparison { lacks: vec![], parts: vec![Part::List { span: Span::WHOLE, ids: listed }] });
+    let list = Frame::Compare(Comparison {
+        lacks: vec![],
+        parts: vec![Part::List { span: Span::WHOLE, ids: listed }],
+    });
     let whole = || {
         let parts = vec![Part::Sums { span: Span::WHOLE, sums: vec![[7; DIGEST_LEN]; 16] }];
         Frame::Compare(Comparison { lacks: vec![], parts })
@@ -531,19 +553,19 @@ fn write_conversations() {
         ),
         ("good-compared-nothing", "ok", "the first turn is the last", vec![last.clone(), mark(2, true)]),
         ("compare-after-the-end", "out-of-phase", "a turn after the last", vec![last.clone(), whole()]),
-        ("compare-end-early", "out-of-phase", "a Mark with end during the turns", vec![whole(), mark(2, true)]),
+        (
+            "compare-end-early",
+            "out-of-phase",
+            "a Mark with end during the turns",
+            vec![whole(), mark(2, true)],
+        ),
         (
             "compare-settled",
             "unasked",
             "a span for which the turn before had no sums",
             vec![whole(), settled],
         ),
-        (
-            "compare-unanswered",
-            "unasked",
-            "no answer to the lists of the turn before",
-            vec![whole(), last],
-        ),
+        ("compare-unanswered", "unasked", "no answer to the lists of the turn before", vec![whole(), last]),
         (
             "past-after-the-end",
             "out-of-phase",

@@ -362,7 +362,10 @@ mod tests {
             ("more parts than the span is wide", with(vec![summed(Span::new(0, 3).unwrap(), 5)])),
             ("no digest", with(vec![summed(Span::WHOLE, 0)])),
             ("too many digests", with(vec![summed(Span::WHOLE, SUMS_MAX + 1)])),
-            ("too many ids", with(vec![listed((0..=255).map(|n| [n; ID_SHORT]).chain([[255; 16]]).collect())])),
+            (
+                "too many ids",
+                with(vec![listed((0..=255).map(|n| [n; ID_SHORT]).chain([[255; 16]]).collect())]),
+            ),
             ("ids falling", with(vec![listed(vec![ids[1], ids[0]])])),
             ("an id twice", with(vec![listed(vec![ids[0], ids[0]])])),
             ("an id outside", with(vec![listed(vec![[0; ID_SHORT]])])),

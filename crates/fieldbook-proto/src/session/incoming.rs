@@ -9,8 +9,8 @@ use super::Event;
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, WireEntry};
 use super::limits::{
-    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, OFFERED_MAX, OFFERS_SLACK, PAST_MAX,
-    PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX,
+    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX, PAST_MAX,
+    PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
 };
 use crate::EntryId;
 
@@ -50,9 +50,9 @@ pub(super) struct Incoming {
     checks_asked: usize,
     checking: usize,
     has_offered: bool,
-    /// Offered so far, and how many may be.
+    /// Ids offered so far, and how many may be in vain.
     offered: u64,
-    offers_max: u64,
+    vain_max: u64,
     /// What the peer knows and no longer holds: for the store to remember.
     past: Vec<EntryId>,
     past_asked: bool,
@@ -64,8 +64,8 @@ pub(super) struct Incoming {
 impl Incoming {
     /// `known` is how many ids the peer says that it knows.
     pub(super) fn new(known: u64) -> Self {
-        let offers_max = known.saturating_mul(2).saturating_add(OFFERS_SLACK);
-        Self { offers_max, ..Self::default() }
+        let vain_max = 2 * known.min(KNOWN_PLAUSIBLE) + VAIN_SLACK;
+        Self { vain_max, ..Self::default() }
     }
 
     /// Entries received so far, refused ones included.
@@ -182,7 +182,7 @@ impl Incoming {
             return Err(Fault::TooManyOffers);
         }
         self.offered += ids.len() as u64;
-        if self.offered > self.offers_max {
+        if self.offered.saturating_sub(self.received) > self.vain_max {
             return Err(Fault::MoreThanKnown);
         }
         self.ended = false;
@@ -323,5 +323,28 @@ impl Incoming {
     /// The peer's position up to which everything is durable here, if it moved.
     pub(super) const fn take_cursor(&mut self) -> Option<u64> {
         self.cursor.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::OFFER_IDS_MAX;
+    use super::*;
+
+    #[test]
+    fn offers_in_vain_end_even_if_the_peer_says_that_it_knows_everything() {
+        for (known, most) in [(0, 200_000), (1_000_000, 2_200_000), (u64::MAX, 40_000_000)] {
+            let mut incoming = Incoming::new(known);
+            let ids = vec![EntryId::from_bytes([1; 32]); OFFER_IDS_MAX];
+            let mut offered = 0;
+            while incoming.offer(ids.clone()).is_ok() {
+                offered += OFFER_IDS_MAX as u64;
+                assert!(offered < most, "still taking offers");
+                assert!(incoming.next_check().is_some());
+                incoming.unknown(&[]).unwrap();
+            }
+            assert_eq!(incoming.offer(ids), Err(Fault::MoreThanKnown));
+            assert!(offered >= 2 * known.min(KNOWN_PLAUSIBLE), "an honest peer may");
+        }
     }
 }

@@ -97,6 +97,7 @@ pub(super) const TURNS_LEAST: u64 = 64;
 pub(super) const IDS_A_TURN: u64 = 256;
 /// Past ids that wait for the store: beyond so many no input is taken. Local.
 pub(super) const PAST_WAITING: usize = 1 << 16;
-/// An honest side offers no more in a session than twice what it says that it knows, once by the cursor and once after the
-/// comparison, and what arrives meanwhile. Local.
-pub(super) const OFFERS_SLACK: u64 = 1 << 17;
+/// An honest side offers no more in vain than twice what it says that it knows, once by the cursor and once after the
+/// comparison, and some that arrive meanwhile; and nobody knows more than this. Local.
+pub(super) const VAIN_SLACK: u64 = 1 << 17;
+pub(super) const KNOWN_PLAUSIBLE: u64 = 1 << 24;

@@ -390,7 +390,7 @@ impl Outgoing {
 
     fn offer_frame(&mut self) -> Option<Bytes> {
         let count = self.to_offer.len().min(OFFER_IDS_MAX);
-        let worth_it = count >= PAGE || (count > 0 && self.page_end);
+        let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
         if !worth_it || self.open + count > OFFERED_MAX {
             return None;
         }
@@ -405,9 +405,14 @@ impl Outgoing {
         Some(frame.encode().into())
     }
 
+    /// No more differences are taken before some are settled: then no frame waits to be filled.
+    fn is_full(&self) -> bool {
+        self.pass == Pass::Differences && !self.takes_differences()
+    }
+
     fn past_frame(&mut self) -> Option<Bytes> {
         let count = self.past.len().min(OFFER_IDS_MAX);
-        let worth_it = count >= PAGE || (count > 0 && self.page_end);
+        let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
         worth_it.then(|| Frame::Past(self.past.drain(..count).collect()).encode().into())
     }
 

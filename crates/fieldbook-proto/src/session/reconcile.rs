@@ -59,7 +59,9 @@ impl Job {
     fn new(part: Part) -> Self {
         match part {
             Part::Sums { span, sums } => Self::Compare { span, sums },
-            Part::List { span, ids } => Self::Match { span, theirs: ids.into(), after: None, lacks: Vec::new() },
+            Part::List { span, ids } => {
+                Self::Match { span, theirs: ids.into(), after: None, lacks: Vec::new() }
+            }
         }
     }
 
@@ -204,9 +206,7 @@ impl Reconcile {
                         Ask::Spans { span: part, parts: cut(part, own.count) }
                     }
                 }
-                Job::Match { span, after, .. } => {
-                    Ask::Ids { span: *span, after: *after, max_entries: PAGE }
-                }
+                Job::Match { span, after, .. } => Ask::Ids { span: *span, after: *after, max_entries: PAGE },
             };
             self.asked = match &ask {
                 Ask::Spans { parts, .. } => Asked::Spans { parts: *parts },

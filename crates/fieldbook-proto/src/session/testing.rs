@@ -291,12 +291,14 @@ impl Node {
             }
             Output::ReadIds { peer, span, after, max_entries } => {
                 let ids = depot.compared(&peer, span).into_iter();
-                let ids: Vec<_> = ids.filter(|id| after.is_none_or(|after| *id > after)).take(max_entries).collect();
+                let ids: Vec<_> =
+                    ids.filter(|id| after.is_none_or(|after| *id > after)).take(max_entries).collect();
                 self.asked += ids.len() as u64;
                 self.engine.ids(ids)
             }
             Output::FindKnown { ids } => {
-                let known: HashMap<_, _> = depot.order.iter().enumerate().map(|(at, (id, ..))| (*id, at)).collect();
+                let known: HashMap<_, _> =
+                    depot.order.iter().enumerate().map(|(at, (id, ..))| (*id, at)).collect();
                 let arrival = |id: &EntryId| match known.get(id) {
                     Some(at) => depot.arrival(*at),
                     None => Arrival { position: 0, id: *id, size: 0, from: None, held: false },
