@@ -180,6 +180,31 @@ fn an_entry_that_goes_between_offer_and_transfer_is_remembered_as_past() {
 }
 
 #[test]
+fn nothing_is_claimed_before_the_store_has_remembered_what_is_past() {
+    let (mut client, server) = differing(300, 2);
+    let dropped = client.order[0].0;
+    client.held.insert(dropped, None);
+    let mut pair = pair(client, server, (FEATURES, FEATURES));
+    let waits = |q: &Output| matches!(q, Output::NotePast { .. });
+    for _ in 0..100 {
+        let Pair { client, server } = &mut pair;
+        client.settle();
+        server.hear(client, usize::MAX);
+        loop {
+            while server.poll(true) {}
+            let Some(at) = server.questions.iter().position(|q| !waits(q)) else { break };
+            server.answer_one(at);
+        }
+        client.hear(server, usize::MAX);
+    }
+    assert_eq!(pair.server.questions.iter().filter(|q| waits(q)).count(), 1);
+    let dones = frames(&pair.server.said).into_iter().filter(|frame| matches!(frame, Frame::Done { .. }));
+    assert_eq!(dones.count(), 1, "the one before the reconciliation");
+    pair.run();
+    assert!(pair.client.engine.summary().in_step && pair.server.engine.summary().in_step);
+}
+
+#[test]
 fn with_a_peer_of_the_earlier_version_both_offer_everything() {
     for features in [(0, FEATURES), (FEATURES, 0), (0, 0)] {
         let (mut client, mut server) = differing(300, 6);
