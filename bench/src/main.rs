@@ -8,13 +8,15 @@ mod floor;
 mod proxy;
 mod sample;
 mod save;
+mod sets;
 mod share;
 mod sync;
 
 use std::error::Error;
+use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | carriers | depot | save | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -24,6 +26,13 @@ fn main() -> ExitCode {
         ["carriers"] => carriers::run(),
         ["depot"] => depot::run(),
         ["save"] => save::run(),
+        ["sets"] => sets::run(&sets::SIZES),
+        // What `sets` starts once it has made its depots.
+        ["sets-in", dir] => sets::run_in(Path::new(dir)),
+        ["sets", number] => match number.parse() {
+            Ok(number) => sets::run(&[number]),
+            Err(_) => return usage(),
+        },
         ["share"] => share::run(share::REPORTS),
         ["share", number] => match number.parse() {
             Ok(number) => share::run(number),
@@ -59,5 +68,7 @@ fn all() -> Result<(), Box<dyn Error>> {
     println!();
     carriers::run()?;
     println!();
-    depot::run()
+    depot::run()?;
+    println!();
+    sets::run(&sets::SIZES)
 }

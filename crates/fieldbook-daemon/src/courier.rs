@@ -58,7 +58,7 @@ pub enum CourierEvent {
     },
     /// Entries that the other side has made durable, so far.
     Sent(u64),
-    /// Both sides offer everything once more: the check found a difference.
+    /// The check found a difference: it is found out what is missing where.
     Repairing,
     /// An address did not lead to a complete sync.
     Failed {

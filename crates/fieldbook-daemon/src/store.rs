@@ -1,6 +1,7 @@
 //! A depot as a session sees it, with what it remembers of the peer.
 
 use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,7 +9,9 @@ use bytes::Bytes;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, SqlDepot, State};
 use fieldbook_net::session::SessionStore;
 use fieldbook_proto::certificate::Role;
-use fieldbook_proto::session::{Arrival, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer};
+use fieldbook_proto::session::{
+    Arrival, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer, PeerDepot, Span,
+};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
 use crate::error::DaemonError;
@@ -23,6 +26,8 @@ const SNAPSHOT_TRIES: usize = 8;
 const HIDDEN: &str = "hidden-cursors";
 /// Entries of an unnamed peer that a session remembers as its own; beyond, they are offered back to it.
 const RECEIVED_MAX: usize = 1 << 17;
+/// Ids of the past of an unnamed peer that a session remembers; beyond, the two stay different.
+const UNNAMED_PAST_MAX: usize = 1 << 17;
 /// One session at a time changes the cursors of unnamed devices. Another process may do so at the same time:
 /// then one of the two positions is lost, and the next sync offers more than it need.
 static HIDDEN_CURSORS: Mutex<()> = Mutex::new(());
@@ -35,6 +40,8 @@ pub(crate) struct DepotStore {
     peer: Option<Box<Peer>>,
     /// What came from a peer of which no name is kept, so that it is not sent back. Gone with the session.
     received: HashSet<EntryId>,
+    /// What such a peer knows and no longer holds, and this depot never knew. Gone with the session, too.
+    past: BTreeSet<EntryId>,
     /// The peer refused something of ours: what it "holds" is then not everything.
     refused: bool,
     /// The authority by which the peer was judged last, as it lies in the depot.
@@ -44,8 +51,16 @@ pub(crate) struct DepotStore {
 impl DepotStore {
     /// `address` is where the peer was reached, if this device dialled.
     pub fn new(depot: Arc<SqlDepot>, identity: &Identity, address: Option<String>) -> Self {
-        let (identity, received) = (identity.clone(), HashSet::new());
-        Self { depot, identity, address, peer: None, received, refused: false, judged_by: None }
+        Self {
+            depot,
+            identity: identity.clone(),
+            address,
+            peer: None,
+            received: HashSet::new(),
+            past: BTreeSet::new(),
+            refused: false,
+            judged_by: None,
+        }
     }
 
     /// The peer, if it was met and this device keeps no name of it.
@@ -128,6 +143,11 @@ impl DepotStore {
     }
 }
 
+fn with_all<'a>(mut sum: Fingerprint, ids: impl IntoIterator<Item = &'a EntryId>) -> Fingerprint {
+    ids.into_iter().for_each(|id| sum.add(id));
+    sum
+}
+
 fn fill(bytes: &mut [u8]) -> Result<(), DaemonError> {
     getrandom::fill(bytes)
         .map_err(|_| DaemonError::io("the system gives no random bytes")(std::io::ErrorKind::Other.into()))
@@ -153,6 +173,9 @@ impl SessionStore for DepotStore {
             }
             Some(peer) => Source::Peer(peer.device.id()),
         };
+        for (id, _) in batch {
+            self.past.remove(id);
+        }
         let incoming: Vec<Incoming<'_>> =
             batch.iter().map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
         Ok(self.depot.put(&incoming)?.refused.into_iter().map(|(id, _)| id).collect())
@@ -194,10 +217,14 @@ impl SessionStore for DepotStore {
         }
     }
 
-    fn snapshot(&mut self) -> Result<(Fingerprint, u64), DaemonError> {
+    fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), DaemonError> {
+        let fingerprint = || match &past {
+            Some(peer) => self.depot.compared(peer).map(|sum| with_all(sum, &self.past)),
+            None => self.depot.fingerprint(),
+        };
         let mut head = self.depot.head()?;
         for _ in 0..SNAPSHOT_TRIES {
-            let fingerprint = self.depot.fingerprint()?;
+            let fingerprint = fingerprint()?;
             let after = self.depot.head()?;
             if after == head {
                 return Ok((fingerprint, head));
@@ -205,7 +232,50 @@ impl SessionStore for DepotStore {
             head = after;
         }
         // Never still: the check will say that it could not compare.
-        Ok((self.depot.fingerprint()?, head))
+        Ok((fingerprint()?, head))
+    }
+
+    fn spans(&mut self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DaemonError> {
+        let sums = self.depot.spans(peer, span, parts)?;
+        let past = |part: Span| self.past.range(part.lowest()..=part.highest());
+        Ok(sums.into_iter().zip(span.parts(parts)).map(|(sum, part)| with_all(sum, past(part))).collect())
+    }
+
+    fn ids(
+        &mut self,
+        peer: &PeerDepot,
+        span: Span,
+        after: Option<EntryId>,
+        max_entries: usize,
+    ) -> Result<Vec<EntryId>, DaemonError> {
+        let mut ids = self.depot.ids_in(peer, span, after.as_ref(), max_entries)?;
+        let past = self.past.range(span.lowest()..=span.highest());
+        ids.extend(past.filter(|id| after.is_none_or(|after| **id > after)).take(max_entries));
+        ids.sort_unstable();
+        ids.truncate(max_entries);
+        Ok(ids)
+    }
+
+    fn known(&mut self, ids: &[EntryId]) -> Result<Vec<Arrival>, DaemonError> {
+        let known = self.depot.known(ids)?;
+        let found: HashSet<EntryId> = known.iter().map(|arrival| arrival.id).collect();
+        let missed = ids.iter().filter(|id| !found.contains(*id));
+        let missed = missed.map(|id| Arrival { position: 0, id: *id, size: 0, from: None, held: false });
+        Ok(known.into_iter().map(|known| self.arrival(known)).chain(missed).collect())
+    }
+
+    fn note_past(&mut self, peer: &PeerDepot, ids: &[EntryId]) -> Result<(), DaemonError> {
+        if self.unnamed().is_none() {
+            self.depot.note_past(peer, ids)?;
+            return Ok(());
+        }
+        let known: HashSet<EntryId> = self.depot.known(ids)?.iter().map(|arrival| arrival.id).collect();
+        for id in ids.iter().filter(|id| !known.contains(*id)) {
+            if self.past.len() < UNNAMED_PAST_MAX {
+                self.past.insert(*id);
+            }
+        }
+        Ok(())
     }
 
     fn note(&mut self, event: &Event) -> Result<(), DaemonError> {

@@ -3,9 +3,9 @@
 use std::fmt;
 
 use fieldbook_proto::certificate::Role;
-use fieldbook_proto::session::Fingerprint;
 #[cfg(doc)]
-use fieldbook_proto::session::limits::ADDRESSED_MAX;
+use fieldbook_proto::session::limits::{ADDRESSED_MAX, PAST_MAX};
+use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use zeroize::Zeroizing;
 
@@ -237,6 +237,47 @@ pub trait Depot: Send + Sync {
     /// # Errors
     /// The backend's.
     fn fingerprint(&self) -> Result<Fingerprint, DepotError>;
+
+    /// Of these ids those that are known, in any order.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn known(&self, ids: &[EntryId]) -> Result<Vec<Arrival>, DepotError>;
+
+    /// Remembers that a peer's depot knows these entries and no longer holds them, as far as they are unknown
+    /// here: only in comparisons with that depot do they count as known. They stay unknown, and are taken from
+    /// whoever has them. Of each device at most [`PAST_MAX`] are kept, and those of its present depot only.
+    /// How many were new.
+    ///
+    /// # Errors
+    /// The backend's; then nothing was remembered.
+    fn note_past(&self, peer: &PeerDepot, ids: &[EntryId]) -> Result<usize, DepotError>;
+
+    /// The fingerprint of the set that is compared with a peer's depot: all known ids, and those of
+    /// [`Depot::note_past`]. Costs the same whatever their number.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn compared(&self, peer: &PeerDepot) -> Result<Fingerprint, DepotError>;
+
+    /// The fingerprints of the parts of a span of that set, see [`Span::parts`]. Costs a walk over the entries
+    /// that are new since it was asked last, and then little, whatever their number.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DepotError>;
+
+    /// The ids of that set in a span, rising, at most `max_entries`, from the next after `after`.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn ids_in(
+        &self,
+        peer: &PeerDepot,
+        span: Span,
+        after: Option<&EntryId>,
+        max_entries: usize,
+    ) -> Result<Vec<EntryId>, DepotError>;
 
     /// Drops the bytes of these entries and remembers that they are gone. How many had bytes.
     ///

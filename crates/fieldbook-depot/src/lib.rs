@@ -24,12 +24,13 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
-//! tables and their migrations, `anew` a depot under another name, [`cipher`] how an encrypted database is opened
-//! (the vault's too), `error` what can go wrong.
+//! tables and their migrations, `compared` what reconciliation asks, `anew` a depot under another name, [`cipher`]
+//! how an encrypted database is opened (the vault's too), `error` what can go wrong.
 
 mod addressed;
 mod anew;
 pub mod cipher;
+mod compared;
 mod depot;
 mod error;
 mod rows;
@@ -41,5 +42,5 @@ pub use depot::{
     Refusal, Source, State, Stats,
 };
 pub use error::DepotError;
-pub use fieldbook_proto::session::Fingerprint;
+pub use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 pub use sql::SqlDepot;

@@ -62,6 +62,25 @@ const STEPS: &[&str] = &[
          number INTEGER NOT NULL,
          PRIMARY KEY (device, id)
      ) WITHOUT ROWID;",
+    // 3: what reconciliation needs, see `compared`. `span` sums up the ids that begin with the same twelve bits:
+    // of `known` (owner 0) up to position `spanned`, and of `past` (the owner is the peer's number in
+    // `origin`). `past` is what a peer's depot knows and no longer holds, and this one never knew;
+    // `past_total` sums that up.
+    "ALTER TABLE totals ADD COLUMN spanned INTEGER NOT NULL DEFAULT 0;
+     CREATE TABLE span (
+         owner  INTEGER NOT NULL,
+         number INTEGER NOT NULL,
+         count  INTEGER NOT NULL,
+         sum    BLOB NOT NULL,
+         PRIMARY KEY (owner, number)
+     ) WITHOUT ROWID;
+     CREATE TABLE past (id BLOB NOT NULL, owner INTEGER NOT NULL, PRIMARY KEY (id, owner)) WITHOUT ROWID;
+     CREATE TABLE past_total (
+         owner INTEGER PRIMARY KEY REFERENCES origin (number),
+         depot BLOB NOT NULL,
+         count INTEGER NOT NULL,
+         sum   BLOB NOT NULL
+     );",
 ];
 
 /// Brings the database to the present schema, in one transaction.

@@ -4,12 +4,14 @@
 //! fingerprint are those of the set at every moment, whoever looks. SQLite lets one writer in at a time,
 //! which makes the arrival order the order of commits: a reader that has seen position n will never
 //! find a new entry below n.
+//!
+//! It is one file because every write keeps the totals in step with the rows, and that is seen best together.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fieldbook_proto::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
-use fieldbook_proto::session::Fingerprint;
+use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
@@ -20,7 +22,7 @@ use crate::depot::{
 use crate::rows::{
     UNNAMED, read_arrival, read_peer, read_role, read_source, read_state, sql_int, state_code, unsigned,
 };
-use crate::{DepotError, addressed, cipher, schema};
+use crate::{DepotError, addressed, cipher, compared, schema};
 
 /// How many refused entries are listed at most, so that a hostile peer cannot fill the disk with them.
 const REFUSED_KEPT: i64 = 1_000;
@@ -125,6 +127,7 @@ impl Depot for SqlDepot {
         {
             let mut totals = Totals::load(&transaction)?;
             let mut origins = Origins { db: &transaction, last: None };
+            let any_past = compared::any_past(&transaction)?;
             let mut known = transaction.prepare_cached(
                 "INSERT INTO known (id, size, origin, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
             )?;
@@ -141,6 +144,9 @@ impl Depot for SqlDepot {
                         continue;
                     }
                     totals.add(&incoming.id);
+                    if any_past {
+                        compared::no_longer_past(&transaction, &incoming.id)?;
+                    }
                     if refusal.is_none() {
                         sealed.execute(params![transaction.last_insert_rowid(), incoming.bytes])?;
                         totals.stats.held += 1;
@@ -234,6 +240,68 @@ impl Depot for SqlDepot {
     fn fingerprint(&self) -> Result<Fingerprint, DepotError> {
         let totals = Totals::load(&self.db())?;
         Ok(totals.fingerprint)
+    }
+
+    fn known(&self, ids: &[EntryId]) -> Result<Vec<Arrival>, DepotError> {
+        let db = self.db();
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        let mut statement = transaction.prepare_cached(
+            "SELECT position, id, size, origin, state, device FROM known JOIN origin ON origin = number
+             WHERE id = ?1",
+        )?;
+        let mut found = Vec::new();
+        for id in ids {
+            let mut rows = statement.query([id.as_bytes()])?;
+            if let Some(row) = rows.next()? {
+                found.push(read_arrival(row)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn note_past(&self, peer: &PeerDepot, ids: &[EntryId]) -> Result<usize, DepotError> {
+        let db = self.db();
+        let transaction = write(&db)?;
+        let owner = Origins { db: &transaction, last: None }.number(Source::Peer(peer.device))?;
+        let noted = compared::note_past(&transaction, owner, &peer.depot, ids)?;
+        transaction.commit()?;
+        Ok(noted)
+    }
+
+    fn compared(&self, peer: &PeerDepot) -> Result<Fingerprint, DepotError> {
+        let db = self.db();
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        let mut fingerprint = Totals::load(&transaction)?.fingerprint;
+        if let Some((_, past)) = compared::past_of(&transaction, peer)? {
+            fingerprint.merge(&past);
+        }
+        Ok(fingerprint)
+    }
+
+    fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DepotError> {
+        // In steps, so that nobody waits long for the walk over a large depot.
+        loop {
+            let db = self.db();
+            if !compared::needs_catching_up(&db)? {
+                let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+                return compared::spans(&transaction, peer, span, parts);
+            }
+            let transaction = write(&db)?;
+            compared::catch_up(&transaction)?;
+            transaction.commit()?;
+        }
+    }
+
+    fn ids_in(
+        &self,
+        peer: &PeerDepot,
+        span: Span,
+        after: Option<&EntryId>,
+        max_entries: usize,
+    ) -> Result<Vec<EntryId>, DepotError> {
+        let db = self.db();
+        let transaction = Transaction::new_unchecked(&db, TransactionBehavior::Deferred)?;
+        compared::ids_in(&transaction, peer, span, after, max_entries)
     }
 
     fn forget(&self, ids: &[EntryId]) -> Result<usize, DepotError> {

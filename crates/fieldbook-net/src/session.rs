@@ -11,7 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fieldbook_proto::session::{Arrival, Engine, Event, Fingerprint, Output, SessionError, Summary};
+use fieldbook_proto::session::{
+    Arrival, Engine, Event, Fingerprint, Output, PeerDepot, SessionError, Span, Summary,
+};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
@@ -62,11 +64,38 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn cursor(&mut self, depot: &DepotId) -> Result<u64, Self::Error>;
-    /// Fingerprint and last position, at one moment.
+    /// Fingerprint and last position, at one moment: of all known ids, and of what is noted as the past of a
+    /// peer's depot.
     ///
     /// # Errors
     /// The store's.
-    fn snapshot(&mut self) -> Result<(Fingerprint, u64), Self::Error>;
+    fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), Self::Error>;
+    /// The fingerprints of the parts of a span of the set that is compared with a peer.
+    ///
+    /// # Errors
+    /// The store's.
+    fn spans(&mut self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, Self::Error>;
+    /// The ids of that set in a span, rising, from the next after `after`.
+    ///
+    /// # Errors
+    /// The store's.
+    fn ids(
+        &mut self,
+        peer: &PeerDepot,
+        span: Span,
+        after: Option<EntryId>,
+        max_entries: usize,
+    ) -> Result<Vec<EntryId>, Self::Error>;
+    /// What is known of ids of that set, one arrival each; what is not known is not held.
+    ///
+    /// # Errors
+    /// The store's.
+    fn known(&mut self, ids: &[EntryId]) -> Result<Vec<Arrival>, Self::Error>;
+    /// Remembers what a peer's depot knows and no longer holds.
+    ///
+    /// # Errors
+    /// The store's.
+    fn note_past(&mut self, peer: &PeerDepot, ids: &[EntryId]) -> Result<(), Self::Error>;
     /// Takes note of what is to be remembered: who was met, cursors, what the peer holds.
     ///
     /// # Errors
@@ -128,6 +157,10 @@ enum Answer {
     Entries(Vec<Option<Bytes>>),
     Cursor(u64),
     Snapshot(Fingerprint, u64),
+    Spans(Vec<Fingerprint>),
+    Ids(Vec<EntryId>),
+    Known(Vec<Arrival>),
+    PastNoted,
     Removed,
     Failed(String),
 }
@@ -234,6 +267,10 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
         Answer::Entries(entries) => engine.entries(entries)?,
         Answer::Cursor(position) => engine.cursor(position)?,
         Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
+        Answer::Spans(fingerprints) => engine.spans(fingerprints)?,
+        Answer::Ids(ids) => engine.ids(ids)?,
+        Answer::Known(arrivals) => engine.known(&arrivals)?,
+        Answer::PastNoted => engine.past_noted()?,
         Answer::Removed => return Err(SessionFailure::Removed),
         Answer::Failed(error) => return Err(SessionFailure::Store(error)),
     }
@@ -312,9 +349,18 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
         Output::ReadCursor { depot } => Answer::Cursor(store.cursor(&depot)?),
-        Output::TakeSnapshot => {
-            let (fingerprint, head) = store.snapshot()?;
+        Output::TakeSnapshot { past } => {
+            let (fingerprint, head) = store.snapshot(past)?;
             Answer::Snapshot(fingerprint, head)
+        }
+        Output::ReadSpans { peer, span, parts } => Answer::Spans(store.spans(&peer, span, parts)?),
+        Output::ReadIds { peer, span, after, max_entries } => {
+            Answer::Ids(store.ids(&peer, span, after, max_entries)?)
+        }
+        Output::FindKnown { ids } => Answer::Known(store.known(&ids)?),
+        Output::NotePast { peer, ids } => {
+            store.note_past(&peer, &ids)?;
+            Answer::PastNoted
         }
         Output::Send(_) | Output::Event(_) => return Ok(None),
     }))

@@ -5,9 +5,10 @@
 use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
+use fieldbook_proto::session::limits::{FEATURE_RECONCILE, ID_SHORT};
 use fieldbook_proto::session::{
-    Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, SessionError, Setup, Side, TransportSecret,
-    WireEntry,
+    Arrival, Comparison, DIGEST_LEN, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
+    SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
 };
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId, encode_hex};
 
@@ -88,13 +89,27 @@ fn class_of_conversation(vector: &Vector) -> &'static str {
     }
 }
 
+/// The hello, and then one frame after the other.
+fn pieces(mut bytes: &[u8]) -> Vec<&[u8]> {
+    let mut len = 2 + usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+    let mut pieces = Vec::new();
+    while let Some((piece, rest)) = bytes.split_at_checked(len).filter(|(piece, _)| !piece.is_empty()) {
+        pieces.push(piece);
+        bytes = rest;
+        len = bytes.get(1..5).map_or(0, |len| 5 + u32::from_be_bytes(len.try_into().unwrap()) as usize);
+    }
+    assert!(bytes.is_empty(), "whole frames");
+    pieces
+}
+
 /// A server with an empty depot hears `bytes`. What it failed with, how many bytes it sent, and whose
 /// membership has run out.
 fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits) {
     let mut engine = Engine::new(setup).unwrap();
     let mut known = Vec::new();
+    let mut past = Vec::new();
     let mut sent = 0;
-    for piece in bytes.chunks(1_000) {
+    for piece in pieces(bytes) {
         engine.receive(piece);
         loop {
             let output = match engine.poll(true) {
@@ -113,12 +128,34 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
                 Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
                 Output::ReadCursor { .. } => engine.cursor(0).unwrap(),
-                Output::TakeSnapshot => engine.snapshot(known.iter().copied().collect(), 0).unwrap(),
+                Output::TakeSnapshot { past: with } => {
+                    let past = with.iter().flat_map(|_| past.iter());
+                    engine.snapshot(known.iter().chain(past).copied().collect(), 0).unwrap();
+                }
+                Output::ReadSpans { span, parts, .. } => {
+                    let part = |part: Span| known.iter().copied().filter(|id| part.contains(id)).collect();
+                    engine.spans(span.parts(parts).map(part).collect()).unwrap();
+                }
+                Output::ReadIds { span, after, .. } => {
+                    known.sort_unstable();
+                    let inside = known.iter().copied().filter(|id| span.contains(id));
+                    engine.ids(inside.filter(|id| after.is_none_or(|after| *id > after)).collect()).unwrap();
+                }
+                Output::FindKnown { ids } => engine.known(&held_nowhere(&ids)).unwrap(),
+                Output::NotePast { ids, .. } => {
+                    past.extend(ids);
+                    engine.past_noted().unwrap();
+                }
                 Output::Event(_) => {}
             }
         }
     }
     (None, sent, engine.summary().limits)
+}
+
+/// The server of these conversations has dropped the bytes of all that it stored.
+fn held_nowhere(ids: &[EntryId]) -> Vec<Arrival> {
+    ids.iter().map(|id| Arrival { position: 1, id: *id, size: 0, from: None, held: false }).collect()
 }
 
 const fn class_of_fault(fault: Fault) -> &'static str {
@@ -129,6 +166,8 @@ const fn class_of_fault(fault: Fault) -> &'static str {
         Fault::OutOfPhase => "out-of-phase",
         Fault::Unsolicited => "unsolicited",
         Fault::TooManyOffers => "too-many-offers",
+        Fault::MoreThanKnown => "more-than-known",
+        Fault::Endless => "endless",
         Fault::Unasked => "unasked",
         Fault::FalseAcknowledgement => "false-acknowledgement",
         Fault::ImpossiblePosition => "impossible-position",
@@ -218,6 +257,9 @@ fn write_frames() {
         ("mark", Frame::Mark { position: 5, end: false }),
         ("mark-end", Frame::Mark { position: 5, end: true }),
         ("done", Frame::Done { received: 2, fingerprint: [id(1), id(2)].into_iter().collect(), busy: false }),
+        ("compare", Frame::Compare(comparison())),
+        ("compare-end", Frame::Compare(Comparison::default())),
+        ("past", Frame::Past(vec![id(1), id(2)])),
     ];
     for (name, frame) in good {
         write(&format!("frame-good-{name}"), "ok", "frame", name, &[], &frame.encode());
@@ -228,9 +270,57 @@ fn write_frames() {
     let cut = |frame: Vec<u8>, by: usize| frame[..frame.len() - by].to_vec();
     let entry =
         |bytes: &[u8]| [&u32::try_from(bytes.len()).unwrap().to_be_bytes()[..], &[0; 8], bytes].concat();
-    let bad: [(&str, &str, &str, Vec<u8>); 19] = [
+    let listed = |ids: Vec<ShortId>| Part::List { span: Span::WHOLE, ids };
+    let compare =
+        |lacks: Vec<Vec<bool>>, parts: Vec<Part>| Frame::Compare(Comparison { lacks, parts }).encode();
+    let one = |first, last, count| Part::Sums { span: span(first, last), sums: vec![[7; DIGEST_LEN]; count] };
+    let mut unused = compare(vec![vec![true]], vec![]);
+    *unused.last_mut().unwrap() = 0b11;
+    let mut kind = compare(vec![], vec![one(0, 9, 1)]);
+    kind[7] = 3;
+    let mut upside_down = compare(vec![], vec![one(0, 9, 1)]);
+    upside_down[8] = 1;
+    let bad: [(&str, &str, &str, Vec<u8>); 32] = [
         ("type-0", "unknown-frame", "type 0", raw(0, &[])),
-        ("type-10", "unknown-frame", "type 10", raw(10, &[])),
+        ("type-12", "unknown-frame", "type 12", raw(12, &[])),
+        ("compare-short", "malformed", "no number of answers", raw(10, &[0])),
+        ("compare-long", "too-long", "65,537 bytes announced", vec![10, 0, 1, 0, 1]),
+        ("compare-unused-bits", "malformed", "a flag beyond the count", unused),
+        ("compare-kind", "malformed", "a part of kind 3", kind),
+        ("compare-upside-down", "malformed", "a span whose last number is below its first", upside_down),
+        (
+            "compare-overlap",
+            "malformed",
+            "spans that overlap",
+            compare(vec![], vec![one(0, 9, 1), one(9, 12, 1)]),
+        ),
+        (
+            "compare-falling",
+            "malformed",
+            "spans that fall",
+            compare(vec![], vec![one(5, 9, 1), one(0, 4, 1)]),
+        ),
+        ("compare-narrow", "malformed", "three sums of two numbers", compare(vec![], vec![one(0, 1, 3)])),
+        ("compare-many", "malformed", "257 sums", compare(vec![], vec![one(0, 1_000, 257)])),
+        (
+            "compare-list-falling",
+            "malformed",
+            "a list that falls",
+            compare(vec![], vec![listed(vec![[2; ID_SHORT], [1; ID_SHORT]])]),
+        ),
+        (
+            "compare-list-outside",
+            "malformed",
+            "an id outside the span of its list",
+            compare(vec![], vec![Part::List { span: span(0, 9), ids: vec![[1; ID_SHORT]] }]),
+        ),
+        (
+            "compare-cut",
+            "malformed",
+            "half a digest",
+            raw(10, &cut(compare(vec![], vec![one(0, 9, 1)]), 8)[5..]),
+        ),
+        ("past-none", "malformed", "no id", raw(11, &[])),
         ("limited-long", "too-long", "a Limited of 1 byte", raw(9, &[0])),
         ("since-long", "too-long", "a Since of 9 bytes", raw(1, &[0; 9])),
         ("since-short", "malformed", "a Since of 7 bytes", raw(1, &[0; 7])),
@@ -262,6 +352,26 @@ fn write_frames() {
     for (name, expect, cause, bytes) in bad {
         write(&format!("frame-{name}"), expect, "frame", cause, &[], &bytes);
     }
+}
+
+fn span(first: u64, last: u64) -> Span {
+    Span::new(first, last).unwrap()
+}
+
+/// One of every kind of part, and answers to two lists.
+fn comparison() -> Comparison {
+    let mut ids = vec![short(&id(1)), short(&id(2))];
+    ids.sort_unstable();
+    let half = u64::MAX / 2;
+    let own: Fingerprint = [id(1), id(2)].into_iter().collect();
+    let sums = vec![Fingerprint::default().digest(), own.digest()];
+    let mut parts = vec![Part::Sums { span: span(0, 9), sums }];
+    parts.push(Part::List { span: span(10, 10), ids: vec![] });
+    parts.push(Part::List {
+        span: span(half, u64::MAX),
+        ids: ids.into_iter().filter(|id| id[0] > 0x7f).collect(),
+    });
+    Comparison { lacks: vec![vec![true, false, true], vec![false; 9]], parts }
 }
 
 fn write_hellos() {
@@ -332,6 +442,13 @@ fn write_conversations() {
         tell(name, expect, cause, (certificate, 1_500, "nobody"), frames);
     };
     let member = || certificate(1, 2, Role::Monitor);
+    let compared = |name: &str, expect: &str, cause: &str, features: u32, frames: &[Frame]| {
+        let mut bytes = sealed(&Hello { features, ..hello(member()) });
+        bytes.extend(frames.iter().flat_map(Frame::encode));
+        let mut fields = fields.to_vec();
+        fields.extend([("now", "1500".to_owned()), ("limited", "nobody".to_owned())]);
+        write(&format!("conversation-{name}"), expect, "conversation", cause, &fields, &bytes);
+    };
     say("stranger", "certificate", "its issuer is unknown", certificate(3, 2, Role::Monitor), &[]);
     say("other-key", "wrong-key", "another device's certificate", certificate(1, 4, Role::Monitor), &[]);
 
@@ -403,4 +520,67 @@ fn write_conversations() {
     tell("limited-twice", "out-of-phase", "a second Limited", (member(), 1_500, "server"), &twice);
     say("limited-late", "out-of-phase", "Limited after Since", member(), &[since.clone(), Frame::Limited]);
     say("no-since", "out-of-phase", "a Mark before the Since", member(), &[mark(0, true)]);
+
+    // The client knows a third entry, which it has dropped.
+    let done = |ids: &[EntryId]| {
+        let fingerprint = ids.iter().copied().collect();
+        Frame::Done { received: 0, fingerprint, busy: false }
+    };
+    let three = [id(1), id(2), id(3)];
+    let mut listed: Vec<ShortId> = three.iter().map(short).collect();
+    listed.sort_unstable();
+    let list = Frame::Compare(Comparison {
+        lacks: vec![],
+        parts: vec![Part::List { span: Span::WHOLE, ids: listed }],
+    });
+    let whole = || {
+        let parts = vec![Part::Sums { span: Span::WHOLE, sums: vec![[7; DIGEST_LEN]; 16] }];
+        Frame::Compare(Comparison { lacks: vec![], parts })
+    };
+    // Both entries lie in a list of their own.
+    let settled = Frame::Compare(Comparison {
+        lacks: vec![vec![false], vec![false]],
+        parts: vec![Part::Sums { span: span(0, 100), sums: vec![[7; DIGEST_LEN]] }],
+    });
+    let last = Frame::Compare(Comparison::default());
+    let differing = [since, Frame::Entries(vec![wire(1), wire(2)]), mark(2, true), done(&three)];
+    let reconciling: Vec<(&str, &str, &str, Vec<Frame>)> = vec![
+        (
+            "good-compared",
+            "ok",
+            "two entries, and one that was dropped: a list, the dropped one named as past, both equal",
+            vec![list.clone(), Frame::Past(vec![id(3)]), mark(2, true), done(&three)],
+        ),
+        ("good-compared-nothing", "ok", "the first turn is the last", vec![last.clone(), mark(2, true)]),
+        ("compare-after-the-end", "out-of-phase", "a turn after the last", vec![last.clone(), whole()]),
+        (
+            "compare-end-early",
+            "out-of-phase",
+            "a Mark with end during the turns",
+            vec![whole(), mark(2, true)],
+        ),
+        (
+            "compare-settled",
+            "unasked",
+            "a span for which the turn before had no sums",
+            vec![whole(), settled],
+        ),
+        ("compare-unanswered", "unasked", "no answer to the lists of the turn before", vec![whole(), last]),
+        (
+            "past-after-the-end",
+            "out-of-phase",
+            "Past after a Mark with end",
+            vec![Frame::Compare(Comparison::default()), mark(2, true), Frame::Past(vec![id(3)])],
+        ),
+    ];
+    for (name, expect, cause, frames) in reconciling {
+        let frames = [differing.to_vec(), frames].concat();
+        compared(name, expect, cause, FEATURE_RECONCILE, &frames);
+    }
+    let early = [&differing[..3], &[whole()]].concat();
+    compared("compare-early", "out-of-phase", "a Compare before the Dones", FEATURE_RECONCILE, &early);
+    let past = [&differing[..2], &[Frame::Past(vec![id(3)])]].concat();
+    compared("past-early", "out-of-phase", "a Past before the Dones", FEATURE_RECONCILE, &past);
+    let without = [differing.to_vec(), vec![list]].concat();
+    compared("compare-without-the-bit", "out-of-phase", "a Compare without the bit", 0, &without);
 }

@@ -53,7 +53,7 @@ impl Vault {
                 role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
                 device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
                 address: peer.address,
-                path: paths.get(&peer.device.to_string()).cloned(),
+                path: peer.device.and_then(|device| paths.get(&device.to_string()).cloned()),
                 last_sync_ms: peer.last_sync_ms,
             })
             .collect();

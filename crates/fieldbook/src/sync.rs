@@ -186,7 +186,7 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
                 seconds(not_after)
             )),
             Ok(Said::Sent { .. }) => {}
-            Ok(Said::Repairing) => ui.note("The two sides differ: everything is offered once more."),
+            Ok(Said::Repairing) => ui.note("The two sides differ: looking for what is missing."),
             Err(error) => {
                 return Err(Failure::failed("internal", format!("the courier is not understood: {error}")));
             }

@@ -22,7 +22,7 @@ pub(super) struct Claim {
 pub(super) enum Verdict {
     /// Both know the same.
     InStep,
-    /// They differ: each side offers everything once.
+    /// They differ: now it is found out in what, once.
     Repair,
     /// They differ after that too.
     StillDifferent,

@@ -10,8 +10,9 @@ use super::fingerprint::Fingerprint;
 use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
-use super::limits::{CONTROL_BYTES_MAX, FRAME_MAX, VERSION};
+use super::limits::{CONTROL_BYTES_MAX, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION};
 use super::outgoing::{Act, Outgoing};
+use super::reconcile::{Ask, Reconcile};
 use super::{Arrival, Event, Limits, Output, Peer, Setup, Side, Summary};
 use crate::EntryId;
 
@@ -35,6 +36,7 @@ struct Rounds {
     now: u64,
     offers: VecDeque<u64>,
     mark: u64,
+    compare: Option<u64>,
 }
 
 impl Rounds {
@@ -46,6 +48,7 @@ impl Rounds {
 /// One session with one peer. See the [module](super) for the loop that drives it.
 pub struct Engine {
     setup: Setup,
+    features: u32,
     phase: Phase,
     failed: Option<SessionError>,
     peer: Option<Peer>,
@@ -61,6 +64,10 @@ pub struct Engine {
     outgoing: Option<Outgoing>,
     incoming: Incoming,
     check: Check,
+    /// How many ids this side's last claim counted.
+    claimed: u64,
+    reconcile: Option<Reconcile>,
+    known_asked: bool,
     end: Option<Summary>,
     rounds: Rounds,
 }
@@ -72,9 +79,19 @@ impl Engine {
     /// # Errors
     /// [`SessionError::Misused`] when there is no transport secret.
     pub fn new(setup: Setup) -> Result<Self, SessionError> {
+        Self::with_features(setup, FEATURES)
+    }
+
+    /// As [`Engine::new`], with these optional parts of the protocol and no others. What a program of an
+    /// earlier version does is `with_features(setup, 0)`.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn with_features(setup: Setup, features: u32) -> Result<Self, SessionError> {
         let newest = setup.secrets.first().ok_or(SessionError::Misused("no transport secret"))?.clone();
         let mut engine = Self {
             setup,
+            features: features & FEATURES,
             phase: Phase::Hello,
             failed: None,
             peer: None,
@@ -89,6 +106,9 @@ impl Engine {
             outgoing: None,
             incoming: Incoming::default(),
             check: Check::default(),
+            claimed: 0,
+            reconcile: None,
+            known_asked: false,
             end: None,
             rounds: Rounds::default(),
         };
@@ -229,6 +249,8 @@ impl Engine {
             Side::Server if limited => self.say_hello(&secret, setup.known.min(1), 0),
             Side::Server => self.say_hello(&secret, setup.known, setup.head),
         }
+        self.features &= hello.features;
+        self.incoming = Incoming::new(hello.known);
         let peer = Peer {
             device,
             certificate: hello.certificate,
@@ -258,7 +280,7 @@ impl Engine {
         let setup = &self.setup;
         let hello = Hello {
             version: VERSION,
-            features: 0,
+            features: self.features,
             depot: setup.depot,
             known,
             head,
@@ -315,9 +337,31 @@ impl Engine {
                 let asked = self.rounds.offers.pop_front().unwrap_or_default();
                 self.rounds.answered(asked);
             }
-            Frame::Gone(ids) => self.incoming.gone(&ids)?,
+            Frame::Gone(ids) => {
+                self.incoming.gone(&ids)?;
+                if self.features & FEATURE_RECONCILE != 0 {
+                    self.incoming.past(ids)?;
+                }
+            }
+            Frame::Past(ids) => {
+                if self.reconcile.is_none() || self.incoming.is_ended() {
+                    return Err(Fault::OutOfPhase.into());
+                }
+                self.incoming.past(ids)?;
+            }
+            Frame::Compare(comparison) => {
+                self.reconcile.as_mut().ok_or(Fault::OutOfPhase)?.hear(comparison)?;
+                if let Some(asked) = self.rounds.compare {
+                    self.rounds.answered(asked);
+                }
+            }
             Frame::Ack { count, refused } => outgoing.ack(count, &refused, &mut self.events)?,
-            Frame::Mark { position, end } => self.incoming.mark(position, end)?,
+            Frame::Mark { position, end } => {
+                if end && self.reconcile.as_ref().is_some_and(Reconcile::is_running) {
+                    return Err(Fault::OutOfPhase.into());
+                }
+                self.incoming.mark(position, end)?;
+            }
             Frame::Done { received, fingerprint, busy } => {
                 if received > outgoing.sent() || !self.incoming.is_ended() {
                     return Err(Fault::OutOfPhase.into());
@@ -351,7 +395,12 @@ impl Engine {
         match self.check.verdict(outgoing.sent()) {
             None => {}
             Some(Verdict::Repair) => {
-                outgoing.repair();
+                if self.features & FEATURE_RECONCILE == 0 {
+                    outgoing.repair();
+                } else {
+                    outgoing.differences();
+                    self.reconcile = Some(Reconcile::new(self.setup.side == Side::Client, self.claimed));
+                }
                 self.incoming.reopen();
                 self.events.push_back(Event::Repairing);
             }
@@ -381,6 +430,11 @@ impl Engine {
         if let Some(batch) = self.incoming.next_batch() {
             return Some(Output::Store(batch));
         }
+        if let Some(peer) = &self.peer
+            && let Some(ids) = self.incoming.next_past()
+        {
+            return Some(Output::NotePast { peer: peer.depot(), ids });
+        }
         if let Some(ids) = self.incoming.next_check() {
             return Some(Output::FindUnknown { ids });
         }
@@ -391,6 +445,9 @@ impl Engine {
         // Hello and Since stand before anything of the transfer.
         if self.phase != Phase::Transfer || self.cursor_asked || !self.control.is_empty() {
             return None;
+        }
+        if let Some(output) = self.reconcile(can_send) {
+            return Some(output);
         }
         let outgoing = self.outgoing.as_mut()?;
         match outgoing.poll(can_send) {
@@ -415,7 +472,35 @@ impl Engine {
         let quiet = outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
         if quiet && !self.snapshot_asked {
             self.snapshot_asked = true;
-            return Some(Output::TakeSnapshot);
+            let past = self.peer.as_ref().filter(|_| self.features & FEATURE_RECONCILE != 0).map(Peer::depot);
+            return Some(Output::TakeSnapshot { past });
+        }
+        None
+    }
+
+    fn reconcile(&mut self, can_send: bool) -> Option<Output> {
+        let reconcile = self.reconcile.as_mut()?;
+        let (outgoing, peer) = (self.outgoing.as_mut()?, self.peer.as_ref()?.depot());
+        match reconcile.next_question() {
+            Some(Ask::Spans { span, parts }) => return Some(Output::ReadSpans { peer, span, parts }),
+            Some(Ask::Ids { span, after, max_entries }) => {
+                return Some(Output::ReadIds { peer, span, after, max_entries });
+            }
+            None => {}
+        }
+        if !self.known_asked && outgoing.takes_differences() {
+            let ids = reconcile.take_differences(PAGE);
+            if !ids.is_empty() {
+                self.known_asked = true;
+                return Some(Output::FindKnown { ids });
+            }
+        }
+        if can_send && let Some(message) = reconcile.take_message() {
+            self.rounds.compare = Some(self.rounds.now);
+            return Some(Output::Send(Frame::Compare(message).encode().into()));
+        }
+        if reconcile.is_over() && !self.known_asked {
+            outgoing.no_more_differ();
         }
         None
     }
@@ -477,6 +562,47 @@ impl Engine {
         }
     }
 
+    /// Answers [`Output::ReadSpans`]: the fingerprint of each part, in order.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked, or for another number of parts.
+    pub fn spans(&mut self, fingerprints: Vec<Fingerprint>) -> Result<(), SessionError> {
+        match self.reconcile.as_mut() {
+            Some(reconcile) => reconcile.spans(fingerprints),
+            None => Err(SessionError::Misused("spans that were not asked for")),
+        }
+    }
+
+    /// Answers [`Output::ReadIds`]: rising, fewer than asked only at the end of the span.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked, or they are out of order or of another span.
+    pub fn ids(&mut self, ids: Vec<EntryId>) -> Result<(), SessionError> {
+        match self.reconcile.as_mut() {
+            Some(reconcile) => reconcile.ids(ids),
+            None => Err(SessionError::Misused("ids that were not asked for")),
+        }
+    }
+
+    /// Answers [`Output::FindKnown`]: those ids that are known, in any order. An id that is not, but was noted
+    /// for this peer, counts as known and not held; its position does not matter.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn known(&mut self, known: &[Arrival]) -> Result<(), SessionError> {
+        let outgoing = self.outgoing.as_mut().filter(|_| std::mem::take(&mut self.known_asked));
+        outgoing.ok_or(SessionError::Misused("known ids that were not asked for"))?.differ(known);
+        Ok(())
+    }
+
+    /// Answers [`Output::NotePast`].
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn past_noted(&mut self) -> Result<(), SessionError> {
+        self.incoming.past_noted()
+    }
+
     /// Answers [`Output::ReadEntries`]: the bytes of each, in the order asked; `None` for what is not held.
     ///
     /// # Errors
@@ -500,6 +626,7 @@ impl Engine {
         if !self.incoming.is_over() || !outgoing.end_marked() {
             return Ok(());
         }
+        self.claimed = fingerprint.count;
         match self.check.snapshot(fingerprint, head, outgoing.covered(), self.incoming.received()) {
             Next::SendMore => outgoing.reopen(),
             Next::Say(Claim { received, fingerprint, busy }) => {

@@ -30,6 +30,10 @@ pub enum Fault {
     Unsolicited,
     /// More ids offered than may be open at once.
     TooManyOffers,
+    /// More entries named than it says that it knows, or than may be named in a session.
+    MoreThanKnown,
+    /// A comparison that does not come to its end.
+    Endless,
     /// An answer to something that was never asked.
     Unasked,
     /// An acknowledgement of what was never sent, or one that goes backwards.
@@ -47,6 +51,8 @@ impl fmt::Display for Fault {
             Self::OutOfPhase => "it sent a frame at the wrong time",
             Self::Unsolicited => "it sent an entry that nobody asked for",
             Self::TooManyOffers => "it offered too many entries at once",
+            Self::MoreThanKnown => "it named more entries than it says it knows",
+            Self::Endless => "it keeps comparing without coming to an end",
             Self::Unasked => "it answered a question that was not asked",
             Self::FalseAcknowledgement => "it acknowledged what was not sent",
             Self::ImpossiblePosition => "it named an impossible position",

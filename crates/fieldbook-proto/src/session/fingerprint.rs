@@ -29,6 +29,20 @@ impl Fingerprint {
         self.add_sum(id.as_bytes());
     }
 
+    /// Takes an id out that was in the set.
+    pub fn remove(&mut self, id: &EntryId) {
+        self.count = self.count.wrapping_sub(1);
+        // Two's complement: adding the complement and one takes away.
+        let mut negative = id.as_bytes().map(|byte| !byte);
+        for byte in &mut negative {
+            *byte = byte.wrapping_add(1);
+            if *byte != 0 {
+                break;
+            }
+        }
+        self.add_sum(&negative);
+    }
+
     /// Adds a set that has no id in common with this one.
     pub fn merge(&mut self, other: &Self) {
         self.count = self.count.wrapping_add(other.count);
@@ -93,6 +107,15 @@ mod tests {
         let mut merged: Fingerprint = ids(0..200).collect();
         merged.merge(&ids(200..500).collect());
         assert_eq!(forward, merged);
+        for id in ids(200..500) {
+            merged.remove(&id);
+        }
+        assert_eq!(merged, ids(0..200).collect());
+        for id in [EntryId::from_bytes([0; 32]), EntryId::from_bytes([0xff; 32])] {
+            merged.add(&id);
+            merged.remove(&id);
+            assert_eq!(merged, ids(0..200).collect());
+        }
     }
 
     #[test]

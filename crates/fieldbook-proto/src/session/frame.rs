@@ -2,10 +2,12 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
+use super::comparison::{Comparison, read_flags, write_flags};
 use super::error::Fault;
 use super::fingerprint::Fingerprint;
 use super::limits::{
-    ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, FRAME_MAX, ID_PREFIX, OFFER_IDS_MAX, OFFERED_MAX, POSITION_MAX,
+    COMPARE_FRAME_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, FRAME_MAX, ID_PREFIX, OFFER_IDS_MAX, OFFERED_MAX,
+    POSITION_MAX,
 };
 use crate::EntryId;
 use crate::codec::{DecodeError, Reader, Writer};
@@ -23,6 +25,8 @@ const ACK: u8 = 6;
 const MARK: u8 = 7;
 const DONE: u8 = 8;
 const LIMITED: u8 = 9;
+const COMPARE: u8 = 10;
+const PAST: u8 = 11;
 
 /// Flag of [`Frame::Mark`]: nothing follows until the other side sends something new.
 const MARK_END: u8 = 1;
@@ -79,6 +83,10 @@ pub enum Frame {
         /// Others add to this side's depot faster than it can be compared: no verdict.
         busy: bool,
     },
+    /// A turn of the reconciliation.
+    Compare(Comparison),
+    /// "I know these, which you seem not to, and no longer have their bytes." Between 1 and [`OFFER_IDS_MAX`].
+    Past(Vec<EntryId>),
 }
 
 impl Frame {
@@ -102,11 +110,7 @@ impl Frame {
                 OFFER
             }
             Self::Want(flags) => {
-                writer.u16(u16::try_from(flags.len()).unwrap_or(u16::MAX));
-                for eight in flags.chunks(8) {
-                    let bits = eight.iter().enumerate().map(|(bit, set)| u8::from(*set) << bit);
-                    writer.u8(bits.fold(0, |byte, bit| byte | bit));
-                }
+                write_flags(&mut writer, flags);
                 WANT
             }
             Self::Gone(ids) => {
@@ -128,6 +132,14 @@ impl Frame {
                 writer.u8(if *busy { DONE_BUSY } else { 0 }).u64(*received);
                 fingerprint.encode(&mut writer);
                 DONE
+            }
+            Self::Compare(comparison) => {
+                comparison.encode(&mut writer);
+                COMPARE
+            }
+            Self::Past(ids) => {
+                write_ids(&mut writer, ids);
+                PAST
             }
         };
         let payload = writer.finish();
@@ -168,7 +180,7 @@ impl Frame {
             SINCE => Self::Since { position: position(&mut reader)? },
             OFFER => Self::Offer(read_ids(&mut reader)?),
             GONE => Self::Gone(read_ids(&mut reader)?),
-            WANT => Self::Want(read_flags(&mut reader)?),
+            WANT => Self::Want(read_flags(&mut reader, OFFER_IDS_MAX)?),
             ACK => {
                 let count = reader.u64("acknowledged")?;
                 let mut refused = Vec::with_capacity(reader.remaining() / 4);
@@ -190,6 +202,8 @@ impl Frame {
                 let received = reader.u64("received")?;
                 Self::Done { received, fingerprint: Fingerprint::decode(&mut reader)?, busy }
             }
+            COMPARE => Self::Compare(Comparison::decode(&mut reader)?),
+            PAST => Self::Past(read_ids(&mut reader)?),
             _ => return Err(DecodeError::Invalid { field: "frame type" }),
         };
         reader.end()?;
@@ -220,12 +234,13 @@ const fn payload_max(kind: u8) -> Option<usize> {
     match kind {
         SINCE => Some(8),
         ENTRIES => Some(FRAME_MAX),
-        OFFER | GONE => Some(OFFER_IDS_MAX * EntryId::LEN),
+        OFFER | GONE | PAST => Some(OFFER_IDS_MAX * EntryId::LEN),
         WANT => Some(2 + OFFER_IDS_MAX / 8),
         ACK => Some(8 + 4 * OFFERED_MAX),
         MARK => Some(9),
         DONE => Some(9 + Fingerprint::LEN),
         LIMITED => Some(0),
+        COMPARE => Some(COMPARE_FRAME_MAX),
         _ => None,
     }
 }
@@ -286,22 +301,11 @@ fn read_ids(reader: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
     if ids.is_empty() { Err(DecodeError::Invalid { field: "ids" }) } else { Ok(ids) }
 }
 
-fn read_flags(reader: &mut Reader<'_>) -> Result<Vec<bool>, DecodeError> {
-    let invalid = DecodeError::Invalid { field: "wanted" };
-    let count = usize::from(reader.u16("wanted")?);
-    if count == 0 || count > OFFER_IDS_MAX {
-        return Err(invalid);
-    }
-    let bits = reader.raw("wanted", count.div_ceil(8))?;
-    let set = |at: usize| bits[at / 8] >> (at % 8) & 1 == 1;
-    if (count..bits.len() * 8).any(set) {
-        return Err(invalid);
-    }
-    Ok((0..count).map(set).collect())
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::comparison::Part;
+    use super::super::limits::{ID_SHORT, LIST_IDS_MAX, SUMS_MAX};
+    use super::super::span::{DIGEST_LEN, Span};
     use super::*;
 
     fn every_kind() -> Vec<Frame> {
@@ -319,7 +323,64 @@ mod tests {
             Frame::Mark { position: POSITION_MAX, end: true },
             Frame::Limited,
             Frame::Done { received: 3, fingerprint: [id(4)].into_iter().collect(), busy: false },
+            Frame::Compare(comparison()),
+            Frame::Compare(Comparison::default()),
+            Frame::Past(vec![id(5)]),
         ]
+    }
+
+    fn comparison() -> Comparison {
+        let span = |first, last| Span::new(first, last).unwrap();
+        let listed = |n: u8| {
+            let mut id = [9; ID_SHORT];
+            id[..8].copy_from_slice(&(1_u64 << 60).to_be_bytes());
+            id[8] = n;
+            id
+        };
+        Comparison {
+            lacks: vec![vec![true, false, true], vec![false; 9]],
+            parts: vec![
+                Part::Sums { span: span(0, 3), sums: vec![[1; DIGEST_LEN], [2; DIGEST_LEN]] },
+                Part::List { span: span(4, 4), ids: vec![] },
+                Part::List { span: span(5, u64::MAX), ids: vec![listed(1), listed(2)] },
+            ],
+        }
+    }
+
+    #[test]
+    fn a_comparison_that_is_not_in_order_or_too_much_is_refused() {
+        let good = comparison();
+        let (sums, list) = (good.parts[0].clone(), good.parts[2].clone());
+        let with = |parts: Vec<Part>| Comparison { parts, ..good.clone() };
+        let Part::List { span, ids } = list.clone() else { panic!() };
+        let listed = |ids| Part::List { span, ids };
+        let summed = |span, count| Part::Sums { span, sums: vec![[7; DIGEST_LEN]; count] };
+        let cases = [
+            ("the same span twice", with(vec![sums.clone(), sums.clone()])),
+            ("falling", with(vec![list.clone(), sums.clone()])),
+            ("overlapping", with(vec![summed(Span::WHOLE, 2), list])),
+            ("more parts than the span is wide", with(vec![summed(Span::new(0, 3).unwrap(), 5)])),
+            ("no digest", with(vec![summed(Span::WHOLE, 0)])),
+            ("too many digests", with(vec![summed(Span::WHOLE, SUMS_MAX + 1)])),
+            (
+                "too many ids",
+                with(vec![listed((0..=255).map(|n| [n; ID_SHORT]).chain([[255; 16]]).collect())]),
+            ),
+            ("ids falling", with(vec![listed(vec![ids[1], ids[0]])])),
+            ("an id twice", with(vec![listed(vec![ids[0], ids[0]])])),
+            ("an id outside", with(vec![listed(vec![[0; ID_SHORT]])])),
+            ("no flag", Comparison { lacks: vec![vec![]], ..good.clone() }),
+            ("too many flags", Comparison { lacks: vec![vec![true; LIST_IDS_MAX + 1]], ..good.clone() }),
+        ];
+        for (what, comparison) in cases {
+            let mut input = BytesMut::from(&Frame::Compare(comparison).encode()[..]);
+            assert_eq!(Frame::take(&mut input), Err(Fault::Malformed), "{what}");
+        }
+        let mut bytes = Frame::Compare(with(vec![sums])).encode();
+        let (first, last) = (bytes.len() - 2 * DIGEST_LEN - 18, bytes.len() - 2 * DIGEST_LEN - 10);
+        bytes[first] = 9;
+        assert!(bytes[last] < 9, "the bounds the wrong way round");
+        assert_eq!(Frame::take(&mut BytesMut::from(&bytes[..])), Err(Fault::Malformed));
     }
 
     #[test]
@@ -346,7 +407,7 @@ mod tests {
         for kind in 0..=u8::MAX {
             let mut input = BytesMut::from(&[kind, 0xff, 0, 0, 0][..]);
             let expected =
-                if (SINCE..=LIMITED).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
+                if (SINCE..=PAST).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
             assert_eq!(Frame::take(&mut input), Err(expected), "type {kind}");
         }
     }
@@ -355,7 +416,7 @@ mod tests {
     fn a_frame_has_one_encoding() {
         for frame in every_kind() {
             let good = frame.encode();
-            for at in HEADER_LEN..good.len().min(64) {
+            for at in HEADER_LEN..good.len().min(160) {
                 for bit in 0..8 {
                     let mut other = good.clone();
                     other[at] ^= 1 << bit;

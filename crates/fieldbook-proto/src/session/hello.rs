@@ -75,7 +75,7 @@ impl fmt::Debug for TransportSecret {
 pub struct Hello {
     /// Highest version of the session that it speaks; it speaks all lower ones too.
     pub version: u8,
-    /// Optional parts of the protocol that it can use, one bit each. None are defined yet; bits that a
+    /// Optional parts of the protocol that it can use, one bit each, see [`super::limits::FEATURES`]. Bits that a
     /// side does not know it ignores.
     pub features: u32,
     /// Its depot.

@@ -9,8 +9,8 @@ use super::Event;
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, WireEntry};
 use super::limits::{
-    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, OFFERED_MAX, REFUSED_PENDING_MAX,
-    UNSTORED_BYTES_MAX,
+    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX, PAST_MAX,
+    PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
 };
 use crate::EntryId;
 
@@ -50,11 +50,24 @@ pub(super) struct Incoming {
     checks_asked: usize,
     checking: usize,
     has_offered: bool,
+    /// Ids offered so far, and how many may be in vain.
+    offered: u64,
+    vain_max: u64,
+    /// What the peer knows and no longer holds: for the store to remember.
+    past: Vec<EntryId>,
+    past_asked: bool,
+    past_named: usize,
     /// Wanted and not yet here, in the order in which they must come.
     wanted: VecDeque<EntryId>,
 }
 
 impl Incoming {
+    /// `known` is how many ids the peer says that it knows.
+    pub(super) fn new(known: u64) -> Self {
+        let vain_max = 2 * known.min(KNOWN_PLAUSIBLE) + VAIN_SLACK;
+        Self { vain_max, ..Self::default() }
+    }
+
     /// Entries received so far, refused ones included.
     pub(super) const fn received(&self) -> u64 {
         self.received
@@ -72,7 +85,12 @@ impl Incoming {
 
     /// The peer said that nothing follows, everything that it sent is settled, nothing is being looked up.
     pub(super) fn is_over(&self) -> bool {
-        self.ended && self.settled == self.received && self.checks.is_empty() && self.wanted.is_empty()
+        self.ended
+            && self.settled == self.received
+            && self.checks.is_empty()
+            && self.wanted.is_empty()
+            && self.past.is_empty()
+            && !self.past_asked
     }
 
     /// The peer said that nothing follows.
@@ -88,6 +106,7 @@ impl Incoming {
     /// Whether there is room for more.
     pub(super) fn has_room(&self) -> bool {
         self.unstored_bytes < UNSTORED_BYTES_MAX
+            && self.past.len() < PAST_WAITING
             && self.filling.refused.len() + self.refused_unacked.len() < REFUSED_PENDING_MAX
     }
 
@@ -162,6 +181,10 @@ impl Incoming {
         if self.checking + self.wanted.len() + ids.len() > OFFERED_MAX {
             return Err(Fault::TooManyOffers);
         }
+        self.offered += ids.len() as u64;
+        if self.offered.saturating_sub(self.received) > self.vain_max {
+            return Err(Fault::MoreThanKnown);
+        }
         self.ended = false;
         self.has_offered = true;
         self.checking += ids.len();
@@ -205,6 +228,33 @@ impl Incoming {
             if self.wanted.pop_front() != Some(*id) {
                 return Err(Fault::Unasked);
             }
+        }
+        Ok(())
+    }
+
+    /// Takes ids that the peer knows and no longer holds.
+    pub(super) fn past(&mut self, ids: Vec<EntryId>) -> Result<(), Fault> {
+        self.past_named += ids.len();
+        if self.past_named > PAST_MAX {
+            return Err(Fault::MoreThanKnown);
+        }
+        self.past.extend(ids);
+        Ok(())
+    }
+
+    /// Ids for the store to remember: all that came while it remembered the ones before.
+    pub(super) fn next_past(&mut self) -> Option<Vec<EntryId>> {
+        if self.past_asked || self.past.is_empty() {
+            return None;
+        }
+        self.past_asked = true;
+        Some(std::mem::take(&mut self.past))
+    }
+
+    /// The store has remembered them.
+    pub(super) fn past_noted(&mut self) -> Result<(), SessionError> {
+        if !std::mem::take(&mut self.past_asked) {
+            return Err(SessionError::Misused("nothing was to be remembered"));
         }
         Ok(())
     }
@@ -273,5 +323,28 @@ impl Incoming {
     /// The peer's position up to which everything is durable here, if it moved.
     pub(super) const fn take_cursor(&mut self) -> Option<u64> {
         self.cursor.take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::OFFER_IDS_MAX;
+    use super::*;
+
+    #[test]
+    fn offers_in_vain_end_even_if_the_peer_says_that_it_knows_everything() {
+        for (known, most) in [(0, 200_000), (1_000_000, 2_200_000), (u64::MAX, 40_000_000)] {
+            let mut incoming = Incoming::new(known);
+            let ids = vec![EntryId::from_bytes([1; 32]); OFFER_IDS_MAX];
+            let mut offered = 0;
+            while incoming.offer(ids.clone()).is_ok() {
+                offered += OFFER_IDS_MAX as u64;
+                assert!(offered < most, "still taking offers");
+                assert!(incoming.next_check().is_some());
+                incoming.unknown(&[]).unwrap();
+            }
+            assert_eq!(incoming.offer(ids), Err(Fault::MoreThanKnown));
+            assert!(offered >= 2 * known.min(KNOWN_PLAUSIBLE), "an honest peer may");
+        }
     }
 }

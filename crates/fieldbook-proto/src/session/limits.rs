@@ -5,6 +5,12 @@ use crate::limits::ENTRY_SEALED_MAX;
 /// The version of the session that this module speaks.
 pub const VERSION: u8 = 1;
 
+/// The bit of the hello's features that stands for range-based reconciliation. It is used when both set it.
+pub const FEATURE_RECONCILE: u32 = 1;
+
+/// All optional parts that this module speaks.
+pub const FEATURES: u32 = FEATURE_RECONCILE;
+
 /// Most transport secrets that a device keeps, and tries on an incoming hello. Two may be of one epoch.
 pub const EPOCHS_MAX: usize = 64;
 
@@ -36,6 +42,21 @@ pub const SMALL_ENTRY_MAX: u32 = 64 * 1024;
 /// Up to so many bytes a side sends unasked, in the hope that nothing of it is known to the other.
 pub const UNASKED_MAX: u64 = 256 * 1024;
 
+/// Largest payload of a `Compare` frame, in bytes.
+pub const COMPARE_FRAME_MAX: usize = 64 * 1024;
+
+/// Most digests for one span in a `Compare` frame.
+pub const SUMS_MAX: usize = 256;
+
+/// Most ids in one list of a `Compare` frame.
+pub const LIST_IDS_MAX: usize = 256;
+
+/// How many bytes of an id stand in a list. Nobody finds a second entry whose id begins with the same ones.
+pub const ID_SHORT: usize = 16;
+
+/// Most ids that a peer may name in a session, and a depot remembers of it, as known there and no longer held.
+pub const PAST_MAX: usize = 1 << 20;
+
 /// Highest position in an arrival order. Stores keep positions in signed 64-bit integers.
 pub const POSITION_MAX: u64 = i64::MAX as u64;
 
@@ -65,3 +86,18 @@ pub(super) const MARK_BYTES: u64 = 2 << 20;
 pub(super) const CONTROL_BYTES_MAX: usize = 64 * 1024;
 /// How often a side sends what arrived meanwhile before it says that it is busy. Local.
 pub(super) const ROUNDS_MAX: u32 = 16;
+/// A span with so many ids or fewer is listed, others are cut into so many parts. Local.
+pub(super) const LIST_UP_TO: u64 = 32;
+pub(super) const CUT_INTO: u16 = 16;
+/// The first cut is finer in a large set, which saves a turn. Local.
+pub(super) const FIRST_CUT_MAX: u16 = 256;
+/// Turns of a reconciliation: this many, and one more for each so many ids known here. Local, but an honest side needs
+/// far fewer.
+pub(super) const TURNS_LEAST: u64 = 64;
+pub(super) const IDS_A_TURN: u64 = 256;
+/// Past ids that wait for the store: beyond so many no input is taken. Local.
+pub(super) const PAST_WAITING: usize = 1 << 16;
+/// An honest side offers no more in vain than twice what it says that it knows, once by the cursor and once after the
+/// comparison, and some that arrive meanwhile; and nobody knows more than this. Local.
+pub(super) const VAIN_SLACK: u64 = 1 << 17;
+pub(super) const KNOWN_PLAUSIBLE: u64 = 1 << 24;

@@ -9,7 +9,7 @@
 //! The loop of a caller, here with a store that answers at once:
 //!
 //! ```
-//! use fieldbook_proto::session::{Engine, Output, SessionError};
+//! use fieldbook_proto::session::{Engine, Output, PeerDepot, SessionError, Span};
 //! # trait Connection { fn can_write(&self) -> bool; fn write(&mut self, b: &[u8]); fn read(&mut self) -> Option<Vec<u8>>; }
 //! # trait Store {
 //! #   fn store(&mut self, b: &[(fieldbook_proto::EntryId, bytes::Bytes)]) -> Vec<fieldbook_proto::EntryId>;
@@ -18,7 +18,13 @@
 //! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
 //! #   fn cursor(&self, depot: &fieldbook_proto::DepotId) -> u64;
-//! #   fn snapshot(&self) -> (fieldbook_proto::session::Fingerprint, u64);
+//! #   fn snapshot(&self, past: Option<PeerDepot>) -> (fieldbook_proto::session::Fingerprint, u64);
+//! #   fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Vec<fieldbook_proto::session::Fingerprint>;
+//! #   fn ids(
+//! #       &self, peer: &PeerDepot, span: Span, after: Option<fieldbook_proto::EntryId>, max: usize,
+//! #   ) -> Vec<fieldbook_proto::EntryId>;
+//! #   fn known(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<fieldbook_proto::session::Arrival>;
+//! #   fn note_past(&mut self, peer: &PeerDepot, ids: &[fieldbook_proto::EntryId]);
 //! #   fn note(&mut self, event: fieldbook_proto::session::Event);
 //! # }
 //! fn drive(
@@ -39,9 +45,20 @@
 //!                 Output::ReadAddressed { device } => engine.addressed(depot.addressed(&device))?,
 //!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
 //!                 Output::ReadCursor { depot: of } => engine.cursor(depot.cursor(&of))?,
-//!                 Output::TakeSnapshot => {
-//!                     let (fingerprint, head) = depot.snapshot();
+//!                 Output::TakeSnapshot { past } => {
+//!                     let (fingerprint, head) = depot.snapshot(past);
 //!                     engine.snapshot(fingerprint, head)?;
+//!                 }
+//!                 Output::ReadSpans { peer, span, parts } => {
+//!                     engine.spans(depot.spans(&peer, span, parts))?;
+//!                 }
+//!                 Output::ReadIds { peer, span, after, max_entries } => {
+//!                     engine.ids(depot.ids(&peer, span, after, max_entries))?;
+//!                 }
+//!                 Output::FindKnown { ids } => engine.known(&depot.known(&ids))?,
+//!                 Output::NotePast { peer, ids } => {
+//!                     depot.note_past(&peer, &ids);
+//!                     engine.past_noted()?;
 //!                 }
 //!                 Output::Event(event) => depot.note(event),
 //!             }
@@ -58,12 +75,11 @@
 //! ```
 //!
 //! Where to look: `hello` proves the team, `frame` is what follows on the wire, `outgoing` and `incoming`
-//! are the two halves of the transfer, `check` compares at the end, `engine` joins them.
-//!
-//! What is not here yet: range-based reconciliation. When the check finds a difference, each side offers
-//! all ids once ([`Event::Repairing`]); a `reconcile` beside `check` will take that place.
+//! are the two halves of the transfer, `check` compares at the end, `reconcile` finds out what differs,
+//! `engine` joins them.
 
 mod check;
+mod comparison;
 mod engine;
 mod error;
 mod fingerprint;
@@ -73,21 +89,27 @@ mod hidden;
 mod incoming;
 pub mod limits;
 mod outgoing;
+mod reconcile;
+mod span;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod tests_limited;
+#[cfg(test)]
+mod tests_reconcile;
 
 use bytes::Bytes;
 
+pub use comparison::{Comparison, Part, ShortId, short};
 pub use engine::Engine;
 pub use error::{Fault, Party, SessionError};
 pub use fingerprint::Fingerprint;
 pub use frame::{Frame, WireEntry};
 pub use hello::{HELLO_STEP, Hello, TransportSecret};
 pub use hidden::{HIDDEN_CURSORS_LEN, HiddenCursors};
+pub use span::{DIGEST_LEN, Span};
 
 use crate::certificate::{Authority, Certificate, CertifiedDevice};
 use crate::{DepotId, DeviceId, EntryId};
@@ -155,6 +177,22 @@ pub struct Peer {
     pub epoch: u32,
 }
 
+impl Peer {
+    /// The peer's depot, as it is named to a store.
+    pub const fn depot(&self) -> PeerDepot {
+        PeerDepot { device: self.device.id(), depot: self.depot }
+    }
+}
+
+/// A depot of a device that was met. Its name is the device's own word, the device is proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PeerDepot {
+    /// Whose.
+    pub device: DeviceId,
+    /// Which.
+    pub depot: DepotId,
+}
+
 /// Whose membership has run out, as far as this session goes. Such a device delivers all that it has, and
 /// gets what is addressed to it, its renewal above all, and nothing else; nothing is compared at the end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -217,7 +255,46 @@ pub enum Output {
         depot: DepotId,
     },
     /// Fingerprint and last position of this side's depot, at one moment. Answer with [`Engine::snapshot`].
-    TakeSnapshot,
+    TakeSnapshot {
+        /// The set is that of all known ids, and of those that were noted for this peer by
+        /// [`Output::NotePast`] and are not known; `None`: of the known ones.
+        past: Option<PeerDepot>,
+    },
+    /// The fingerprints of the parts of a span of the set that is compared with this peer: as in
+    /// [`Output::TakeSnapshot`]. Answer with [`Engine::spans`].
+    ReadSpans {
+        /// With whom.
+        peer: PeerDepot,
+        /// Of which ids.
+        span: Span,
+        /// Into how many parts it is cut, see [`Span::parts`].
+        parts: u16,
+    },
+    /// The ids of the same set in a span, rising. Answer with [`Engine::ids`].
+    ReadIds {
+        /// With whom it is compared.
+        peer: PeerDepot,
+        /// Where.
+        span: Span,
+        /// From the next after this one.
+        after: Option<EntryId>,
+        /// Give so many, unless there are fewer.
+        max_entries: usize,
+    },
+    /// What is known of these? Answer with [`Engine::known`].
+    FindKnown {
+        /// Ids of the set that is compared.
+        ids: Vec<EntryId>,
+    },
+    /// Remember that this peer knows these entries and no longer has their bytes, as far as they are unknown
+    /// here. They stay unknown and are taken from whoever has them; only in comparisons with this peer they
+    /// count as known on this side. Answer with [`Engine::past_noted`].
+    NotePast {
+        /// Who.
+        peer: PeerDepot,
+        /// Some ten thousand at most.
+        ids: Vec<EntryId>,
+    },
     /// Something to take note of. Needs no answer.
     Event(Event),
 }
@@ -252,9 +329,10 @@ pub enum Event {
         /// The first bytes of the id that it named.
         claimed: [u8; limits::ID_PREFIX],
     },
-    /// The check found a difference: both sides now offer everything.
+    /// The check found a difference: now it is found out in what. With a peer that does not know how to, both
+    /// sides offer everything.
     Repairing,
-    /// And they differ still. Honest devices do when one of them has dropped or set aside entries.
+    /// And they differ still: an entry was refused, or one side remembers no more of what the other has dropped.
     StillDifferent,
 }
 

@@ -55,6 +55,8 @@ enum Pass {
     Large { until: u64 },
     /// Everything that is held, offered from the beginning.
     Repair,
+    /// What the comparison has found missing on the other side, as long as it goes on.
+    Differences,
     /// What is addressed to the peer, and nothing else: its membership has run out.
     Addressed,
     /// Nothing to do.
@@ -93,6 +95,8 @@ pub(super) struct Outgoing {
     /// Ids that were offered and are not settled.
     open: usize,
     has_offered: bool,
+    /// Ids of which the other side is told that they are known here and no longer held.
+    past: VecDeque<EntryId>,
     queue: VecDeque<Item>,
     loading: VecDeque<Item>,
     loaded: VecDeque<(Item, Option<Bytes>)>,
@@ -136,6 +140,7 @@ impl Outgoing {
             offered: VecDeque::new(),
             open: 0,
             has_offered: false,
+            past: VecDeque::new(),
             queue: VecDeque::new(),
             loading: VecDeque::new(),
             loaded: VecDeque::new(),
@@ -199,6 +204,34 @@ impl Outgoing {
         self.manner = Manner::Offered;
     }
 
+    /// Offers what [`Outgoing::differ`] names, until [`Outgoing::no_more_differ`].
+    pub(super) fn differences(&mut self) {
+        self.begin(Pass::Differences, 0);
+        self.manner = Manner::Offered;
+    }
+
+    /// Whether there is room for another page of differences.
+    pub(super) fn takes_differences(&self) -> bool {
+        self.to_offer.len() + self.queue.len() + self.past.len() < PAGE
+    }
+
+    /// These are known here and not to the other side.
+    pub(super) fn differ(&mut self, arrivals: &[Arrival]) {
+        for arrival in arrivals {
+            if arrival.held {
+                self.consider(arrival);
+            } else {
+                self.past.push_back(arrival.id);
+            }
+        }
+        self.decide();
+    }
+
+    /// The comparison is at its end.
+    pub(super) fn no_more_differ(&mut self) {
+        self.page_end |= self.pass == Pass::Differences;
+    }
+
     fn begin(&mut self, pass: Pass, after: u64) {
         self.pass = pass;
         self.manner = Manner::Undecided;
@@ -218,7 +251,8 @@ impl Outgoing {
             return Some(Act::ReadEntries(self.load()));
         }
         let waiting = self.undecided.len() + self.to_offer.len() + self.queue.len();
-        if self.pass != Pass::Over && !self.page_end && !self.page_asked && waiting < PAGE {
+        let reads = !matches!(self.pass, Pass::Over | Pass::Differences);
+        if reads && !self.page_end && !self.page_asked && waiting < PAGE {
             self.page_asked = true;
             if self.limited {
                 return Some(Act::ReadAddressed);
@@ -230,6 +264,9 @@ impl Outgoing {
 
     fn next_frame(&mut self) -> Option<Act> {
         if let Some(frame) = self.entries_frame() {
+            return Some(Act::Send(frame));
+        }
+        if let Some(frame) = self.past_frame() {
             return Some(Act::Send(frame));
         }
         if let Some(frame) = self.mark_frame() {
@@ -251,6 +288,8 @@ impl Outgoing {
             (Pass::Addressed, _) => self.pass = Pass::Over,
             (Pass::Large { until }, _) => self.finish(until),
             (Pass::Small | Pass::Repair, _) => self.finish(self.scanned),
+            // The comparison says nothing of what arrived since.
+            (Pass::Differences, _) => self.pass = Pass::Over,
         }
     }
 
@@ -312,7 +351,7 @@ impl Outgoing {
         if !arrival.held {
             return;
         }
-        if !matches!(self.pass, Pass::Repair | Pass::Addressed) {
+        if !matches!(self.pass, Pass::Repair | Pass::Differences | Pass::Addressed) {
             if arrival.from == Some(self.peer) && position > self.resend_until {
                 return;
             }
@@ -351,7 +390,7 @@ impl Outgoing {
 
     fn offer_frame(&mut self) -> Option<Bytes> {
         let count = self.to_offer.len().min(OFFER_IDS_MAX);
-        let worth_it = count >= PAGE || (count > 0 && self.page_end);
+        let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
         if !worth_it || self.open + count > OFFERED_MAX {
             return None;
         }
@@ -364,6 +403,17 @@ impl Outgoing {
         let frame = Frame::Offer(items.iter().map(|item| item.id).collect());
         self.offered.push_back(items);
         Some(frame.encode().into())
+    }
+
+    /// No more differences are taken before some are settled: then no frame waits to be filled.
+    fn is_full(&self) -> bool {
+        self.pass == Pass::Differences && !self.takes_differences()
+    }
+
+    fn past_frame(&mut self) -> Option<Bytes> {
+        let count = self.past.len().min(OFFER_IDS_MAX);
+        let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
+        worth_it.then(|| Frame::Past(self.past.drain(..count).collect()).encode().into())
     }
 
     /// The peer's answer to the oldest offer.
@@ -456,7 +506,7 @@ impl Outgoing {
         let end = self.pass == Pass::Over && !self.end_marked && self.oldest().is_none();
         let position = match (self.oldest(), self.pass) {
             _ if self.limited => self.marked,
-            (_, Pass::Repair | Pass::Addressed) => self.marked,
+            (_, Pass::Repair | Pass::Differences | Pass::Addressed) => self.marked,
             (_, Pass::Over) => self.covered,
             (oldest, Pass::Small) => {
                 let safe = oldest.map_or(self.scanned, |item| item.position.saturating_sub(1));

@@ -1,12 +1,15 @@
 //! What the tests of the session share: a team, a depot in memory, and two sides joined by a pretended
 //! network that the test holds in its hand.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 
-use super::{Arrival, Engine, Event, Fingerprint, Hello, Output, SessionError, Setup, Side, TransportSecret};
+use super::{
+    Arrival, Engine, Event, Fingerprint, Hello, Output, PeerDepot, SessionError, Setup, Side, Span,
+    TransportSecret,
+};
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
 
@@ -116,6 +119,8 @@ pub(super) struct Memory {
     pub(super) cursors: HashMap<DepotId, u64>,
     /// What the vault of this device says is for which other device.
     pub(super) addressed: HashMap<DeviceId, Vec<EntryId>>,
+    /// What a peer's depot knows and no longer holds, and this one never knew.
+    pub(super) past: HashMap<PeerDepot, BTreeSet<EntryId>>,
 }
 
 impl Memory {
@@ -126,6 +131,7 @@ impl Memory {
             held: HashMap::new(),
             cursors: HashMap::new(),
             addressed: HashMap::new(),
+            past: HashMap::new(),
         }
     }
 
@@ -133,6 +139,9 @@ impl Memory {
         if !self.held.contains_key(&id) {
             self.order.push((id, u32::try_from(bytes.len()).unwrap(), from));
             self.held.insert(id, Some(bytes));
+            for past in self.past.values_mut() {
+                past.remove(&id);
+            }
         }
     }
 
@@ -152,6 +161,17 @@ impl Memory {
     pub(super) fn fingerprint(&self) -> Fingerprint {
         self.held.keys().copied().collect()
     }
+
+    /// What of a span is compared with a peer.
+    pub(super) fn compared(&self, peer: &PeerDepot, span: Span) -> BTreeSet<EntryId> {
+        let all = self.held.keys().chain(self.past.get(peer).into_iter().flatten());
+        all.filter(|id| span.contains(id)).copied().collect()
+    }
+
+    pub(super) fn note_past(&mut self, peer: PeerDepot, ids: &[EntryId]) {
+        let unknown = ids.iter().filter(|id| !self.held.contains_key(id));
+        self.past.entry(peer).or_default().extend(unknown);
+    }
 }
 
 /// One side: a depot, its engine, and what it wants done.
@@ -168,6 +188,8 @@ pub(super) struct Node {
     pub(super) events: Vec<Event>,
     pub(super) failed: Option<SessionError>,
     pub(super) biggest_batch: usize,
+    /// Fingerprints and ids that the store was asked for.
+    pub(super) asked: u64,
 }
 
 impl Node {
@@ -183,6 +205,7 @@ impl Node {
             events: Vec::new(),
             failed: None,
             biggest_batch: 0,
+            asked: 0,
         }
     }
 
@@ -253,7 +276,39 @@ impl Node {
             Output::ReadCursor { depot: of } => {
                 self.engine.cursor(depot.cursors.get(&of).copied().unwrap_or_default())
             }
-            Output::TakeSnapshot => self.engine.snapshot(depot.fingerprint(), depot.order.len() as u64),
+            Output::TakeSnapshot { past } => {
+                let fingerprint = past.map_or_else(
+                    || depot.fingerprint(),
+                    |peer| depot.compared(&peer, Span::WHOLE).into_iter().collect(),
+                );
+                self.engine.snapshot(fingerprint, depot.order.len() as u64)
+            }
+            Output::ReadSpans { peer, span, parts } => {
+                let set = depot.compared(&peer, span);
+                self.asked += u64::from(parts);
+                let part = |part: Span| set.range(part.lowest()..=part.highest()).copied().collect();
+                self.engine.spans(span.parts(parts).map(part).collect())
+            }
+            Output::ReadIds { peer, span, after, max_entries } => {
+                let ids = depot.compared(&peer, span).into_iter();
+                let ids: Vec<_> =
+                    ids.filter(|id| after.is_none_or(|after| *id > after)).take(max_entries).collect();
+                self.asked += ids.len() as u64;
+                self.engine.ids(ids)
+            }
+            Output::FindKnown { ids } => {
+                let known: HashMap<_, _> =
+                    depot.order.iter().enumerate().map(|(at, (id, ..))| (*id, at)).collect();
+                let arrival = |id: &EntryId| match known.get(id) {
+                    Some(at) => depot.arrival(*at),
+                    None => Arrival { position: 0, id: *id, size: 0, from: None, held: false },
+                };
+                self.engine.known(&ids.iter().map(arrival).collect::<Vec<_>>())
+            }
+            Output::NotePast { peer, ids } => {
+                depot.note_past(peer, &ids);
+                self.engine.past_noted()
+            }
             Output::Send(_) | Output::Event(_) => unreachable!(),
         }
         .unwrap();

@@ -348,19 +348,25 @@ fn all_but_gone(depot: &Memory, count: usize) -> impl Iterator<Item = &EntryId> 
     depot.order[..count].iter().map(|(id, ..)| id).filter(|id| depot.held[*id].is_some())
 }
 
+/// One random small step of one side: that side, the other, and how many events it had seen before.
+pub(super) fn step<'a>(pair: &'a mut Pair, dice: &mut Dice) -> (&'a Node, &'a Node, usize) {
+    let Pair { client, server } = pair;
+    let (own, other) = if dice.roll(2) == 0 { (client, server) } else { (server, client) };
+    let before = own.events.len();
+    match dice.roll(4) {
+        0 => drop(own.answer_one(dice.roll(own.questions.len().max(1)))),
+        1 => drop(own.hear(other, 1 + dice.roll(40_000))),
+        _ => drop(own.poll(dice.roll(3) > 0)),
+    }
+    assert_eq!(own.failed, None);
+    (own, other, before)
+}
+
 /// Runs one connection in random small steps, at most `steps`. Every claim of a side about the other
 /// is checked against the other's store the moment it is made.
 pub(super) fn stumble(pair: &mut Pair, dice: &mut Dice, steps: usize) {
     for _ in 0..steps {
-        let Pair { client, server } = pair;
-        let (own, other) = if dice.roll(2) == 0 { (client, server) } else { (server, client) };
-        let before = own.events.len();
-        match dice.roll(4) {
-            0 => drop(own.answer_one(dice.roll(own.questions.len().max(1)))),
-            1 => drop(own.hear(other, 1 + dice.roll(40_000))),
-            _ => drop(own.poll(dice.roll(3) > 0)),
-        }
-        assert_eq!(own.failed, None);
+        let (own, other, before) = step(pair, dice);
         for event in &own.events[before..] {
             match event {
                 Event::Held(ids) => assert!(ids.iter().all(|id| other.depot.held.contains_key(id))),

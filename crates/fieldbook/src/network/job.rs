@@ -105,7 +105,7 @@ pub enum Said {
         /// How many, so far.
         entries: u64,
     },
-    /// The check found a difference: both sides offer everything once more.
+    /// The check found a difference: it is found out what is missing where.
     Repairing,
     /// The sync is complete.
     Synced(Traffic),
