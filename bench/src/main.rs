@@ -2,6 +2,7 @@
 //!
 //! `scripts/bench` builds the program and this bench and reproduces the tables of `docs/performance.md`.
 
+mod bundle;
 mod depot;
 mod floor;
 mod proxy;
@@ -13,13 +14,14 @@ mod sync;
 use std::error::Error;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | depot | save | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | bundle | depot | save | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         [] | ["all"] => all(),
+        ["bundle"] => bundle::run(),
         ["depot"] => depot::run(),
         ["save"] => save::run(),
         ["share"] => share::run(share::REPORTS),
@@ -54,6 +56,8 @@ fn all() -> Result<(), Box<dyn Error>> {
     sync::run(sync::REPORTS)?;
     println!();
     share::run(share::REPORTS)?;
+    println!();
+    bundle::run()?;
     println!();
     depot::run()
 }

@@ -3,6 +3,7 @@
 
 mod answers;
 mod browser;
+mod bundles;
 mod conventions;
 mod convergence;
 mod crash;

@@ -24,9 +24,11 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `schema` its tables and their
-//! migrations, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can go wrong.
+//! migrations, [`bundles`] how entries travel in files, [`cipher`] how an encrypted database is opened (the
+//! vault's too), `error` what can go wrong.
 
 mod addressed;
+pub mod bundles;
 pub mod cipher;
 mod depot;
 mod error;

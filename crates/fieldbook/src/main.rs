@@ -2,6 +2,7 @@
 
 mod agent;
 mod args;
+mod bundle;
 mod commands;
 mod demo;
 mod error;
@@ -11,6 +12,7 @@ mod network;
 mod output;
 mod pairing;
 mod passphrase;
+mod progress;
 mod qr;
 mod sanitise;
 mod sheets;

@@ -51,7 +51,8 @@ pub fn run() -> Result<(), Failure> {
     }
 }
 
-fn say(said: &Said) -> Result<(), Failure> {
+/// Says one thing to the parent.
+pub(super) fn say(said: &impl serde::Serialize) -> Result<(), Failure> {
     let mut line =
         serde_json::to_vec(said).map_err(|error| Failure::failed("internal", error.to_string()))?;
     line.push(b'\n');
@@ -60,7 +61,7 @@ fn say(said: &Said) -> Result<(), Failure> {
 }
 
 /// The parent keeps standard input open for as long as it lives.
-fn end_with_the_parent() {
+pub(super) fn end_with_the_parent() {
     thread::spawn(|| {
         let mut rest = [0; 64];
         while io::stdin().lock().read(&mut rest).is_ok_and(|read| read > 0) {}

@@ -35,6 +35,13 @@ pub enum Task {
         /// In the order in which they are tried.
         addresses: Vec<String>,
     },
+    /// Write what the depot holds into files.
+    WriteBundle(super::bundle::Write),
+    /// Read files, and the files in directories, into the depot.
+    ReadBundles {
+        /// Which.
+        paths: Vec<PathBuf>,
+    },
 }
 
 /// What a courier says, one JSON object a line.
