@@ -2,6 +2,7 @@
 //!
 //! `scripts/bench` builds the program and this bench and reproduces the tables of `docs/performance.md`.
 
+mod bundle;
 mod carriers;
 mod depot;
 mod floor;
@@ -16,13 +17,15 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str =
+    "usage: fieldbook-bench [all | bundle | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         [] | ["all"] => all(),
+        ["bundle"] => bundle::run(),
         ["carriers"] => carriers::run(),
         ["depot"] => depot::run(),
         ["save"] => save::run(),
@@ -65,6 +68,8 @@ fn all() -> Result<(), Box<dyn Error>> {
     sync::run(sync::REPORTS)?;
     println!();
     share::run(share::REPORTS)?;
+    println!();
+    bundle::run()?;
     println!();
     carriers::run()?;
     println!();

@@ -125,6 +125,14 @@ fn no_word_name_or_address_stands_anywhere_on_disk_before_during_and_after_use()
     a.ok(&["edit", &id, "--set", "charges=bilbyedit"]);
     b.ok(&["sync", "--with", daemon.address()]);
     assert_eq!(b.show(&id)["content"]["fields"]["charges"], "bilbyedit");
+    // A bundle of everything lies where the search looks.
+    let stick = b.root().join("tmp/stick");
+    fs::create_dir(&stick).expect("a directory");
+    for machine in [&b, &a] {
+        machine.ok(&["bundle", "write", stick.to_str().expect("UTF-8")]);
+        machine.ok(&["bundle", "read", stick.to_str().expect("UTF-8")]);
+    }
+    assert_eq!(traces::files(&stick).len(), 2);
     for machine in [&a, &b] {
         let more = [secrets(machine), vec![address.clone()]].concat();
         assert_clean(machine, &more, "after a sync");

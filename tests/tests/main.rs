@@ -4,6 +4,7 @@
 mod answers;
 mod backup;
 mod browser;
+mod bundles;
 mod carriers;
 mod conventions;
 mod convergence;

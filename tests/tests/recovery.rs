@@ -208,22 +208,30 @@ fn printed_sheets_are_read_again_and_say_nothing_of_what_they_are_for() {
     desk.ok(&["recovery", "check", "--sheet", path(1), "--sheet", path(0)]);
 }
 
-/// Python with the other implementation of SLIP-39, installed as `scripts/install` does it.
-fn python() -> PathBuf {
+/// Python with the other implementations of our formats, installed as `scripts/install` does it.
+pub fn python() -> PathBuf {
     static INSTALL: Once = Once::new();
     let tools = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../target/tools"));
     let python = tools.join("bin/python");
     INSTALL.call_once(|| {
         let mut probe = Command::new(&python);
-        probe.args(["-c", "import shamir_mnemonic"]);
+        probe.args(["-c", "import blake3, cryptography, shamir_mnemonic"]);
         if python.is_file() && run(probe, b"").code == 0 {
             return;
         }
         let mut venv = Command::new("python3");
         venv.args(["-m", "venv"]).arg(&tools);
         run(venv, b"").exits(0);
-        let mut pip = Command::new(tools.join("bin/pip"));
-        pip.args(["install", "--quiet", "--disable-pip-version-check", "--require-hashes", "-r"]);
+        let mut pip = Command::new(&python);
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--require-hashes",
+            "-r",
+        ]);
         pip.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/interop/requirements.txt"));
         run(pip, b"").exits(0);
     });

@@ -1,6 +1,5 @@
 //! A depot as a session sees it, with what it remembers of the peer.
 
-use std::collections::HashSet;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};

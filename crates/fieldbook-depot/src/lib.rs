@@ -24,11 +24,13 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
-//! tables and their migrations, `compared` what reconciliation asks, `anew` a depot under another name, [`cipher`]
-//! how an encrypted database is opened (the vault's too), `error` what can go wrong.
+//! tables and their migrations, `compared` what reconciliation asks, `anew` a depot under another name, [`bundles`]
+//! how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can
+//! go wrong.
 
 mod addressed;
 mod anew;
+pub mod bundles;
 pub mod cipher;
 mod compared;
 mod depot;

@@ -100,6 +100,10 @@ identifier!(
     /// Names one depot and its arrival order; a depot that was recreated has a new one (16 random bytes).
     DepotId, 16, "a depot id of 32 hexadecimal digits"
 );
+identifier!(
+    /// Names a bundle, that is, what one act of writing put into files (16 random bytes).
+    BundleId, 16, "a bundle id of 32 hexadecimal digits"
+);
 
 const DESK_ID_CONTEXT: &str = "fieldbook 2026 desk id v1";
 

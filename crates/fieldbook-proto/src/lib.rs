@@ -1,6 +1,6 @@
 //! The protocol of Fieldbook, pure: bytes in, values and bytes out.
 //!
-//! Identifiers, the binary encoding, certificates, the sync session and pairing live here.
+//! Identifiers, the binary encoding, certificates, the sync session, bundles and pairing live here.
 //! This crate never does IO, owns no clock and no randomness, and cannot name a report: time and
 //! random bytes are passed in by whoever runs it. Each module is specified by the page of the same
 //! name in `protocol/`.
@@ -13,6 +13,7 @@
 //! assert!(Reader::new(&[0, 0]).u32("length").is_err());
 //! ```
 
+pub mod bundle;
 pub mod certificate;
 pub mod codec;
 pub mod epoch;
@@ -21,5 +22,5 @@ pub mod limits;
 pub mod pairing;
 pub mod session;
 
-pub use id::{AttachmentId, DepotId, DeskId, DeviceId, EntryId, ParseIdError, ReportId, TeamId};
+pub use id::{AttachmentId, BundleId, DepotId, DeskId, DeviceId, EntryId, ParseIdError, ReportId, TeamId};
 pub use id::{decode_hex, encode_hex};

@@ -2,6 +2,7 @@
 
 mod agent;
 mod args;
+mod bundle;
 mod commands;
 mod demo;
 mod error;
@@ -12,6 +13,7 @@ mod output;
 mod pairing;
 mod passphrase;
 mod pipe;
+mod progress;
 mod qr;
 mod sanitise;
 mod sheets;

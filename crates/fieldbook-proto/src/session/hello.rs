@@ -57,8 +57,13 @@ impl TransportSecret {
             Side::Client => "fieldbook 2026 hello v1 client",
             Side::Server => "fieldbook 2026 hello v1 server",
         };
+        self.derived_cipher(context, binding)
+    }
+
+    /// A cipher whose key comes from the secret and `material`, which makes it a key for one use.
+    pub(crate) fn derived_cipher(&self, context: &str, material: &[u8; 32]) -> ChaCha20Poly1305 {
         let mut hasher = blake3::Hasher::new_derive_key(context);
-        hasher.update(&*self.secret).update(binding);
+        hasher.update(&*self.secret).update(material);
         let key = Zeroizing::new(*hasher.finalize().as_bytes());
         ChaCha20Poly1305::new(Key::from_slice(&*key))
     }

@@ -316,6 +316,11 @@ pub enum Request {
     Absorb,
     /// What a network process needs. Done: [`Network`].
     Network,
+    /// The device that a name or the beginning of an id stands for. Done: its id, as text.
+    FindDevice {
+        /// As typed.
+        device: String,
+    },
     /// Coordinators only: begins an invitation, which lives as long as this connection. Done: [`Invitation`].
     Invite {
         /// `monitor`, `coordinator` or `relay`.

@@ -182,6 +182,7 @@ impl Desk {
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
                 lock: self.layout.network_lock(),
             }),
+            Request::FindDevice { device } => json(&self.vault.find_device(&device)?.to_string()),
             Request::Invite { role, addresses, expires_s, long, new_desk, replaces } => {
                 let wanted = Wanted { role, addresses, expires_s, long, new_desk, replaces };
                 json(&self.pairings.invite(connection, &self.vault, wanted)?)

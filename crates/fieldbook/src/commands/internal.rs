@@ -19,6 +19,8 @@ pub enum InternalCommand {
     DaemonRun,
     /// The depot's process for one sync
     Courier,
+    /// The depot's process that writes and reads files on a stick
+    Bundle,
     /// The connection of one pairing, which has no key
     Pair,
 }
@@ -29,6 +31,7 @@ pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
         InternalCommand::Merge => agent::worker::run(),
         InternalCommand::DaemonRun => network::daemon::run(ui),
         InternalCommand::Courier => network::courier::run(),
+        InternalCommand::Bundle => network::bundle::run(),
         InternalCommand::Pair => network::pair::run(),
     }
 }

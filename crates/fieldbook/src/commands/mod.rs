@@ -7,6 +7,7 @@ mod ask;
 mod attach;
 mod attachment;
 mod backup;
+mod bundle;
 mod conflicts;
 mod daemon;
 mod demo;
@@ -89,6 +90,9 @@ pub enum Command {
     Daemon(daemon::DaemonArgs),
     /// Exchange sealed reports with another device now
     Sync(sync::SyncArgs),
+    /// Exchange sealed reports by files, for example on a stick
+    #[command(subcommand)]
+    Bundle(bundle::BundleCommand),
     /// Ask something about a report, or note it; its author sees it after the next sync
     Ask(ask::AskArgs),
     /// Answer a question about a report
@@ -160,6 +164,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Forget(args) => forget::run(args, global),
         Command::Daemon(args) => daemon::run(args, global),
         Command::Sync(args) => sync::run(args, global),
+        Command::Bundle(command) => bundle::run(command, global),
         Command::Ask(args) => ask::run(args, global),
         Command::Answer(args) => answer::run(args, global),
         Command::Conflicts(args) => conflicts::run(args, global),

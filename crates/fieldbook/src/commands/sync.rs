@@ -1,6 +1,7 @@
 //! `fieldbook sync`
 
 use clap::Args;
+use fieldbook_vault::AbsorbSummary;
 
 use super::{json, render};
 use crate::agent::client::Agent;
@@ -113,6 +114,12 @@ fn text(synced: &Synced) -> String {
         let entries = count(traffic.refused_by_peer, "entry was", "entries were");
         out.push_str(&format!("{entries} not taken by the other side.\n"));
     }
+    out + &taken_in(absorbed, held)
+}
+
+/// What came, and where this device's reports are now: the same words after a sync and after a stick.
+pub(super) fn taken_in(absorbed: &AbsorbSummary, held: &[Held]) -> String {
+    let mut out = String::new();
     for (number, words) in [(absorbed.reports_new, "new here"), (absorbed.reports_changed, "changed here")] {
         if number > 0 {
             out.push_str(&format!("{} {words}.\n", count(number as u64, "report", "reports")));

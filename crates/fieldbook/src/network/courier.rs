@@ -1,7 +1,7 @@
 //! The courier's process: the job from standard input, one sync, what happened on standard output.
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read, Write as _};
 use std::thread;
 
 use fieldbook_daemon::{CourierEvent, Proxy, Side, Tried, Ways, run_courier, run_pipe};
@@ -35,7 +35,7 @@ pub fn run() -> Result<(), Failure> {
             let side = if serve { Side::Server } else { Side::Client };
             run_pipe(&network.depot, &key, side, ends, told)?
         }
-        Task::Listen { .. } => return Err(Failure::failed("internal", "this job is not a courier's")),
+        Task::Listen { .. } | Task::WriteBundle(_) | Task::ReadBundles { .. } => return Err(Failure::failed("internal", "this job is not a courier's")),
     };
     match summary {
         Some(summary) => say(&Said::Synced(Traffic {
@@ -89,7 +89,8 @@ fn attempts(tried: Vec<Tried>) -> Vec<Attempt> {
     tried.into_iter().map(|tried| Attempt { path: path(&tried), why: tried.why }).collect()
 }
 
-fn say(said: &Said) -> Result<(), Failure> {
+/// Says one thing to the parent.
+pub(super) fn say(said: &impl serde::Serialize) -> Result<(), Failure> {
     let mut line =
         serde_json::to_vec(said).map_err(|error| Failure::failed("internal", error.to_string()))?;
     line.push(b'\n');
@@ -98,7 +99,7 @@ fn say(said: &Said) -> Result<(), Failure> {
 }
 
 /// The parent keeps standard input open for as long as it lives.
-fn end_with_the_parent(mut orders: File) {
+pub(super) fn end_with_the_parent(mut orders: impl Read + Send + 'static) {
     thread::spawn(move || {
         let mut rest = [0; 64];
         while orders.read(&mut rest).is_ok_and(|read| read > 0) {}

@@ -48,6 +48,13 @@ pub enum Task {
         /// This is the side that answers.
         serve: bool,
     },
+    /// Write what the depot holds into files.
+    WriteBundle(super::bundle::Write),
+    /// Read files, and the files in directories, into the depot.
+    ReadBundles {
+        /// Which.
+        paths: Vec<PathBuf>,
+    },
 }
 
 /// A way that was tried and led nowhere.

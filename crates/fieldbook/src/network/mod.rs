@@ -1,5 +1,6 @@
 //! What runs beside the network: processes that hold a depot key or nothing, and never a content key.
 
+pub mod bundle;
 pub mod courier;
 pub mod daemon;
 pub mod handover;
