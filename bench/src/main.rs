@@ -17,8 +17,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str =
-    "usage: fieldbook-bench [all | bundle | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | bundle | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();

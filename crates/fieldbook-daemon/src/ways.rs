@@ -15,7 +15,8 @@ pub(crate) fn note(depot: &dyn Depot, device: &DeviceId, way: Way) -> Result<(),
     let before = depot.setting(SETTING)?.unwrap_or_default();
     let mut ways: BTreeMap<String, String> = serde_json::from_slice(&before).unwrap_or_default();
     ways.insert(device.to_string(), way.word().to_owned());
-    let recorded: Vec<String> = depot.peers()?.iter().filter_map(|peer| peer.device).map(|id| id.to_string()).collect();
+    let recorded: Vec<String> =
+        depot.peers()?.iter().filter_map(|peer| peer.device).map(|id| id.to_string()).collect();
     ways.retain(|device, _| recorded.contains(device));
     let after = serde_json::to_vec(&ways).unwrap_or_default();
     if after == before {

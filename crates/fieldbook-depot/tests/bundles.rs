@@ -184,7 +184,7 @@ fn only_what_came_since_the_last_one_for_the_same_destination() {
     a.put(20..24, 2_000, Source::Peer(device));
     a.depot
         .record_peer(PeerRecord {
-            device,
+            device: Some(device),
             role: Role::Monitor,
             depot: DepotId::from_bytes([9; 16]),
             address: None,
