@@ -404,6 +404,47 @@ mod tests {
     }
 
     #[test]
+    fn the_past_of_an_unnamed_peer_counts_in_its_session_and_is_never_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = DepotKey::new([1; 32]);
+        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+        let depot = Arc::new(depot);
+        let met = peer(2, DepotId::from_bytes([2; 16]));
+        let sealed = vec![7; 1_000];
+        let held = EntryId::of(&sealed);
+        depot.put(&[Incoming { id: held, bytes: &sealed, from: Source::Own }]).unwrap();
+        let mut past: Vec<EntryId> = (0..40_u8).map(|n| EntryId::of(&[n])).collect();
+        past.sort_unstable();
+        let whole = |ids: &[EntryId]| with_all(depot.fingerprint().unwrap(), ids);
+        // Device 4 is a monitor, as the peer is: it keeps no name. The coordinator's device does.
+        for (own_seed, kept) in [(4, false), (1, true)] {
+            let mut store = DepotStore::new(depot.clone(), &own(own_seed), None);
+            store.note(&Event::Met(Box::new(met.clone()))).unwrap();
+            store.note_past(&met.depot(), &[&past[..], &[held]].concat()).unwrap();
+            store.note_past(&met.depot(), &past[..5]).unwrap();
+            assert_eq!(store.snapshot(Some(met.depot())).unwrap().0, whole(&past));
+            let spans = store.spans(&met.depot(), Span::WHOLE, 16).unwrap();
+            assert_eq!(spans.len(), 16);
+            let mut sum = Fingerprint::default();
+            spans.iter().for_each(|span| sum.merge(span));
+            assert_eq!(sum, whole(&past));
+            let mut all = [&past[..], &[held]].concat();
+            all.sort_unstable();
+            assert_eq!(store.ids(&met.depot(), Span::WHOLE, None, 100).unwrap(), all);
+            assert_eq!(store.ids(&met.depot(), Span::WHOLE, Some(all[10]), 7).unwrap(), all[11..18]);
+            assert_eq!(depot.compared(&met.depot()).unwrap() == whole(&past), kept);
+        }
+        // What comes after all is known from then on, and not counted twice.
+        let (mut store, bytes) =
+            (DepotStore::new(depot.clone(), &own(4), None), Bytes::from_static(&[9; 900]));
+        let other = peer(3, DepotId::from_bytes([3; 16]));
+        store.note(&Event::Met(Box::new(other.clone()))).unwrap();
+        store.note_past(&other.depot(), &[EntryId::of(&bytes)]).unwrap();
+        store.store(&[(EntryId::of(&bytes), bytes)]).unwrap();
+        assert_eq!(store.snapshot(Some(other.depot())).unwrap().0, depot.fingerprint().unwrap());
+    }
+
+    #[test]
     fn a_removal_that_is_learnt_meanwhile_is_noticed_and_another_devices_changes_nothing() {
         let dir = tempfile::tempdir().unwrap();
         let key = DepotKey::new([1; 32]);

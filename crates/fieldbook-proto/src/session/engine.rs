@@ -1,4 +1,4 @@
-//! The engine: phases, and who is asked what.
+//! The engine: phases, and who is asked what. It is one file because what may follow what is seen best together.
 
 use std::collections::VecDeque;
 
