@@ -10,6 +10,7 @@ mod conventions;
 mod convergence;
 mod crash;
 mod demo;
+mod doctor;
 mod forensics;
 mod formats;
 mod image;

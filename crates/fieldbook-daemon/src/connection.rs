@@ -37,12 +37,12 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, DaemonError> {
 pub(crate) struct Link {
     /// The way that it goes.
     pub way: Way,
-    channel: Channel,
-    carrier: Carrier,
+    pub channel: Channel,
+    pub carrier: Carrier,
     ending: Ending,
 }
 
-enum Carrier {
+pub(crate) enum Carrier {
     Quic(Connection),
     Stream(Box<Secured>),
 }
@@ -92,7 +92,7 @@ pub(crate) async fn session(
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
-    let engine = match setup(depot, identity, side, channel) {
+    let engine = match setup(depot.as_ref(), identity, side, channel) {
         Ok(setup) => match Engine::new(setup) {
             Ok(engine) => engine,
             Err(error) => return nothing(error.into()),
@@ -179,8 +179,8 @@ async fn over_stream(
     (summary, result)
 }
 
-fn setup(
-    depot: &Arc<SqlDepot>,
+pub(crate) fn setup(
+    depot: &dyn Depot,
     identity: &Identity,
     side: Side,
     channel: Channel,

@@ -6,7 +6,7 @@
 //!
 //! Where to look: `connection` is one session over any carrier, `store` the depot behind it, `identity` what
 //! the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
-//! connects, `met` who is being served, [`control`] the daemon's socket.
+//! connects, `examine` what stands in a way, `met` who is being served, [`control`] the daemon's socket.
 
 mod connection;
 pub mod control;
@@ -14,6 +14,7 @@ mod courier;
 mod daemon;
 mod dial;
 mod error;
+mod examine;
 mod identity;
 mod met;
 mod serve;
@@ -25,6 +26,7 @@ pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon};
 pub use dial::{Tried, Ways};
 pub use error::DaemonError;
+pub use examine::{Examined, Outcome, examine};
 pub use fieldbook_net::channel::Way;
 pub use fieldbook_net::socks::{NoProxy, Proxy};
 pub use fieldbook_proto::session::Side;

@@ -5,6 +5,7 @@ mod args;
 mod bundle;
 mod commands;
 mod demo;
+mod doctor;
 mod error;
 mod global;
 mod interrupt;

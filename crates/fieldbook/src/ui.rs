@@ -83,6 +83,11 @@ impl Ui {
         }
     }
 
+    /// Whether whoever read stdout went away: what stays to tell it may end.
+    pub fn reader_gone(&self) -> bool {
+        self.reader_gone.get()
+    }
+
     /// A word on the side, for a person only.
     pub fn note(&self, line: impl Display) {
         if !self.json {

@@ -11,6 +11,7 @@ mod bundle;
 mod conflicts;
 mod daemon;
 mod demo;
+mod doctor;
 mod edit;
 mod entry;
 mod export;
@@ -105,6 +106,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// How this device stands
     Status(status::StatusArgs),
+    /// Say what blocks a sync (exit 14 when no way leads to a device of the team)
+    Doctor(doctor::DoctorArgs),
     /// Look at everything here once more: what was tampered with, what is missing (exit 16, exit 3)
     Verify(verify::VerifyArgs),
     /// Sheets of paper that bring everything back when all coordinators' devices are lost
@@ -171,6 +174,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Resolve(args) => resolve::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
         Command::Verify(args) => verify::run(args, global),
         Command::Recover(args) => recover::run(args, global),
         Command::Recovery(command) => recovery::run(command, global),

@@ -29,6 +29,11 @@ pub fn run() -> Result<(), Failure> {
             end_with_the_parent(orders);
             run_courier(&network.depot, &key, &addresses, ways, told)?
         }
+        Task::Examine { addresses, proxy, only_proxy } => {
+            let ways = ways(proxy.as_deref(), only_proxy)?;
+            end_with_the_parent(orders);
+            return super::examine::run(&network, &addresses, ways);
+        }
         Task::Pipe { serve } => {
             let ends = handover::take(&orders).map_err(Failure::io("the pipe was not handed over"))?;
             end_with_the_parent(orders);

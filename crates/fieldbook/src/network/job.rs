@@ -43,6 +43,15 @@ pub enum Task {
         /// Nothing but the proxy may be used.
         only_proxy: bool,
     },
+    /// Only look where the ways to these addresses lead.
+    Examine {
+        /// Which.
+        addresses: Vec<String>,
+        /// As in [`Task::Sync`].
+        proxy: Option<String>,
+        /// As in [`Task::Sync`].
+        only_proxy: bool,
+    },
     /// Sync once over two descriptors, which follow the job (see `handover.rs`).
     Pipe {
         /// This is the side that answers.

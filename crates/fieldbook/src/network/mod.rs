@@ -3,6 +3,7 @@
 pub mod bundle;
 pub mod courier;
 pub mod daemon;
+pub mod examine;
 pub mod handover;
 pub mod job;
 pub mod pair;
