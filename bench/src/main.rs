@@ -6,7 +6,7 @@ mod bundle;
 mod carriers;
 mod depot;
 mod floor;
-mod proxy;
+mod links;
 mod sample;
 mod save;
 mod sets;
@@ -17,7 +17,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | bundle | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | bundle | carriers | depot | links | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -27,6 +27,7 @@ fn main() -> ExitCode {
         ["bundle"] => bundle::run(),
         ["carriers"] => carriers::run(),
         ["depot"] => depot::run(),
+        ["links"] => links::run(),
         ["save"] => save::run(),
         ["sets"] => sets::run(&sets::SIZES),
         // What `sets` starts once it has made its depots.
@@ -71,6 +72,8 @@ fn all() -> Result<(), Box<dyn Error>> {
     bundle::run()?;
     println!();
     carriers::run()?;
+    println!();
+    links::run()?;
     println!();
     depot::run()?;
     println!();

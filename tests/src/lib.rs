@@ -25,6 +25,7 @@
 
 pub mod binary;
 mod daemon;
+pub mod link;
 mod machine;
 mod pairing;
 pub mod processes;

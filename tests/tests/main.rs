@@ -16,6 +16,7 @@ mod formats;
 mod image;
 mod integrity;
 mod interop;
+mod links;
 mod need;
 mod network;
 mod pairing;
