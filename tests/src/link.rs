@@ -27,6 +27,17 @@ pub struct Weather {
     /// The link is there for so long, then gone for as long, and so on. What is under way is lost, and TCP
     /// connections break.
     pub flap: Option<Duration>,
+    /// Only this passes.
+    pub only: Option<Only>,
+}
+
+/// What alone passes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Only {
+    /// UDP; TCP connections break at once.
+    Udp,
+    /// TCP; datagrams vanish.
+    Tcp,
 }
 
 impl Weather {
@@ -184,7 +195,7 @@ impl Inner {
     /// When a datagram arrives, if it does.
     fn datagram(&self, pace: &mut Pace, len: usize) -> Option<Instant> {
         let (at, waits) = pace.through(len);
-        if waits > QUEUE || self.loses() || !self.up() {
+        if waits > QUEUE || self.loses() || !self.up() || self.weather.only == Some(Only::Tcp) {
             self.lost.fetch_add(1, Relaxed);
             return None;
         }
@@ -226,7 +237,7 @@ impl Inner {
                 return;
             }
             let Ok(near) = near else { continue };
-            if !self.up() {
+            if !self.up() || self.weather.only == Some(Only::Udp) {
                 continue;
             }
             let Ok(far) = TcpStream::connect(self.target) else { continue };
