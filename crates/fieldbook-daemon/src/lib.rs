@@ -6,7 +6,8 @@
 //!
 //! Where to look: `connection` is one session over any carrier, `store` the depot behind it, `identity` what
 //! the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
-//! connects, `met` who is being served, [`control`] the daemon's socket.
+//! connects, `met` who is being served, [`relay`] what a
+//! relay does besides, [`control`] the daemon's socket.
 
 mod connection;
 pub mod control;
@@ -16,6 +17,7 @@ mod dial;
 mod error;
 mod identity;
 mod met;
+pub mod relay;
 mod serve;
 mod store;
 mod strangers;

@@ -33,7 +33,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// What all connections of a daemon share.
 pub(crate) struct Serving {
-    depot: Arc<SqlDepot>,
+    pub depot: Arc<SqlDepot>,
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
@@ -42,11 +42,11 @@ pub(crate) struct Serving {
     pub failed: AtomicU64,
     pub received: AtomicU64,
     pub sent: AtomicU64,
-    log: Box<dyn Fn(&str) + Send + Sync>,
+    log: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Serving {
-    pub fn new(depot: Arc<SqlDepot>, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(depot: Arc<SqlDepot>, log: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
         Self {
             depot,
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),

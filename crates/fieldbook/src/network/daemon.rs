@@ -29,6 +29,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         carriers: Carriers { udp, tcp },
         control_socket: control,
         lock_path: network.lock,
+        relay: false,
     };
     let json = ui.json();
     let mut told = Ok(());
