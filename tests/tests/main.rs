@@ -21,6 +21,7 @@ mod pairing;
 mod reading;
 mod recovery;
 mod redaction;
+mod relay;
 mod sealing;
 mod seed;
 mod stories;

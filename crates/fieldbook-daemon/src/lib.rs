@@ -7,7 +7,7 @@
 //! Where to look: `connection` is one session over any carrier, `store` the depot behind it, `identity` what
 //! the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
 //! connects, `met` who is being served, [`relay`] what a
-//! relay does besides, [`control`] the daemon's socket.
+//! relay does besides, `relays` how one is spoken to, [`control`] the daemon's socket.
 
 mod connection;
 pub mod control;
@@ -18,6 +18,7 @@ mod error;
 mod identity;
 mod met;
 pub mod relay;
+mod relays;
 mod serve;
 mod store;
 mod strangers;

@@ -13,6 +13,7 @@ use fieldbook_net::channel::Way;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
 use fieldbook_net::tcp;
+use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, Side};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -158,11 +159,15 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
     let mut stranger = Some(stranger);
     let mut running = None;
     let ending = link.ending();
+    let own_role = identity.certificate.body().role;
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
             stranger = None;
             running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone()));
-            who = if identity.names(peer) {
+            who = if own_role == Role::Relay {
+                // Whoever runs it need not be of the team: it is told how many come, and not who.
+                format!("a {}", peer.device.body().role.word())
+            } else if identity.names(peer) {
                 format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
             } else {
                 "another device of the team".to_owned()

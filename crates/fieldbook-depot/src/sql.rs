@@ -340,8 +340,7 @@ impl Depot for SqlDepot {
         let transaction = write(&db)?;
         let mut totals = Totals::load(&transaction)?;
         let mut changes = Changes::default();
-        let known =
-            drop_bytes(&transaction, id, State::Quarantined, &mut totals, &mut changes)?.is_some();
+        let known = drop_bytes(&transaction, id, State::Quarantined, &mut totals, &mut changes)?.is_some();
         if known {
             let origin: i64 =
                 transaction

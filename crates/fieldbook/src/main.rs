@@ -15,6 +15,7 @@ mod passphrase;
 mod pipe;
 mod progress;
 mod qr;
+mod relay;
 mod sanitise;
 mod sheets;
 mod span;

@@ -38,7 +38,8 @@ impl Keeper {
     pub fn start(depot: Arc<SqlDepot>, log: Log) -> Result<Self, DaemonError> {
         let (stop, stopped) = channel::<()>();
         let body = move || {
-            let mut round = Round { depot: depot.as_ref(), last: Instant::now(), swept: Swept::default(), due: None };
+            let mut round =
+                Round { depot: depot.as_ref(), last: Instant::now(), swept: Swept::default(), due: None };
             let mut wait = Duration::ZERO;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 let ended = || stopped.try_recv() == Err(TryRecvError::Disconnected);

@@ -158,10 +158,16 @@ mod tests {
 
     #[test]
     fn nothing_is_taken_for_older_than_it_is() {
-        let marks = [(3, 1_000), (5, 2_000), (9, 9_000)].map(|(position, time_ms)| Mark { position, time_ms });
-        for (now, term, expected) in
-            [(1_999, 1, 0), (2_000, 1, 3), (3_000, 1, 5), (9_999, 1, 5), (10_000, 1, 9), (10_000, u64::MAX, 0)]
-        {
+        let marks =
+            [(3, 1_000), (5, 2_000), (9, 9_000)].map(|(position, time_ms)| Mark { position, time_ms });
+        for (now, term, expected) in [
+            (1_999, 1, 0),
+            (2_000, 1, 3),
+            (3_000, 1, 5),
+            (9_999, 1, 5),
+            (10_000, 1, 9),
+            (10_000, u64::MAX, 0),
+        ] {
             assert_eq!(older_than(&marks, now, term), expected, "{now} {term}");
         }
         assert_eq!(older_than(&[], 10_000, 0), 0);

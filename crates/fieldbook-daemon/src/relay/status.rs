@@ -1,6 +1,6 @@
 //! What a relay's operator sees: counts, sizes, ages and room. Never a name, an address or an id of a device.
 
-use fieldbook_depot::{Depot, SqlDepot, Source};
+use fieldbook_depot::{Depot, Source, SqlDepot};
 use fieldbook_proto::certificate::Role;
 use serde::{Deserialize, Serialize};
 
