@@ -65,7 +65,7 @@ fn read(depot: &dyn Depot, setting: &str) -> Result<Vec<Certificate>, DaemonErro
     let number = reader.count("relays", 1 << 10).map_err(damaged)?;
     let certificates = (0..number).map(|_| {
         let bytes = reader.bytes("certificate", CERTIFICATE_MAX).map_err(damaged)?;
-        Certificate::decode(&bytes).map_err(|_| DaemonError::Damaged("list of relays"))
+        Certificate::decode(bytes).map_err(|_| DaemonError::Damaged("list of relays"))
     });
     certificates.collect()
 }
