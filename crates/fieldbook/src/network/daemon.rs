@@ -20,11 +20,8 @@ use crate::ui::Ui;
 /// It cannot listen, another one runs, or the depot cannot be used.
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     harden();
-    let mut orders = File::from(
-        rustix::stdio::stdin()
-            .try_clone_to_owned()
-            .map_err(|error| Failure::io("the job cannot be read")(error.into()))?,
-    );
+    let orders = rustix::stdio::stdin();
+    let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
     let depot_key = job::depot_key(&network)?;
     let (listen, udp, tcp, control, relay) = match task {

@@ -2,7 +2,6 @@
 //! on standard output.
 
 use std::fs::File;
-use std::io;
 
 use fieldbook_daemon::relay::{Collected, RelaySettings, RelayStatus, collect_all};
 use fieldbook_depot::SqlDepot;
@@ -106,8 +105,7 @@ pub fn run() -> Result<(), Failure> {
     harden();
     let doing = "the job cannot be read";
     let orders = rustix::stdio::stdin();
-    let mut orders =
-        File::from(orders.try_clone_to_owned().map_err(|error| Failure::io(doing)(io::Error::from(error)))?);
+    let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
     let Job { network, task } = job::read(&mut orders)?;
     let Task::Relay(ask) = task else {
         return Err(Failure::failed("internal", "this job is not a relay's"));
