@@ -201,6 +201,7 @@ impl Daemon {
             carriers,
             control_socket: control.clone(),
             lock_path: device.dir.path().join("lock.net"),
+            relay: false,
         };
         let (sender, bound) = mpsc::channel();
         let thread = thread::spawn(move || {

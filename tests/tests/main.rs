@@ -23,6 +23,7 @@ mod pairing;
 mod reading;
 mod recovery;
 mod redaction;
+mod relay;
 mod sealing;
 mod seed;
 mod stories;

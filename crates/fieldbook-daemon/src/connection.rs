@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::store::{DepotStore, now_ms};
-use crate::ways;
+use crate::{relays, ways};
 
 /// How long the other side may take to hear our last words.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -75,6 +75,11 @@ impl Link {
         Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending: Ending::Stream(leave) }
     }
 
+    /// The key that the peer proved to hold.
+    pub fn peer_key(&self) -> [u8; 32] {
+        self.channel.peer_key
+    }
+
     /// How it can be ended by somebody else.
     pub fn ending(&self) -> Ending {
         self.ending.clone()
@@ -106,6 +111,8 @@ pub(crate) async fn session(
             && identity.names(peer)
         {
             met = Some(peer.device.id());
+            // Only a help for the next time: a failure of it is no failure of the session.
+            let _ = relays::note(depot.as_ref(), peer);
         }
         on_event(event);
     };

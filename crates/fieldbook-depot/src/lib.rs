@@ -24,10 +24,12 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
-//! tables and their migrations, `compared` what reconciliation asks, `anew` a depot under another name, [`bundles`]
+//! tables and their migrations, `compared` what reconciliation asks, `accounts` what retention
+//! and quotas ask, `anew` a depot under another name, [`bundles`]
 //! how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can
 //! go wrong.
 
+mod accounts;
 mod addressed;
 mod anew;
 pub mod bundles;
@@ -40,8 +42,8 @@ mod schema;
 mod sql;
 
 pub use depot::{
-    Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
-    Refusal, Source, State, Stats,
+    Acknowledged, Arrival, ArrivalWithBytes, Depot, DepotKey, Held, Incoming, Lookup, Mark, PeerRecord,
+    PutSummary, Quarantined, Refusal, Source, State, Stats,
 };
 pub use error::DepotError;
 pub use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};

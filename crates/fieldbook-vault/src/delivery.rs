@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use fieldbook_depot::Depot;
+use fieldbook_depot::{Acknowledged, Depot};
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_seal::Kind;
 use rusqlite::params;
@@ -13,6 +13,9 @@ use crate::reports::ReportRow;
 use crate::store;
 use crate::vault::Vault;
 use crate::views::{Delivery, Holder};
+
+/// Why a report stays where it is.
+const STUCK: &str = "this vault was copied or moved: what is new in it is not sent before `fieldbook moved` or `fieldbook join`";
 
 /// What one query each knows about all reports of this device, or about one.
 #[derive(Default)]
@@ -25,12 +28,21 @@ pub(crate) struct DeliveryIndex {
     receipts: HashMap<ReportId, Vec<(DeviceId, i64, i64)>>,
     /// Up to here some other device holds everything.
     carried_to: u64,
+    /// When relays said up to where they hold everything, by position.
+    acknowledged: Vec<Acknowledged>,
+    /// This vault is a copy: what waits in it does not leave.
+    stuck: bool,
 }
 
 impl DeliveryIndex {
     /// The state of one report, in words.
     pub fn of(&self, row: &ReportRow, me: &DeviceId, names: &Names) -> Delivery {
-        let word = |word: &str| Delivery { word: word.to_owned(), holders: Vec::new() };
+        let word = |word: &str| Delivery {
+            word: word.to_owned(),
+            holders: Vec::new(),
+            relays: Vec::new(),
+            attention: Vec::new(),
+        };
         if !self.is_own(&row.author, me) {
             return word("theirs");
         }
@@ -39,10 +51,32 @@ impl DeliveryIndex {
         }
         let (_, last) = self.sent.get(&row.id).copied().unwrap_or_default();
         let holders = self.holders(&row.id, names);
+        let relays = self.relays(&row.id, names);
         if !holders.is_empty() {
-            return Delivery { word: "received".to_owned(), holders };
+            return Delivery { holders, relays, ..word("received") };
         }
-        word(if last > 0 && last <= self.carried_to { "carried" } else { "only here" })
+        if last > 0 && last <= self.carried_to {
+            return Delivery { relays, ..word("carried") };
+        }
+        let mut here = word("only here");
+        if self.stuck && last == 0 {
+            here.attention.push(STUCK.to_owned());
+        }
+        here
+    }
+
+    /// The relays that hold everything that was sent of a report, each since when it said so first.
+    pub fn relays(&self, report: &ReportId, names: &Names) -> Vec<Holder> {
+        let (_, last) = self.sent.get(report).copied().unwrap_or_default();
+        let mut relays: Vec<Holder> = Vec::new();
+        // A position of 0 is that of what has not left the vault.
+        for said in self.acknowledged.iter().filter(|said| last > 0 && said.position >= last) {
+            let device = said.device.to_string();
+            if relays.iter().all(|relay| relay.device != device) {
+                relays.push(Holder { name: names.device(&said.device), device, time_ms: said.time_ms });
+            }
+        }
+        relays
     }
 
     /// Whether this notebook wrote a report, as this device or as one that it was before.
@@ -79,7 +113,8 @@ impl Vault {
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
         let carried_to = self.depot.peers()?.iter().map(|peer| peer.holds_position).max().unwrap_or(0);
         let former = crate::rejoin::former(&self.db)?.into_iter().map(|former| former.device).collect();
-        let mut index = DeliveryIndex { carried_to, former, ..DeliveryIndex::default() };
+        let (acknowledged, stuck) = (self.depot.acknowledged()?, !self.may_sign()?);
+        let mut index = DeliveryIndex { carried_to, former, acknowledged, stuck, ..DeliveryIndex::default() };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };

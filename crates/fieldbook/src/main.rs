@@ -16,6 +16,7 @@ mod passphrase;
 mod pipe;
 mod progress;
 mod qr;
+mod relay;
 mod sanitise;
 mod sheets;
 mod span;

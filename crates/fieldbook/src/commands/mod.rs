@@ -29,6 +29,7 @@ mod moved;
 mod new;
 mod recover;
 mod recovery;
+mod relay;
 mod render;
 mod resolve;
 mod restore;
@@ -89,6 +90,9 @@ pub enum Command {
     Forget(forget::ForgetArgs),
     /// Exchange sealed reports with others in the background
     Daemon(daemon::DaemonArgs),
+    /// Run a relay: a device that holds others' sealed reports until they are fetched, and can open none
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
     /// Exchange sealed reports with another device now
     Sync(sync::SyncArgs),
     /// Exchange sealed reports by files, for example on a stick
@@ -166,6 +170,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Share(args) => share::run(args, global),
         Command::Forget(args) => forget::run(args, global),
         Command::Daemon(args) => daemon::run(args, global),
+        Command::Relay(command) => relay::run(command, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Bundle(command) => bundle::run(command, global),
         Command::Ask(args) => ask::run(args, global),

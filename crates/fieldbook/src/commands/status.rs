@@ -75,7 +75,11 @@ fn text(status: &Status) -> String {
     for (number, words) in [
         (status.drafts, "in drafts, which never leave this device"),
         (status.only_here, "finished, only here: sync when you can"),
-        (status.carried, "finished and on the way, not opened yet as far as is known"),
+        (status.on_relay, "finished and on a relay, not opened yet as far as is known"),
+        (
+            status.carried.saturating_sub(status.on_relay),
+            "finished and on the way, not opened yet as far as is known",
+        ),
         (status.received, "received by a coordinator"),
         (status.sealed, "sealed: this device can read them no more"),
         (status.theirs, "written by others"),
@@ -93,6 +97,12 @@ fn text(status: &Status) -> String {
         out.push_str(&format!(
             "Reports are sealed by themselves after {}\n",
             count(number.into(), "coordinator has confirmed them", "coordinators have confirmed them")
+        ));
+    }
+    if status.attention > 0 {
+        out.push_str(&format!(
+            "{} attention: `fieldbook show` says why\n",
+            count(status.attention as u64, "report needs", "reports need")
         ));
     }
     if status.questions > 0 {

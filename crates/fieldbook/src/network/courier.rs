@@ -40,7 +40,11 @@ pub fn run() -> Result<(), Failure> {
             let side = if serve { Side::Server } else { Side::Client };
             run_pipe(&network.depot, &key, side, ends, told)?
         }
-        Task::Listen { .. } | Task::WriteBundle(_) | Task::ReadBundles { .. } => {
+        Task::Listen { .. }
+        | Task::RelayListen { .. }
+        | Task::Relay(_)
+        | Task::WriteBundle(_)
+        | Task::ReadBundles { .. } => {
             return Err(Failure::failed("internal", "this job is not a courier's"));
         }
     };

@@ -34,6 +34,15 @@ pub enum Task {
         /// The control socket.
         control: PathBuf,
     },
+    /// Be a relay until stopped, by the policy in the depot.
+    RelayListen {
+        /// Where, host:port, if not where the policy says.
+        listen: Option<String>,
+        /// The control socket.
+        control: PathBuf,
+    },
+    /// Answer a relay's operator.
+    Relay(super::relay::Ask),
     /// Sync once with the first address that answers.
     Sync {
         /// In the order in which they are tried.

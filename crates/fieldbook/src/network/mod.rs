@@ -8,6 +8,7 @@ pub mod handover;
 pub mod job;
 pub mod pair;
 pub mod reachable;
+pub mod relay;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};
