@@ -290,6 +290,75 @@ fn what_every_coordinator_has_goes_sooner_and_what_coordinators_wrote_stays_for_
     at.ends();
 }
 
+/// Bytes that no layer can make smaller.
+fn film(seed: u8, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
+    bytes
+}
+
+#[test]
+fn a_full_relay_takes_no_more_nothing_is_lost_by_it_and_when_there_is_room_it_arrives() {
+    let (coordinator, first) = team();
+    let second = Machine::with_vault("Second monitor");
+    pair(&coordinator, &second, "monitor");
+    let terms = ["--total", "4M", "--per-device", "4M", "--keep-received", "1s", "--floor", "1s"];
+    let relay = relay_of(&coordinator, &terms);
+    let at = runs(&relay);
+    let with_film = |machine: &Machine, seed: u8, len: usize| {
+        let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
+        machine.ok(&["attach", &id, &machine.file("film.mp4", film(seed, len))]);
+        machine.ok(&["finish", &id, "--incomplete"]);
+        id
+    };
+    let fills = with_film(&first, 1, 3 << 20);
+    sync(&first, &at);
+    assert_eq!(word_of_delivery(&first, &fills), "carried");
+    let waits = with_film(&second, 2, 1 << 20);
+    for _ in 0..2 {
+        sync(&second, &at);
+        let kept = delivery(&second, &waits);
+        assert_eq!((&kept["word"], &kept["relays"]), (&"only here".into(), &serde_json::json!([])), "{kept}");
+        assert!(kept["attention"][0].as_str().is_some_and(|why| why.contains("the relay is full")), "{kept}");
+    }
+    assert!(second.ok(&["show", &waits]).out().contains("needs attention: the relay is full"));
+    assert!(second.ok(&["status"]).out().contains("1 report needs attention"));
+    let seen = status(&relay);
+    assert!(seen["bytes"].as_u64() < Some(4 << 20) && seen["full_for_attachments"] == true, "{seen}");
+    assert!(relay.ok(&["relay", "status"]).out().contains("No room for attachments"));
+    // A coordinator gets through, and fetches; what it has goes, and there is room.
+    sync(&coordinator, &at);
+    wait_for("room", || (status(&relay)["bytes"].as_u64() < Some(1 << 20)).then_some(()));
+    sync(&second, &at);
+    let taken = delivery(&second, &waits);
+    assert_eq!((&taken["word"], &taken["attention"]), (&"carried".into(), &serde_json::json!([])), "{taken}");
+    sync(&coordinator, &at);
+    for (id, seed, len) in [(&fills, 1, 3 << 20), (&waits, 2, 1 << 20)] {
+        let out = coordinator.path(&format!("film-{seed}"));
+        coordinator.ok(&["attachment", id, "film.mp4", "--out", out.to_str().expect("UTF-8")]);
+        assert_eq!(fs::read(out).expect("the film"), film(seed, len));
+    }
+
+    // One device's share.
+    relay.ok(&["relay", "set", "--total", "100M", "--per-device", "2M"]);
+    let third = Machine::with_vault("Third monitor");
+    pair(&coordinator, &third, "monitor");
+    let large = with_film(&third, 3, 3 << 20);
+    sync(&third, &at);
+    let kept = delivery(&third, &large);
+    assert!(
+        kept["attention"][0].as_str().is_some_and(|why| why.contains("no more from this device")),
+        "{kept}"
+    );
+    let id = finished(&second, "Others are served");
+    sync(&second, &at);
+    assert_eq!(word_of_delivery(&second, &id), "carried");
+    relay.ok(&["relay", "set", "--per-device", "20M"]);
+    sync(&third, &at);
+    assert_eq!(word_of_delivery(&third, &large), "carried");
+    at.ends();
+}
+
 #[test]
 fn a_running_relay_learns_of_a_removal_by_itself_and_the_removed_device_gets_nothing_more() {
     let (coordinator, monitor) = team();

@@ -48,6 +48,14 @@ impl Carry {
         *self == Self::default()
     }
 
+    /// The same for what a coordinator brings: no share, and room beyond the total. A device that is full must
+    /// still hear of removals and new epochs, and whoever it serves of renewals.
+    #[must_use]
+    pub fn from_a_coordinator(self) -> Self {
+        let total = self.total.map(|total| total.saturating_add(total / RESERVE));
+        Self { total, per_device: None, ..self }
+    }
+
     /// The largest entry that is carried at all, in bytes.
     pub fn largest_entry(&self) -> u32 {
         let reports = if self.reports_only { SMALL_ENTRY_MAX } else { u32::MAX };
@@ -152,6 +160,16 @@ mod tests {
         assert_eq!(share.judge(2_000, load(Some(8_000))), Ok(()));
         assert_eq!(share.judge(2_001, load(Some(8_000))), Err(Decline::Share));
         assert_eq!(share.judge(2_001, load(None)), Ok(()), "nobody counts");
+    }
+
+    #[test]
+    fn a_coordinator_gets_through_to_a_device_that_is_full() {
+        let carry = Carry { total: Some(1_000_000), per_device: Some(1), ..Carry::default() };
+        let load = Load { held: 1_000_000, of_device: Some(500_000) };
+        assert_eq!(carry.judge(2_000, load), Err(Decline::Full));
+        assert_eq!(carry.from_a_coordinator().judge(2_000, load), Ok(()));
+        let load = Load { held: 1_099_000, ..load };
+        assert_eq!(carry.from_a_coordinator().judge(2_000, load), Err(Decline::Full), "and not without end");
     }
 
     #[test]

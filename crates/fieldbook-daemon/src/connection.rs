@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::store::{DepotStore, now_ms};
-use crate::{relays, ways};
+use crate::{declined, relays, ways};
 
 /// How long the other side may take to hear our last words.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -135,6 +135,9 @@ pub(crate) async fn session(
     if let Some(device) = met {
         // Only a help for people: a failure of it is no failure of the session.
         let _ = ways::note(depot.as_ref(), &device, way);
+        if done.1.is_ok() {
+            let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
+        }
     }
     done
 }

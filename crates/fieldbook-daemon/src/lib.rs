@@ -14,6 +14,7 @@ mod connection;
 pub mod control;
 mod courier;
 mod daemon;
+mod declined;
 mod dial;
 mod error;
 mod examine;

@@ -170,11 +170,21 @@ impl DepotStore {
         if carry.is_everything() {
             return Ok(Vec::new());
         }
-        let mut load = Load { held: self.depot.stats()?.held_bytes + self.promised, of_device: None };
+        let named = self.peer.as_deref().filter(|_| self.unnamed().is_none()).map(|peer| peer.device.id());
+        let coordinator = named.as_ref().is_some_and(|id| self.identity.authority.is_coordinator(id));
+        let carry = if coordinator { carry.from_a_coordinator() } else { carry };
+        let of_device = named.map(|id| self.depot.held_by(Source::Peer(id))).transpose()?;
+        let mut load = Load {
+            held: self.depot.stats()?.held_bytes + self.promised,
+            of_device: of_device.map(|held| held.bytes + self.promised),
+        };
         let mut declined = Vec::new();
         for (id, size) in entries {
             match carry.judge(size, load) {
-                Ok(()) => load.held += u64::from(size),
+                Ok(()) => {
+                    load.held += u64::from(size);
+                    load.of_device = load.of_device.map(|held| held + u64::from(size));
+                }
                 Err(why) => declined.push((id, why)),
             }
         }

@@ -1,8 +1,9 @@
 //! Who holds a report: from the receipts that came back and from what peers acknowledged.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use fieldbook_depot::{Acknowledged, Depot};
+use fieldbook_depot::{Acknowledged, Depot, PeerRecord};
+use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_seal::Kind;
 use rusqlite::params;
@@ -30,6 +31,8 @@ pub(crate) struct DeliveryIndex {
     carried_to: u64,
     /// When relays said up to where they hold everything, by position.
     acknowledged: Vec<Acknowledged>,
+    /// Why some device did not take everything at the last sync with it, in words.
+    declined: Vec<String>,
     /// This vault is a copy: what waits in it does not leave.
     stuck: bool,
 }
@@ -61,6 +64,8 @@ impl DeliveryIndex {
         let mut here = word("only here");
         if self.stuck && last == 0 {
             here.attention.push(STUCK.to_owned());
+        } else {
+            here.attention.clone_from(&self.declined);
         }
         here
     }
@@ -110,11 +115,38 @@ impl Vault {
         self.delivery_index(Some(report))
     }
 
+    /// What the network processes noted of devices that did not take everything, a sentence for each.
+    fn declined(&self) -> Result<Vec<String>, VaultError> {
+        let Some(stored) = self.depot.setting("declined-by")? else { return Ok(Vec::new()) };
+        let by: BTreeMap<String, BTreeMap<String, u64>> = serde_json::from_slice(&stored).unwrap_or_default();
+        let names = self.names()?;
+        let peers = self.depot.peers()?;
+        let mut sentences = Vec::new();
+        for (id, reasons) in by {
+            let peer = peers.iter().find(|peer| peer.device.is_some_and(|device| device.to_string() == id));
+            let who = match peer {
+                Some(PeerRecord { role: Role::Relay, .. }) => "the relay".to_owned(),
+                Some(PeerRecord { device: Some(device), .. }) => names.device(device),
+                _ => continue,
+            };
+            let why = ["full", "share", "size"].into_iter().find(|why| reasons.contains_key(*why));
+            sentences.push(match why {
+                Some("full") => format!("{who} is full: it stays here until there is room; sync again later, or with a coordinator"),
+                Some("share") => format!("{who} takes no more from this device for now: sync again later, or with a coordinator"),
+                Some("size") => format!("{who} does not carry entries of this size: sync with a coordinator"),
+                _ => format!("{who} did not take everything: sync again later, or with a coordinator"),
+            });
+        }
+        Ok(sentences)
+    }
+
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
         let carried_to = self.depot.peers()?.iter().map(|peer| peer.holds_position).max().unwrap_or(0);
         let former = crate::rejoin::former(&self.db)?.into_iter().map(|former| former.device).collect();
         let (acknowledged, stuck) = (self.depot.acknowledged()?, !self.may_sign()?);
-        let mut index = DeliveryIndex { carried_to, former, acknowledged, stuck, ..DeliveryIndex::default() };
+        let declined = self.declined()?;
+        let mut index =
+            DeliveryIndex { carried_to, former, acknowledged, declined, stuck, ..DeliveryIndex::default() };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };

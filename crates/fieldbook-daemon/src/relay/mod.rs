@@ -18,6 +18,7 @@ use std::time::Duration;
 use fieldbook_depot::Depot;
 use serde::{Deserialize, Serialize};
 
+use crate::carry::Carry;
 use crate::error::DaemonError;
 
 /// Where the policy lies in the depot: a JSON object.
@@ -78,6 +79,9 @@ impl RelaySettings {
     /// The depot's.
     pub fn store(&self, depot: &dyn Depot) -> Result<(), DaemonError> {
         let json = serde_json::to_vec(self).map_err(|_| DaemonError::Damaged("relay's policy"))?;
+        let (total, per_device) = (Some(self.total_bytes), Some(self.device_bytes));
+        // What sessions judge by. First, so that there is no relay without a limit.
+        Carry { total, per_device, largest: None, reports_only: false }.set(depot)?;
         Ok(depot.set_setting(SETTING, Some(&json))?)
     }
 

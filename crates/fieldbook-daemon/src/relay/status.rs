@@ -2,6 +2,8 @@
 
 use fieldbook_depot::{Depot, Source, SqlDepot};
 use fieldbook_proto::certificate::Role;
+use fieldbook_proto::limits::ENTRY_SEALED_MAX;
+use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
 use serde::{Deserialize, Serialize};
 
 use super::retention::{Dropped, held_by_all};
@@ -28,8 +30,10 @@ pub struct RelayStatus {
     pub room: u64,
     /// Bytes that the disk has free.
     pub disk_free: u64,
-    /// Whether it is full.
+    /// Whether it takes nothing more, but for what coordinators bring.
     pub full: bool,
+    /// Whether it takes no more large entries, as those of attachments are: the last tenth is for small ones.
+    pub full_for_attachments: bool,
     /// Devices of which it holds something.
     pub devices: u64,
     /// Bytes that it holds of the one that brought most.
@@ -95,7 +99,8 @@ impl RelayStatus {
             damaged: stats.quarantined,
             room,
             disk_free,
-            full: room < FULL,
+            full: room < u64::from(SMALL_ENTRY_MAX),
+            full_for_attachments: room < policy.total_bytes / 10 + ENTRY_SEALED_MAX as u64,
             devices: of_devices().count() as u64,
             most_of_one_device: of_devices().map(|(_, held)| held.bytes).max().unwrap_or(0),
             synced,
@@ -106,9 +111,6 @@ impl RelayStatus {
         }))
     }
 }
-
-/// With less room than the largest entry needs, something is refused.
-const FULL: u64 = 2 << 20;
 
 fn oldest(depot: &dyn Depot) -> Result<Option<u64>, DaemonError> {
     let Some(first) = depot.first_held()? else { return Ok(None) };

@@ -230,7 +230,11 @@ fn text(relay: &RelayStatus, running: Option<&DaemonStatus>) -> String {
         size(relay.room),
         size(relay.policy.total_bytes),
         size(relay.disk_free),
-        if relay.full { ". IT IS FULL: devices keep what they bring" } else { "" }
+        match (relay.full, relay.full_for_attachments) {
+            (true, _) => ". IT IS FULL: devices keep what they bring",
+            (_, true) => ". No room for attachments any more: the rest is for reports",
+            _ => "",
+        }
     ));
     out.push_str(&format!(
         "Of one device at most {}; of the one that brought most it holds {} (something of {})\n",
