@@ -4,10 +4,11 @@
 //! key or a word of plaintext in their memory: this crate cannot name the vault, the sealing crate, a
 //! report or automerge.
 //!
-//! Where to look: `connection` is one session over any carrier, `store` the depot behind it, `identity` what
+//! Where to look: `carry` says what the device takes for others, `connection` is one session over any carrier, `store` the depot behind it, `identity` what
 //! the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
 //! connects, `met` who is being served, [`control`] the daemon's socket.
 
+mod carry;
 mod connection;
 pub mod control;
 mod courier;
@@ -21,6 +22,7 @@ mod store;
 mod strangers;
 mod ways;
 
+pub use carry::{Carry, Load};
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon};
 pub use dial::{Tried, Ways};

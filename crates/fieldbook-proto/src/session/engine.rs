@@ -5,12 +5,15 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::check::{Check, Claim, Next, Verdict};
+use super::decline::Decline;
 use super::error::{Fault, SessionError};
 use super::fingerprint::Fingerprint;
 use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
-use super::limits::{CONTROL_BYTES_MAX, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION};
+use super::limits::{
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION,
+};
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
 use super::{Arrival, Event, Limits, Output, Peer, Setup, Side, Summary};
@@ -43,6 +46,11 @@ impl Rounds {
     fn answered(&mut self, asked: u64) {
         self.now = self.now.max(asked + 1);
     }
+
+    fn wanted(&mut self) {
+        let asked = self.offers.pop_front().unwrap_or_default();
+        self.answered(asked);
+    }
 }
 
 /// One session with one peer. See the [module](super) for the loop that drives it.
@@ -62,6 +70,8 @@ pub struct Engine {
     cursor_asked: bool,
     snapshot_asked: bool,
     outgoing: Option<Outgoing>,
+    /// How far the peer says that it has read here.
+    since: u64,
     incoming: Incoming,
     check: Check,
     /// How many ids this side's last claim counted.
@@ -104,6 +114,7 @@ impl Engine {
             cursor_asked: false,
             snapshot_asked: false,
             outgoing: None,
+            since: 0,
             incoming: Incoming::default(),
             check: Check::default(),
             claimed: 0,
@@ -155,8 +166,15 @@ impl Engine {
     /// What was moved so far.
     pub fn summary(&self) -> Summary {
         let outgoing = self.outgoing.as_ref();
+        let declined = self.incoming.declined();
+        let declined_by_peer = outgoing.map(Outgoing::declined).unwrap_or_default();
+        let agreed = self.end.is_some_and(|end| end.in_step);
+        let but_for_declined = declined.total() + declined_by_peer.total() > 0;
         Summary {
-            in_step: self.end.is_some_and(|end| end.in_step),
+            in_step: agreed && !but_for_declined,
+            in_step_but_for_declined: agreed && but_for_declined,
+            declined,
+            declined_by_peer,
             compared: self.end.is_some_and(|end| end.compared),
             limits: self.limits,
             sent: outgoing.map_or(0, Outgoing::sent),
@@ -185,6 +203,11 @@ impl Engine {
         }
         self.advance().map_err(|error| self.fail(error))?;
         Ok(self.next_output(can_send))
+    }
+
+    /// Whether both sides speak this optional part, once the peer is known.
+    const fn has(&self, feature: u32) -> bool {
+        self.features & feature != 0
     }
 
     fn fail(&mut self, error: SessionError) -> SessionError {
@@ -250,6 +273,10 @@ impl Engine {
             Side::Server => self.say_hello(&secret, setup.known, setup.head),
         }
         self.features &= hello.features;
+        if !self.has(FEATURE_RECONCILE) {
+            // Only the comparison finds again what was declined.
+            self.features &= !FEATURE_DECLINE;
+        }
         self.incoming = Incoming::new(hello.known);
         let peer = Peer {
             device,
@@ -300,11 +327,13 @@ impl Engine {
             (Phase::Since, Frame::Since { position }) => {
                 let peer = self.peer.as_ref().ok_or(SessionError::Misused("no peer"))?;
                 let (device, head) = (peer.device.id(), self.setup.head);
-                self.outgoing = Some(if self.limits.peer {
+                let outgoing = if self.limits.peer {
                     Outgoing::limited(device, position, head)
                 } else {
                     Outgoing::new(device, peer.known, position, head)
-                });
+                };
+                self.outgoing = Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)));
+                self.since = position;
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
@@ -321,6 +350,8 @@ impl Engine {
     }
 
     fn transfer(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let declines = self.has(FEATURE_DECLINE);
+        let may_decline = || if declines { Ok(()) } else { Err(Fault::OutOfPhase) };
         let outgoing = self.outgoing.as_mut().ok_or(SessionError::Misused("no transfer"))?;
         match frame {
             Frame::Since { .. } | Frame::Limited => return Err(Fault::OutOfPhase.into()),
@@ -330,16 +361,26 @@ impl Engine {
             }
             Frame::Offer(ids) => {
                 self.check.peer_goes_on();
-                self.incoming.offer(ids)?;
+                self.incoming.offer(ids, Vec::new())?;
             }
-            Frame::Want(flags) => {
-                outgoing.want(&flags)?;
-                let asked = self.rounds.offers.pop_front().unwrap_or_default();
-                self.rounds.answered(asked);
+            Frame::SizedOffer(offered) => {
+                may_decline()?;
+                self.check.peer_goes_on();
+                let (ids, sizes) = offered.into_iter().unzip();
+                self.incoming.offer(ids, sizes)?;
+            }
+            Frame::Want(wanted) => {
+                outgoing.want(&wanted, &[], &mut self.events)?;
+                self.rounds.wanted();
+            }
+            Frame::Answer { wanted, declined } => {
+                may_decline()?;
+                outgoing.want(&wanted, &declined, &mut self.events)?;
+                self.rounds.wanted();
             }
             Frame::Gone(ids) => {
                 self.incoming.gone(&ids)?;
-                if self.features & FEATURE_RECONCILE != 0 {
+                if self.has(FEATURE_RECONCILE) {
                     self.incoming.past(ids)?;
                 }
             }
@@ -355,7 +396,11 @@ impl Engine {
                     self.rounds.answered(asked);
                 }
             }
-            Frame::Ack { count, refused } => outgoing.ack(count, &refused, &mut self.events)?,
+            Frame::Ack { count, refused } => outgoing.ack(count, &refused, &[], &mut self.events)?,
+            Frame::Settled { count, refused, declined } => {
+                may_decline()?;
+                outgoing.ack(count, &refused, &declined, &mut self.events)?;
+            }
             Frame::Mark { position, end } => {
                 if end && self.reconcile.as_ref().is_some_and(Reconcile::is_running) {
                     return Err(Fault::OutOfPhase.into());
@@ -377,7 +422,7 @@ impl Engine {
 
     /// What follows when entries became durable, here or there.
     fn follow_store(&mut self) {
-        if let Some(ack) = self.incoming.take_ack() {
+        if let Some(ack) = self.incoming.take_ack(self.has(FEATURE_DECLINE)) {
             self.say(ack.encode().into());
         }
         // A peer that does not tell us everything says nothing of its order that we could go by.
@@ -386,16 +431,19 @@ impl Engine {
             self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
         }
         if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
-            self.events.push_back(Event::PeerHolds { position });
+            // A peer that can decline may have gone past what it declined in an earlier session.
+            let after = if self.has(FEATURE_DECLINE) { self.since } else { 0 };
+            self.events.push_back(Event::PeerHolds { after, position });
         }
     }
 
     fn judge(&mut self) {
+        let reconciles = self.has(FEATURE_RECONCILE);
         let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.phase == Phase::Transfer) else { return };
         match self.check.verdict(outgoing.sent()) {
             None => {}
             Some(Verdict::Repair) => {
-                if self.features & FEATURE_RECONCILE == 0 {
+                if !reconciles {
                     outgoing.repair();
                 } else {
                     outgoing.differences();
@@ -407,6 +455,11 @@ impl Engine {
             Some(verdict) => {
                 if verdict == Verdict::StillDifferent {
                     self.events.push_back(Event::StillDifferent);
+                }
+                if verdict == Verdict::InStep
+                    && let Some(position) = outgoing.holds_all()
+                {
+                    self.events.push_back(Event::PeerHolds { after: 0, position });
                 }
                 self.phase = Phase::Finished;
                 self.end = Some(Summary {
@@ -435,8 +488,8 @@ impl Engine {
         {
             return Some(Output::NotePast { peer: peer.depot(), ids });
         }
-        if let Some(ids) = self.incoming.next_check() {
-            return Some(Output::FindUnknown { ids });
+        if let Some((ids, sizes)) = self.incoming.next_check() {
+            return Some(Output::FindUnknown { ids, sizes });
         }
         if can_send && let Some(bytes) = self.control.pop_front() {
             self.control_bytes -= bytes.len();
@@ -472,7 +525,7 @@ impl Engine {
         let quiet = outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
         if quiet && !self.snapshot_asked {
             self.snapshot_asked = true;
-            let past = self.peer.as_ref().filter(|_| self.features & FEATURE_RECONCILE != 0).map(Peer::depot);
+            let past = self.peer.as_ref().filter(|_| self.has(FEATURE_RECONCILE)).map(Peer::depot);
             return Some(Output::TakeSnapshot { past });
         }
         None
@@ -519,20 +572,31 @@ impl Engine {
         Ok(())
     }
 
-    /// Answers the oldest [`Output::Store`]: the batch is durable, but for `refused`.
+    /// Answers the oldest [`Output::Store`]: the batch is durable, but for what is `refused` or `declined`. From
+    /// now on the store counts what it declined as known, when it is asked for the set that is compared in this
+    /// session: the two then differ in nothing else.
     ///
     /// # Errors
     /// [`SessionError::Misused`] when there was no such batch.
-    pub fn stored(&mut self, refused: &[EntryId]) -> Result<(), SessionError> {
-        self.incoming.stored(refused)
+    pub fn stored(
+        &mut self,
+        refused: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<(), SessionError> {
+        self.incoming.stored(refused, declined)
     }
 
-    /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked.
+    /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked, and
+    /// those of them that it declines: see [`Engine::stored`]. Only if sizes were told it may decline.
     ///
     /// # Errors
     /// [`SessionError::Misused`] when it was not asked, or for other ids, or in another order.
-    pub fn unknown(&mut self, unknown: &[EntryId]) -> Result<(), SessionError> {
-        let want = self.incoming.unknown(unknown)?;
+    pub fn unknown(
+        &mut self,
+        unknown: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<(), SessionError> {
+        let want = self.incoming.unknown(unknown, declined)?;
         self.say(want.encode().into());
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Event;
+use super::decline::{Decline, Declined};
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, WireEntry};
 use super::limits::{
@@ -27,6 +28,13 @@ struct Batch {
     bytes: usize,
 }
 
+/// An offer that the store is looking up.
+struct Lookup {
+    ids: Vec<EntryId>,
+    /// Of each its size; empty when the peer does not tell.
+    sizes: Vec<u32>,
+}
+
 /// The receiving half of a session.
 #[derive(Default)]
 pub(super) struct Incoming {
@@ -40,13 +48,15 @@ pub(super) struct Incoming {
     settled: u64,
     acked: u64,
     refused_unacked: Vec<u64>,
+    declined: Declined,
+    declined_unacked: Vec<(u64, Decline)>,
     /// Marks, each with the number of entries received before it.
     marks: VecDeque<(u64, u64)>,
     mark: u64,
     cursor: Option<u64>,
     ended: bool,
     /// Offers whose ids the store is looking up.
-    checks: VecDeque<Vec<EntryId>>,
+    checks: VecDeque<Lookup>,
     checks_asked: usize,
     checking: usize,
     has_offered: bool,
@@ -83,6 +93,11 @@ impl Incoming {
         self.refused
     }
 
+    /// Entries that were declined, offered or received.
+    pub(super) const fn declined(&self) -> Declined {
+        self.declined
+    }
+
     /// The peer said that nothing follows, everything that it sent is settled, nothing is being looked up.
     pub(super) fn is_over(&self) -> bool {
         self.ended
@@ -107,7 +122,8 @@ impl Incoming {
     pub(super) fn has_room(&self) -> bool {
         self.unstored_bytes < UNSTORED_BYTES_MAX
             && self.past.len() < PAST_WAITING
-            && self.filling.refused.len() + self.refused_unacked.len() < REFUSED_PENDING_MAX
+            && self.filling.refused.len() + self.refused_unacked.len() + self.declined_unacked.len()
+                < REFUSED_PENDING_MAX
     }
 
     /// Takes the entries of a frame.
@@ -176,8 +192,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Takes an offer; the store must be asked which of it is unknown.
-    pub(super) fn offer(&mut self, ids: Vec<EntryId>) -> Result<(), Fault> {
+    /// Takes an offer; the store must be asked which of it is unknown. `sizes` may be empty.
+    pub(super) fn offer(&mut self, ids: Vec<EntryId>, sizes: Vec<u32>) -> Result<(), Fault> {
         if self.checking + self.wanted.len() + ids.len() > OFFERED_MAX {
             return Err(Fault::TooManyOffers);
         }
@@ -188,38 +204,53 @@ impl Incoming {
         self.ended = false;
         self.has_offered = true;
         self.checking += ids.len();
-        self.checks.push_back(ids);
+        self.checks.push_back(Lookup { ids, sizes });
         Ok(())
     }
 
     /// Ids that the store must be asked for, each offer once.
-    pub(super) fn next_check(&mut self) -> Option<Vec<EntryId>> {
-        let ids = self.checks.get(self.checks_asked)?.clone();
+    pub(super) fn next_check(&mut self) -> Option<(Vec<EntryId>, Vec<u32>)> {
+        let Lookup { ids, sizes } = self.checks.get(self.checks_asked)?;
         self.checks_asked += 1;
-        Some(ids)
+        Some((ids.clone(), sizes.clone()))
     }
 
-    /// The store's answer to the oldest question: which ids it never knew, in the order of the offer.
-    pub(super) fn unknown(&mut self, unknown: &[EntryId]) -> Result<Frame, SessionError> {
+    /// The store's answer to the oldest question: which ids it never knew, and which of these are declined, both
+    /// in the order of the offer.
+    pub(super) fn unknown(
+        &mut self,
+        unknown: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<Frame, SessionError> {
         if self.checks_asked == 0 {
             return Err(SessionError::Misused("unknown ids that were not asked for"));
         }
-        let ids = self.checks.pop_front().unwrap_or_default();
+        let Some(Lookup { ids, sizes }) = self.checks.pop_front() else {
+            return Err(SessionError::Misused("unknown ids that were not asked for"));
+        };
         self.checks_asked -= 1;
         self.checking = self.checking.saturating_sub(ids.len());
-        let mut unknown = unknown.iter().peekable();
-        let mut flags = Vec::with_capacity(ids.len());
-        for id in ids {
-            let wanted = unknown.next_if(|next| **next == id).is_some();
+        let (mut unknown, mut declined) = (unknown.iter().peekable(), declined.iter().peekable());
+        let (mut flags, mut left) = (Vec::with_capacity(ids.len()), Vec::new());
+        for (offset, id) in (0_u16..).zip(ids) {
+            let mut wanted = unknown.next_if(|next| **next == id).is_some();
+            if wanted && let Some((_, why)) = declined.next_if(|(next, _)| *next == id) {
+                wanted = false;
+                self.declined.add(*why);
+                left.push((offset, *why));
+            }
             flags.push(wanted);
             if wanted {
                 self.wanted.push_back(id);
             }
         }
-        if unknown.next().is_some() {
+        if unknown.next().is_some() || declined.next().is_some() {
             return Err(SessionError::Misused("unknown ids that were not offered, or in another order"));
         }
-        Ok(Frame::Want(flags))
+        if !left.is_empty() && sizes.is_empty() {
+            return Err(SessionError::Misused("entries declined towards a peer that cannot be told"));
+        }
+        Ok(if left.is_empty() { Frame::Want(flags) } else { Frame::Answer { wanted: flags, declined: left } })
     }
 
     /// The peer no longer holds what was wanted next.
@@ -276,8 +307,12 @@ impl Incoming {
         Some(entries)
     }
 
-    /// The oldest batch is durable, but for the entries that the store refused.
-    pub(super) fn stored(&mut self, refused: &[EntryId]) -> Result<(), SessionError> {
+    /// The oldest batch is durable, but for the entries that the store refused or declined.
+    pub(super) fn stored(
+        &mut self,
+        refused: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<(), SessionError> {
         let batch = self.in_flight.pop_front().ok_or(SessionError::Misused("a batch that was not given"))?;
         self.unstored_bytes = self.unstored_bytes.saturating_sub(batch.bytes);
         let mut numbers = batch.refused;
@@ -289,6 +324,16 @@ impl Incoming {
         }
         numbers.sort_unstable();
         numbers.dedup();
+        let mut left: Vec<(u64, Decline)> = Vec::new();
+        for (id, why) in declined {
+            let found = batch.numbers.iter().filter(|(entry, _)| entry == id);
+            left.extend(found.map(|(_, number)| (*number, *why)));
+        }
+        left.sort_unstable();
+        left.dedup_by_key(|(number, _)| *number);
+        left.retain(|(number, _)| numbers.binary_search(number).is_err());
+        left.iter().for_each(|(_, why)| self.declined.add(*why));
+        self.declined_unacked.extend(left);
         self.refused_unacked.extend(numbers);
         self.settled = batch.end;
         self.settle();
@@ -307,17 +352,30 @@ impl Incoming {
         }
     }
 
-    /// The acknowledgement that is due, if any.
-    pub(super) fn take_ack(&mut self) -> Option<Frame> {
+    /// The acknowledgement that is due, if any. A peer that knows nothing of declining is told that the entry was
+    /// refused: it must not take it for held.
+    pub(super) fn take_ack(&mut self, may_decline: bool) -> Option<Frame> {
         self.settle();
         if self.settled == self.acked {
             return None;
         }
         let offset = |number: &u64| u32::try_from(number.saturating_sub(self.acked)).unwrap_or(u32::MAX);
+        if !may_decline && !self.declined_unacked.is_empty() {
+            self.refused_unacked.extend(self.declined_unacked.drain(..).map(|(number, _)| number));
+            self.refused_unacked.sort_unstable();
+        }
         let refused = self.refused_unacked.iter().map(offset).collect();
+        let declined: Vec<_> =
+            self.declined_unacked.iter().map(|(number, why)| (offset(number), *why)).collect();
         self.refused_unacked.clear();
+        self.declined_unacked.clear();
         self.acked = self.settled;
-        Some(Frame::Ack { count: self.settled, refused })
+        let count = self.settled;
+        Some(if declined.is_empty() {
+            Frame::Ack { count, refused }
+        } else {
+            Frame::Settled { count, refused, declined }
+        })
     }
 
     /// The peer's position up to which everything is durable here, if it moved.
@@ -337,13 +395,13 @@ mod tests {
             let mut incoming = Incoming::new(known);
             let ids = vec![EntryId::from_bytes([1; 32]); OFFER_IDS_MAX];
             let mut offered = 0;
-            while incoming.offer(ids.clone()).is_ok() {
+            while incoming.offer(ids.clone(), Vec::new()).is_ok() {
                 offered += OFFER_IDS_MAX as u64;
                 assert!(offered < most, "still taking offers");
                 assert!(incoming.next_check().is_some());
-                incoming.unknown(&[]).unwrap();
+                incoming.unknown(&[], &[]).unwrap();
             }
-            assert_eq!(incoming.offer(ids), Err(Fault::MoreThanKnown));
+            assert_eq!(incoming.offer(ids, Vec::new()), Err(Fault::MoreThanKnown));
             assert!(offered >= 2 * known.min(KNOWN_PLAUSIBLE), "an honest peer may");
         }
     }

@@ -8,8 +8,12 @@ pub const VERSION: u8 = 1;
 /// The bit of the hello's features that stands for range-based reconciliation. It is used when both set it.
 pub const FEATURE_RECONCILE: u32 = 1;
 
+/// The bit for offers that tell sizes, and for entries that are declined. Only together with reconciliation, which
+/// finds again what was declined.
+pub const FEATURE_DECLINE: u32 = 2;
+
 /// All optional parts that this module speaks.
-pub const FEATURES: u32 = FEATURE_RECONCILE;
+pub const FEATURES: u32 = FEATURE_RECONCILE | FEATURE_DECLINE;
 
 /// Most transport secrets that a device keeps, and tries on an incoming hello. Two may be of one epoch.
 pub const EPOCHS_MAX: usize = 64;

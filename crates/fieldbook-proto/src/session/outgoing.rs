@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::decline::{Decline, Declined};
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, encode_entries};
 use super::limits::{
@@ -47,6 +48,14 @@ struct Item {
     asked: bool,
 }
 
+impl Item {
+    /// What is outside the limits of an entry is never sent: [`Outgoing::entries`] drops it.
+    fn told_size(&self) -> u32 {
+        let (least, most) = (ENTRY_SEALED_MIN as u32, ENTRY_SEALED_MAX as u32);
+        self.size.clamp(least, most)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
     /// Entries up to [`SMALL_ENTRY_MAX`].
@@ -77,6 +86,8 @@ pub(super) struct Outgoing {
     limited: bool,
     /// The peer's set is empty: there is nothing to ask it.
     peer_is_empty: bool,
+    /// Offers tell sizes, and the peer may decline.
+    sized: bool,
     /// What came from the peer is sent back to it all the same up to here: it has forgotten us.
     resend_until: u64,
 
@@ -101,13 +112,16 @@ pub(super) struct Outgoing {
     loading: VecDeque<Item>,
     loaded: VecDeque<(Item, Option<Bytes>)>,
     loaded_bytes: u64,
-    unacked: VecDeque<(EntryId, u32)>,
+    unacked: VecDeque<(Item, u32)>,
     unacked_bytes: u64,
 
     sent: u64,
     sent_bytes: u64,
     acked: u64,
     refused: u64,
+    declined: Declined,
+    /// The first position of those: the peer does not hold what lies there.
+    declined_at: Option<u64>,
     marked: u64,
     entries_at_mark: u64,
     bytes_at_mark: u64,
@@ -126,6 +140,7 @@ impl Outgoing {
             peer,
             limited: false,
             peer_is_empty: peer_known == 0,
+            sized: false,
             resend_until: if since == 0 { head } else { 0 },
             pass: Pass::Small,
             manner: Manner::Undecided,
@@ -151,6 +166,8 @@ impl Outgoing {
             sent_bytes: 0,
             acked: 0,
             refused: 0,
+            declined: Declined::default(),
+            declined_at: None,
             marked: since,
             entries_at_mark: 0,
             bytes_at_mark: 0,
@@ -168,6 +185,12 @@ impl Outgoing {
         outgoing
     }
 
+    /// The peer may decline entries, so it is told their sizes.
+    pub(super) const fn telling_sizes(mut self, sized: bool) -> Self {
+        self.sized = sized;
+        self
+    }
+
     /// Entries sent so far.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
@@ -181,6 +204,11 @@ impl Outgoing {
     /// Entries that the peer refused.
     pub(super) const fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Entries that the peer declined.
+    pub(super) const fn declined(&self) -> Declined {
+        self.declined
     }
 
     /// Everything up to here was considered. Of what is not for the peer nothing has to be.
@@ -400,7 +428,11 @@ impl Outgoing {
         }
         self.open += count;
         self.has_offered = true;
-        let frame = Frame::Offer(items.iter().map(|item| item.id).collect());
+        let frame = if self.sized {
+            Frame::SizedOffer(items.iter().map(|item| (item.id, item.told_size())).collect())
+        } else {
+            Frame::Offer(items.iter().map(|item| item.id).collect())
+        };
         self.offered.push_back(items);
         Some(frame.encode().into())
     }
@@ -416,12 +448,20 @@ impl Outgoing {
         worth_it.then(|| Frame::Past(self.past.drain(..count).collect()).encode().into())
     }
 
-    /// The peer's answer to the oldest offer.
-    pub(super) fn want(&mut self, flags: &[bool]) -> Result<(), Fault> {
+    /// The peer's answer to the oldest offer: which it wants, and which of the others it declines.
+    pub(super) fn want(
+        &mut self,
+        flags: &[bool],
+        declined: &[(u16, Decline)],
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Fault> {
         let items = self.offered.pop_front().ok_or(Fault::Unasked)?;
         if items.len() != flags.len() {
             return Err(Fault::Unasked);
         }
+        let declined: Vec<_> =
+            declined.iter().filter_map(|(at, why)| Some((*items.get(usize::from(*at))?, *why))).collect();
+        self.decline(&declined, events);
         for (item, wanted) in items.into_iter().zip(flags) {
             if *wanted {
                 self.queue.push_back(item);
@@ -430,6 +470,17 @@ impl Outgoing {
             }
         }
         Ok(())
+    }
+
+    fn decline(&mut self, declined: &[(Item, Decline)], events: &mut VecDeque<Event>) {
+        if declined.is_empty() {
+            return;
+        }
+        for (item, why) in declined {
+            self.declined.add(*why);
+            self.declined_at = Some(self.declined_at.map_or(item.position, |at| at.min(item.position)));
+        }
+        events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
     }
 
     fn load(&mut self) -> Vec<EntryId> {
@@ -477,7 +528,7 @@ impl Outgoing {
             payload += ENTRY_OVERHEAD + len;
             self.loaded_bytes = self.loaded_bytes.saturating_sub(len as u64);
             self.unacked_bytes += len as u64;
-            self.unacked.push_back((item.id, u32::try_from(len).unwrap_or(u32::MAX)));
+            self.unacked.push_back((item, u32::try_from(len).unwrap_or(u32::MAX)));
             self.sent += 1;
             self.sent_bytes += len as u64;
             self.open = self.open.saturating_sub(usize::from(item.asked));
@@ -529,28 +580,33 @@ impl Outgoing {
         Some(Frame::Mark { position: self.marked, end }.encode().into())
     }
 
-    /// The peer holds the first `count` entries, but for the refused ones.
+    /// The peer holds the first `count` entries, but for the refused and the declined ones.
     pub(super) fn ack(
         &mut self,
         count: u64,
         refused: &[u32],
+        declined: &[(u32, Decline)],
         events: &mut VecDeque<Event>,
     ) -> Result<(), Fault> {
         let fresh = count.checked_sub(self.acked).ok_or(Fault::FalseAcknowledgement)?;
         let fresh = usize::try_from(fresh).map_err(|_| Fault::FalseAcknowledgement)?;
-        // `refused` rises, so its last element is the largest.
-        let beyond = refused.last().is_some_and(|last| *last as usize >= fresh);
+        // Both rise, so their last elements are the largest.
+        let last = refused.last().max(declined.last().map(|(offset, _)| offset));
+        let beyond = last.is_some_and(|last| *last as usize >= fresh);
         if fresh == 0 || fresh > self.unacked.len() || beyond {
             return Err(Fault::FalseAcknowledgement);
         }
-        let (mut held, mut refused_ids) = (Vec::with_capacity(fresh - refused.len()), Vec::new());
+        let (mut held, mut refused_ids, mut left) = (Vec::with_capacity(fresh), Vec::new(), Vec::new());
         let mut next_refused = refused.iter().peekable();
-        for (offset, (id, size)) in self.unacked.drain(..fresh).enumerate() {
+        let mut next_declined = declined.iter().peekable();
+        for (offset, (item, size)) in self.unacked.drain(..fresh).enumerate() {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(u64::from(size));
             if next_refused.next_if(|refused| **refused as usize == offset).is_some() {
-                refused_ids.push(id);
+                refused_ids.push(item.id);
+            } else if let Some((_, why)) = next_declined.next_if(|(at, _)| *at as usize == offset) {
+                left.push((item, *why));
             } else {
-                held.push(id);
+                held.push(item.id);
             }
         }
         self.acked = count;
@@ -561,16 +617,27 @@ impl Outgoing {
         if !refused_ids.is_empty() {
             events.push_back(Event::RefusedByPeer(refused_ids));
         }
+        self.decline(&left, events);
         Ok(())
     }
 
-    /// The position up to which the peer holds everything, if that is news.
+    /// The position up to which the peer holds everything that it was offered in this session, if that is news.
     pub(super) fn peer_holds(&mut self) -> Option<u64> {
         let mut holds = None;
         while let Some((_, position)) = self.marks.front().filter(|(sent, _)| *sent <= self.acked) {
             holds = Some(*position);
             self.marks.pop_front();
         }
-        holds
+        holds.map(|position| self.short_of_declined(position))
+    }
+
+    /// After the check has found that the peer knows everything but for what it declined in this session:
+    /// the position up to which it holds everything.
+    pub(super) fn holds_all(&self) -> Option<u64> {
+        (!self.limited).then(|| self.short_of_declined(self.covered))
+    }
+
+    fn short_of_declined(&self, position: u64) -> u64 {
+        position.min(self.declined_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
     }
 }

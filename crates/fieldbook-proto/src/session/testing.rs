@@ -7,7 +7,7 @@ use bytes::Bytes;
 use ed25519_dalek::{Signer, SigningKey};
 
 use super::{
-    Arrival, Engine, Event, Fingerprint, Hello, Output, PeerDepot, SessionError, Setup, Side, Span,
+    Arrival, Decline, Engine, Event, Fingerprint, Hello, Output, PeerDepot, SessionError, Setup, Side, Span,
     TransportSecret,
 };
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
@@ -121,6 +121,14 @@ pub(super) struct Memory {
     pub(super) addressed: HashMap<DeviceId, Vec<EntryId>>,
     /// What a peer's depot knows and no longer holds, and this one never knew.
     pub(super) past: HashMap<PeerDepot, BTreeSet<EntryId>>,
+    /// The largest entry that it takes.
+    pub(super) largest: usize,
+    /// How many bytes it takes in all.
+    pub(super) room: usize,
+    /// What it declined in this session.
+    pub(super) declined: BTreeSet<EntryId>,
+    /// What it ever declined: its cursors have gone past that.
+    pub(super) passed_over: BTreeSet<EntryId>,
 }
 
 impl Memory {
@@ -132,13 +140,34 @@ impl Memory {
             cursors: HashMap::new(),
             addressed: HashMap::new(),
             past: HashMap::new(),
+            largest: usize::MAX,
+            room: usize::MAX,
+            declined: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
         }
+    }
+
+    /// Why it does not take an entry of this size, with so much promised already.
+    fn decline(&mut self, id: EntryId, size: usize, promised: &mut usize) -> Option<(EntryId, Decline)> {
+        let full = self.order.iter().map(|(_, size, _)| *size as usize).sum::<usize>() + *promised + size;
+        let why = match () {
+            () if size > self.largest => Decline::Size,
+            () if full > self.room => Decline::Full,
+            () => {
+                *promised += size;
+                return None;
+            }
+        };
+        self.declined.insert(id);
+        self.passed_over.insert(id);
+        Some((id, why))
     }
 
     pub(super) fn put(&mut self, id: EntryId, bytes: Bytes, from: Option<DeviceId>) {
         if !self.held.contains_key(&id) {
             self.order.push((id, u32::try_from(bytes.len()).unwrap(), from));
             self.held.insert(id, Some(bytes));
+            self.declined.remove(&id);
             for past in self.past.values_mut() {
                 past.remove(&id);
             }
@@ -164,7 +193,8 @@ impl Memory {
 
     /// What of a span is compared with a peer.
     pub(super) fn compared(&self, peer: &PeerDepot, span: Span) -> BTreeSet<EntryId> {
-        let all = self.held.keys().chain(self.past.get(peer).into_iter().flatten());
+        let past = self.past.get(peer).into_iter().flatten();
+        let all = self.held.keys().chain(past).chain(&self.declined);
         all.filter(|id| span.contains(id)).copied().collect()
     }
 
@@ -193,7 +223,8 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(setup: Setup, depot: Memory) -> Self {
+    pub(super) fn new(setup: Setup, mut depot: Memory) -> Self {
+        depot.declined.clear();
         Self {
             depot,
             engine: Engine::new(setup).unwrap(),
@@ -251,15 +282,27 @@ impl Node {
         match question {
             Output::Store(batch) => {
                 self.biggest_batch = self.biggest_batch.max(batch.len());
+                let mut declined = Vec::new();
                 for (id, bytes) in batch {
                     assert_eq!(EntryId::of(&bytes), id, "the engine checks ids");
-                    depot.put(id, bytes, self.peer);
+                    let known = depot.held.contains_key(&id);
+                    match (!known).then(|| depot.decline(id, bytes.len(), &mut 0)).flatten() {
+                        Some(left) => declined.push(left),
+                        None => depot.put(id, bytes, self.peer),
+                    }
                 }
-                self.engine.stored(&[])
+                self.engine.stored(&[], &declined)
             }
-            Output::FindUnknown { ids } => {
-                let unknown: Vec<_> = ids.into_iter().filter(|id| !depot.held.contains_key(id)).collect();
-                self.engine.unknown(&unknown)
+            Output::FindUnknown { ids, sizes } => {
+                let unknown: Vec<_> = ids.iter().copied().filter(|id| !depot.held.contains_key(id)).collect();
+                let sized = ids.into_iter().zip(sizes).filter(|(id, _)| !depot.held.contains_key(id));
+                let sized: Vec<_> = sized.collect();
+                let mut promised = 0;
+                let declined: Vec<_> = sized
+                    .into_iter()
+                    .filter_map(|(id, size)| depot.decline(id, size as usize, &mut promised))
+                    .collect();
+                self.engine.unknown(&unknown, &declined)
             }
             Output::ReadArrivals { after, max_entries } => {
                 let all = usize::try_from(after).unwrap()..depot.order.len();
