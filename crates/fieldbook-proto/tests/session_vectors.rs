@@ -5,7 +5,7 @@
 use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
-use fieldbook_proto::session::limits::{FEATURE_DECLINE, FEATURE_RECONCILE, ID_SHORT};
+use fieldbook_proto::session::limits::{FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, ID_SHORT};
 use fieldbook_proto::session::{
     Arrival, Comparison, DIGEST_LEN, Decline, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
     SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
@@ -262,6 +262,8 @@ fn write_frames() {
         ("past", Frame::Past(vec![id(1), id(2)])),
         ("sized-offer", Frame::SizedOffer(vec![(id(1), 1_100), (id(2), 1_024)])),
         ("answer", Frame::Answer { wanted: vec![true, false, false], declined: vec![(1, Decline::Full)] }),
+        ("ping", Frame::Ping { answer: false }),
+        ("ping-answer", Frame::Ping { answer: true }),
         (
             "settled",
             Frame::Settled {
@@ -290,9 +292,11 @@ fn write_frames() {
     kind[7] = 3;
     let mut upside_down = compare(vec![], vec![one(0, 9, 1)]);
     upside_down[8] = 1;
-    let bad: [(&str, &str, &str, Vec<u8>); 41] = [
+    let bad: [(&str, &str, &str, Vec<u8>); 43] = [
         ("type-0", "unknown-frame", "type 0", raw(0, &[])),
         ("type-255", "unknown-frame", "type 255", raw(255, &[])),
+        ("ping-long", "too-long", "a Ping of 2 bytes", raw(15, &[0, 0])),
+        ("ping-flags", "malformed", "flag 2", raw(15, &[2])),
         ("sized-offer-none", "malformed", "no id", raw(12, &[])),
         (
             "sized-offer-small",
@@ -610,7 +614,10 @@ fn write_conversations() {
     compared("compare-early", "out-of-phase", "a Compare before the Dones", FEATURE_RECONCILE, &early);
     let past = [&differing[..2], &[Frame::Past(vec![id(3)])]].concat();
     compared("past-early", "out-of-phase", "a Past before the Dones", FEATURE_RECONCILE, &past);
-    let sized = [Frame::Since { position: 0 }, Frame::SizedOffer(vec![(id(1), wire(1).bytes.len() as u32)])];
+    let sized = [
+        Frame::Since { position: 0 },
+        Frame::SizedOffer(vec![(id(1), u32::try_from(wire(1).bytes.len()).unwrap())]),
+    ];
     let taken = [&sized[..], &[Frame::Entries(vec![wire(1)]), mark(1, true)]].concat();
     let both = FEATURE_RECONCILE | FEATURE_DECLINE;
     compared("good-sized", "ok", "an entry offered with its size", both, &taken);
@@ -618,6 +625,8 @@ fn write_conversations() {
     compared("sized-without-reconciliation", "out-of-phase", "the bit alone", FEATURE_DECLINE, &sized);
     let answer = Frame::Answer { wanted: vec![false], declined: vec![(0, Decline::Full)] };
     let unasked = [&sized[..1], &[answer]].concat();
+    let ping = [&sized[..1], &[Frame::Ping { answer: false }]].concat();
+    compared("ping-early", "out-of-phase", "a Ping before both stay", both | FEATURE_LIVE, &ping);
     compared("answer-unasked", "unasked", "an Answer without an offer", both, &unasked);
     let settled = Frame::Settled { count: 1, refused: vec![], declined: vec![(0, Decline::Full)] };
     let false_settled = [&sized[..1], &[settled]].concat();

@@ -12,7 +12,7 @@ use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
 use super::limits::{
-    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION,
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION,
 };
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
@@ -80,6 +80,13 @@ pub struct Engine {
     known_asked: bool,
     end: Option<Summary>,
     rounds: Rounds,
+    /// Both sides stay after a verdict.
+    live: bool,
+    /// Something was sent, offered or heard since the last verdict.
+    moved: bool,
+    /// Something arrived in the depot, and the sending half does not know yet.
+    woken: bool,
+    leaving: bool,
 }
 
 impl Engine {
@@ -101,7 +108,7 @@ impl Engine {
         let newest = setup.secrets.first().ok_or(SessionError::Misused("no transport secret"))?.clone();
         let mut engine = Self {
             setup,
-            features: features & FEATURES,
+            features: features & (FEATURES | FEATURE_LIVE),
             phase: Phase::Hello,
             failed: None,
             peer: None,
@@ -122,6 +129,10 @@ impl Engine {
             known_asked: false,
             end: None,
             rounds: Rounds::default(),
+            live: false,
+            moved: false,
+            woken: false,
+            leaving: false,
         };
         if engine.setup.side == Side::Client {
             // A server answers under the secret that opened the client's hello.
@@ -149,6 +160,10 @@ impl Engine {
         match (&self.failed, self.phase) {
             (Some(error), _) => Err(*error),
             (None, Phase::Finished) => Ok(()),
+            (None, _) if self.is_at_rest() => {
+                self.phase = Phase::Finished;
+                Ok(())
+            }
             (None, _) => Err(self.fail(SessionError::Cut)),
         }
     }
@@ -161,6 +176,30 @@ impl Engine {
     /// Both sides are done, and everything that this side had to say was polled.
     pub fn is_finished(&self) -> bool {
         self.phase == Phase::Finished && self.control.is_empty() && self.events.is_empty()
+    }
+
+    /// Something new lies in the depot: it is read and sent as soon as may be. Costs one
+    /// [`Output::ReadArrivals`] if there is nothing.
+    pub const fn wake(&mut self) {
+        self.woken = true;
+    }
+
+    /// Ends a session of two sides that stay together as soon as nothing is under way.
+    pub const fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Both sides stay together, and nothing is under way: nothing need be heard of the peer for long.
+    pub fn is_at_rest(&self) -> bool {
+        let settled = self.outgoing.as_ref().is_some_and(Outgoing::is_settled);
+        self.live && settled && !self.moved && self.incoming.is_over() && !self.snapshot_asked
+    }
+
+    /// Asks a peer that stays whether it is still there. Its answer shows as input and nowhere else.
+    pub fn ping(&mut self) {
+        if self.live && self.control.is_empty() {
+            self.say(Frame::Ping { answer: false }.encode().into());
+        }
     }
 
     /// What was moved so far.
@@ -225,6 +264,7 @@ impl Engine {
     fn advance(&mut self) -> Result<(), SessionError> {
         self.follow_store();
         self.judge();
+        self.follow_depot();
         while self.has_room() && self.phase != Phase::Finished {
             if self.phase == Phase::Hello {
                 let Some(sealed) = self.take_hello()? else { break };
@@ -241,6 +281,18 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What arrived in the depot goes out; after our `Done` not before the verdict.
+    fn follow_depot(&mut self) {
+        let may = self.phase == Phase::Transfer && !self.check.has_spoken() && !self.snapshot_asked;
+        if let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.woken && may) {
+            // In a session that ends, the check finds what came.
+            self.woken = !outgoing.wake(self.live && !self.moved);
+        }
+        if self.leaving && self.is_at_rest() {
+            self.phase = Phase::Finished;
+        }
     }
 
     fn take_hello(&mut self) -> Result<Option<BytesMut>, SessionError> {
@@ -277,7 +329,7 @@ impl Engine {
             // Only the comparison finds again what was declined.
             self.features &= !FEATURE_DECLINE;
         }
-        self.incoming = Incoming::new(hello.known);
+        self.incoming = Incoming::new(hello.known, self.has(FEATURE_DECLINE));
         let peer = Peer {
             device,
             certificate: hello.certificate,
@@ -356,15 +408,18 @@ impl Engine {
         match frame {
             Frame::Since { .. } | Frame::Limited => return Err(Fault::OutOfPhase.into()),
             Frame::Entries(entries) => {
+                self.moved = true;
                 self.check.entry_came();
                 self.incoming.entries(entries, &mut self.events)?;
             }
             Frame::Offer(ids) => {
+                self.moved = true;
                 self.check.peer_goes_on();
                 self.incoming.offer(ids, Vec::new())?;
             }
             Frame::SizedOffer(offered) => {
                 may_decline()?;
+                self.moved = true;
                 self.check.peer_goes_on();
                 let (ids, sizes) = offered.into_iter().unzip();
                 self.incoming.offer(ids, sizes)?;
@@ -396,6 +451,14 @@ impl Engine {
                     self.rounds.answered(asked);
                 }
             }
+            Frame::Ping { answer } => {
+                if !self.live {
+                    return Err(Fault::OutOfPhase.into());
+                }
+                if !answer {
+                    self.say(Frame::Ping { answer: true }.encode().into());
+                }
+            }
             Frame::Ack { count, refused } => outgoing.ack(count, &refused, &[], &mut self.events)?,
             Frame::Settled { count, refused, declined } => {
                 may_decline()?;
@@ -414,6 +477,8 @@ impl Engine {
                 if received == outgoing.sent() {
                     self.rounds.answered(self.rounds.mark);
                 }
+                // Whatever moved it to speak, it waits for ours.
+                self.moved = true;
                 self.check.heard(Claim { received, fingerprint, busy });
             }
         }
@@ -439,6 +504,8 @@ impl Engine {
 
     fn judge(&mut self) {
         let reconciles = self.has(FEATURE_RECONCILE);
+        // Nobody is pushed what is not for it.
+        let live = self.has(FEATURE_LIVE) && self.limits == Limits::default();
         let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.phase == Phase::Transfer) else { return };
         match self.check.verdict(outgoing.sent()) {
             None => {}
@@ -461,12 +528,22 @@ impl Engine {
                 {
                     self.events.push_back(Event::PeerHolds { after: 0, position });
                 }
-                self.phase = Phase::Finished;
                 self.end = Some(Summary {
                     in_step: verdict == Verdict::InStep,
                     compared: verdict != Verdict::NotCompared,
                     ..Summary::default()
                 });
+                if live {
+                    outgoing.rest();
+                    self.incoming.rest();
+                    self.check.rest(verdict == Verdict::StillDifferent);
+                    self.reconcile = None;
+                    self.live = true;
+                    self.moved = false;
+                    self.events.push_back(Event::AtRest { agreed: verdict == Verdict::InStep });
+                } else {
+                    self.phase = Phase::Finished;
+                }
             }
         }
     }
@@ -504,8 +581,12 @@ impl Engine {
         }
         let outgoing = self.outgoing.as_mut()?;
         match outgoing.poll(can_send) {
-            Some(Act::Send(bytes)) => return Some(Output::Send(bytes)),
+            Some(Act::Send(bytes)) => {
+                self.moved = true;
+                return Some(Output::Send(bytes));
+            }
             Some(Act::SendOffer(bytes)) => {
+                self.moved = true;
                 self.rounds.offers.push_back(self.rounds.now);
                 return Some(Output::Send(bytes));
             }
@@ -522,7 +603,8 @@ impl Engine {
             Some(Act::ReadEntries(ids)) => return Some(Output::ReadEntries { ids }),
             None => {}
         }
-        let quiet = outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
+        let due = !self.live || self.moved;
+        let quiet = due && outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
         if quiet && !self.snapshot_asked {
             self.snapshot_asked = true;
             let past = self.peer.as_ref().filter(|_| self.has(FEATURE_RECONCILE)).map(Peer::depot);

@@ -31,12 +31,15 @@ const PAST: u8 = 11;
 const SIZED_OFFER: u8 = 12;
 const ANSWER: u8 = 13;
 const SETTLED: u8 = 14;
+const PING: u8 = 15;
 
 /// An id with a size.
 const SIZED_ID: usize = EntryId::LEN + 4;
 
 /// Flag of [`Frame::Mark`]: nothing follows until the other side sends something new.
 const MARK_END: u8 = 1;
+/// Flag of [`Frame::Ping`]: it answers one.
+const PING_ANSWER: u8 = 1;
 /// Flag of [`Frame::Done`]: the set changes faster than it can be compared.
 const DONE_BUSY: u8 = 1;
 
@@ -111,6 +114,11 @@ pub enum Frame {
         refused: Vec<u32>,
         /// Not durable but declined: offsets as those of `refused`, and none of them. At least one.
         declined: Vec<(u32, Decline)>,
+    },
+    /// "Are you there?", between two sides that stay together and have nothing to say.
+    Ping {
+        /// "I am."
+        answer: bool,
     },
 }
 
@@ -188,6 +196,10 @@ impl Frame {
                     writer.u32(*offset).u8(why.code());
                 }
                 SETTLED
+            }
+            Self::Ping { answer } => {
+                writer.u8(if *answer { PING_ANSWER } else { 0 });
+                PING
             }
         };
         let payload = writer.finish();
@@ -278,6 +290,7 @@ impl Frame {
                 }
                 Self::Settled { count, refused, declined }
             }
+            PING => Self::Ping { answer: flag(&mut reader, PING_ANSWER)? },
             _ => return Err(DecodeError::Invalid { field: "frame type" }),
         };
         reader.end()?;
@@ -318,6 +331,7 @@ const fn payload_max(kind: u8) -> Option<usize> {
         SIZED_OFFER => Some(OFFER_IDS_MAX * SIZED_ID),
         ANSWER => Some(2 + OFFER_IDS_MAX / 8 + 3 * OFFER_IDS_MAX),
         SETTLED => Some(12 + 5 * OFFERED_MAX),
+        PING => Some(1),
         _ => None,
     }
 }
@@ -442,6 +456,8 @@ mod tests {
                 wanted: vec![true, false, false],
                 declined: vec![(1, Decline::Full), (2, Decline::Other(200))],
             },
+            Frame::Ping { answer: false },
+            Frame::Ping { answer: true },
             Frame::Settled { count: 9, refused: vec![], declined: vec![(3, Decline::Size)] },
             Frame::Settled { count: 9, refused: vec![1, 4], declined: vec![(0, Decline::Share)] },
         ]
@@ -525,7 +541,7 @@ mod tests {
         for kind in 0..=u8::MAX {
             let mut input = BytesMut::from(&[kind, 0xff, 0, 0, 0][..]);
             let expected =
-                if (SINCE..=SETTLED).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
+                if (SINCE..=PING).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
             assert_eq!(Frame::take(&mut input), Err(expected), "type {kind}");
         }
     }

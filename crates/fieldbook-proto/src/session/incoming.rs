@@ -13,6 +13,7 @@ use super::limits::{
     BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX, PAST_MAX,
     PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
 };
+use super::wanted::Wanted;
 use crate::EntryId;
 
 /// Entries on their way to the store.
@@ -67,15 +68,21 @@ pub(super) struct Incoming {
     past: Vec<EntryId>,
     past_asked: bool,
     past_named: usize,
-    /// Wanted and not yet here, in the order in which they must come.
-    wanted: VecDeque<EntryId>,
+    /// Wanted and not yet here.
+    wanted: Wanted,
 }
 
 impl Incoming {
-    /// `known` is how many ids the peer says that it knows.
-    pub(super) fn new(known: u64) -> Self {
+    /// `known` is how many ids the peer says that it knows; it sends what is wanted in any order, or not.
+    pub(super) fn new(known: u64, any_order: bool) -> Self {
         let vain_max = 2 * known.min(KNOWN_PLAUSIBLE) + VAIN_SLACK;
-        Self { vain_max, ..Self::default() }
+        Self { vain_max, wanted: Wanted::new(any_order), ..Self::default() }
+    }
+
+    /// Both sides agree and stay together: what comes from now on is judged anew.
+    pub(super) const fn rest(&mut self) {
+        self.has_offered = false;
+        self.offered = self.received;
     }
 
     /// Entries received so far, refused ones included.
@@ -140,16 +147,14 @@ impl Incoming {
     }
 
     fn entry(&mut self, entry: WireEntry, events: &mut VecDeque<Event>) -> Result<(), Fault> {
-        let expected = match self.wanted.pop_front() {
-            Some(id) if id.as_bytes()[..ID_PREFIX] == entry.prefix => Some(id),
-            Some(_) => return Err(Fault::Unsolicited),
-            None if self.has_offered => return Err(Fault::Unsolicited),
-            None => None,
-        };
+        let id = EntryId::of(&entry.bytes);
+        let expected = self.wanted.take(&id, &entry.prefix);
+        if expected.is_none() && (self.has_offered || !self.wanted.is_empty()) {
+            return Err(Fault::Unsolicited);
+        }
         let number = self.received;
         self.received += 1;
         self.received_bytes += entry.bytes.len() as u64;
-        let id = EntryId::of(&entry.bytes);
         let named = match expected {
             Some(expected) => id == expected,
             None => id.as_bytes()[..ID_PREFIX] == entry.prefix,
@@ -239,10 +244,7 @@ impl Incoming {
                 self.declined.add(*why);
                 left.push((offset, *why));
             }
-            flags.push(wanted);
-            if wanted {
-                self.wanted.push_back(id);
-            }
+            flags.push(wanted && self.wanted.add(id));
         }
         if unknown.next().is_some() || declined.next().is_some() {
             return Err(SessionError::Misused("unknown ids that were not offered, or in another order"));
@@ -256,7 +258,7 @@ impl Incoming {
     /// The peer no longer holds what was wanted next.
     pub(super) fn gone(&mut self, ids: &[EntryId]) -> Result<(), Fault> {
         for id in ids {
-            if self.wanted.pop_front() != Some(*id) {
+            if !self.wanted.give_up(id) {
                 return Err(Fault::Unasked);
             }
         }
@@ -392,7 +394,7 @@ mod tests {
     #[test]
     fn offers_in_vain_end_even_if_the_peer_says_that_it_knows_everything() {
         for (known, most) in [(0, 200_000), (1_000_000, 2_200_000), (u64::MAX, 40_000_000)] {
-            let mut incoming = Incoming::new(known);
+            let mut incoming = Incoming::new(known, true);
             let ids = vec![EntryId::from_bytes([1; 32]); OFFER_IDS_MAX];
             let mut offered = 0;
             while incoming.offer(ids.clone(), Vec::new()).is_ok() {

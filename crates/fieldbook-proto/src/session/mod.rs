@@ -111,7 +111,10 @@ mod tests_decline;
 #[cfg(test)]
 mod tests_limited;
 #[cfg(test)]
+mod tests_live;
+#[cfg(test)]
 mod tests_reconcile;
+mod wanted;
 
 use bytes::Bytes;
 
@@ -355,6 +358,12 @@ pub enum Event {
     /// The check found a difference: now it is found out in what. With a peer that does not know how to, both
     /// sides offer everything.
     Repairing,
+    /// The check has come to a verdict, and both sides stay: from now on each pushes what arrives in its depot. Comes
+    /// again after each time that something moved.
+    AtRest {
+        /// Both know the same entries, but for what was declined.
+        agreed: bool,
+    },
     /// And they differ still: an entry was refused, or one side remembers no more of what the other has dropped.
     StillDifferent,
 }

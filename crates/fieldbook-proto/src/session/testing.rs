@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 
+use super::limits::{FEATURE_LIVE, FEATURES};
 use super::{
-    Arrival, Decline, Engine, Event, Fingerprint, Hello, Output, PeerDepot, SessionError, Setup, Side, Span,
-    TransportSecret,
+    Arrival, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, SessionError, Setup, Side,
+    Span, TransportSecret,
 };
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
@@ -374,6 +375,19 @@ impl Node {
         true
     }
 
+    /// The ids of all entries that it sent.
+    pub(super) fn said_entries(&self) -> Vec<EntryId> {
+        let hello = 2 + usize::from(u16::from_be_bytes([self.said[0], self.said[1]]));
+        let mut rest = BytesMut::from(&self.said[hello..]);
+        let mut ids = Vec::new();
+        while let Some(frame) = Frame::take(&mut rest).unwrap() {
+            if let Frame::Entries(entries) = frame {
+                ids.extend(entries.iter().map(|entry| EntryId::of(&entry.bytes)));
+            }
+        }
+        ids
+    }
+
     pub(super) fn saw(&self, event: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|e| event(e)).count()
     }
@@ -391,6 +405,33 @@ impl Pair {
         Self {
             client: Node::new(team.setup(Side::Client, 1, 2, &client), client),
             server: Node::new(team.setup(Side::Server, 2, 1, &server), server),
+        }
+    }
+
+    /// Two that stay after they agree.
+    pub(super) fn live(client: Memory, server: Memory) -> Self {
+        let team = Team::new(1);
+        let mut pair = Self::new(client, server);
+        let features = FEATURES | FEATURE_LIVE;
+        for (node, side, own, peer) in
+            [(&mut pair.client, Side::Client, 1, 2), (&mut pair.server, Side::Server, 2, 1)]
+        {
+            node.engine = Engine::with_features(team.setup(side, own, peer, &node.depot), features).unwrap();
+        }
+        pair
+    }
+
+    /// Runs until nothing is under way; how many bytes were written.
+    pub(super) fn rest(&mut self) -> u64 {
+        let before = self.client.written + self.server.written;
+        loop {
+            self.client.settle();
+            self.server.settle();
+            assert!(self.client.failed.is_none() && self.server.failed.is_none());
+            let heard = self.server.hear(&mut self.client, usize::MAX);
+            if !(self.client.hear(&mut self.server, usize::MAX) || heard) {
+                return self.client.written + self.server.written - before;
+            }
         }
     }
 
