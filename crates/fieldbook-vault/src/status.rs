@@ -14,7 +14,7 @@ use crate::problems::{SHOWN_MAX, SUPERSEDED};
 use crate::reports::ReportRow;
 use crate::store;
 use crate::vault::Vault;
-use crate::views::{EntryInfo, ListFilter, PeerView, Status};
+use crate::views::{EntryInfo, ListFilter, Partners, PeerView, Status};
 
 /// The word for an entry's kind in commands and JSON.
 const KINDS: [(Kind, &str); 10] = [
@@ -43,20 +43,7 @@ impl Vault {
         let reports = self.list(&ListFilter::default())?;
         let in_state = |word: &str| reports.iter().filter(|report| report.delivery.word == word).count();
         let stats = self.depot.stats()?;
-        let paths = self.paths()?;
-        let peers = self
-            .depot
-            .peers()?
-            .into_iter()
-            .map(|peer| PeerView {
-                name: peer.device.as_ref().map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
-                role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
-                device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
-                address: peer.address,
-                path: peer.device.and_then(|device| paths.get(&device.to_string()).cloned()),
-                last_sync_ms: peer.last_sync_ms,
-            })
-            .collect();
+        let peers = self.peers()?;
         let mut problems = self.problems_after(0, SHOWN_MAX)?;
         let noted = self.count("SELECT count(*) FROM problem")?;
         let problems_more = noted.saturating_sub(problems.len());
@@ -91,6 +78,33 @@ impl Vault {
             peers,
             invited_to: self.invited_to()?,
         })
+    }
+
+    /// Whom this device can sync with.
+    ///
+    /// # Errors
+    /// The vault's or the depot's store failed.
+    pub fn partners(&self) -> Result<Partners, VaultError> {
+        let (peers, invited_to) = (self.peers()?, self.invited_to()?);
+        Ok(Partners { in_team: self.team.is_some(), peers, invited_to })
+    }
+
+    fn peers(&self) -> Result<Vec<PeerView>, VaultError> {
+        let names = self.names()?;
+        let paths = self.paths()?;
+        Ok(self
+            .depot
+            .peers()?
+            .into_iter()
+            .map(|peer| PeerView {
+                name: peer.device.as_ref().map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
+                role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
+                device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
+                address: peer.address,
+                path: peer.device.and_then(|device| paths.get(&device.to_string()).cloned()),
+                last_sync_ms: peer.last_sync_ms,
+            })
+            .collect())
     }
 
     fn not_shared(&self) -> Result<usize, VaultError> {

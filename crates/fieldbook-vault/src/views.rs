@@ -575,6 +575,17 @@ pub struct PeerView {
     pub last_sync_ms: i64,
 }
 
+/// Whom a device can sync with.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Partners {
+    /// Whether it is in a team.
+    pub in_team: bool,
+    /// Whom it has synced with.
+    pub peers: Vec<PeerView>,
+    /// Where the device that admitted this one could be reached then, as `host:port`.
+    pub invited_to: Vec<String>,
+}
+
 /// How this device stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {

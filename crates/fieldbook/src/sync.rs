@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use fieldbook_daemon::PIPE;
-use fieldbook_vault::{AbsorbSummary, Status};
+use fieldbook_vault::{AbsorbSummary, Partners, PeerView};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::client::Agent;
@@ -80,14 +80,15 @@ pub struct Missed {
 /// [`Kind::Unreachable`] when nobody answers; whatever went wrong on the way.
 pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Failure> {
     agent.call::<u64>(&Request::Flush)?;
-    let status: Status = agent.call(&Request::Status)?;
-    if status.device.team.is_none() {
+    let partners: Partners = agent.call(&Request::Partners)?;
+    if !partners.in_team {
         return Err(fieldbook_vault::VaultError::NoTeam.into());
     }
     let (task, pipe) = match partner {
         Partner::Pipe { pipe, serve } => (Task::Pipe { serve }, Some(pipe)),
         Partner::Address { with, proxy, only_proxy } => {
-            let addresses = with.map_or_else(|| remembered(&status), |address| vec![address]);
+            let addresses = with
+                .map_or_else(|| remembered(&partners.peers, &partners.invited_to), |address| vec![address]);
             if addresses.is_empty() {
                 return Err(Failure::usage("no-address", "this device does not know yet whom to sync with")
                     .hint(
@@ -105,18 +106,18 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
         held.push(group);
         Ok(())
     })?;
-    let status: Status = agent.call(&Request::Status)?;
-    let known = status.peers.iter().find(|peer| peer.device == device).map(|peer| peer.name.clone());
+    let partners: Partners = agent.call(&Request::Partners)?;
+    let known = partners.peers.iter().find(|peer| peer.device == device).map(|peer| peer.name.clone());
     let name = known.filter(|name| !name.is_empty()).unwrap_or_else(|| device.chars().take(8).collect());
     Ok(Synced { address, path, tried, device, name, traffic, absorbed, held })
 }
 
 /// Addresses at which devices were reached, the latest first; then those that the invitation brought.
-pub fn remembered(status: &Status) -> Vec<String> {
-    let mut peers: Vec<_> = status.peers.iter().filter(|peer| peer.address.is_some()).collect();
+pub fn remembered(peers: &[PeerView], invited_to: &[String]) -> Vec<String> {
+    let mut peers: Vec<_> = peers.iter().filter(|peer| peer.address.is_some()).collect();
     peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_sync_ms));
     let mut addresses: Vec<String> = peers.into_iter().filter_map(|peer| peer.address.clone()).collect();
-    addresses.extend(status.invited_to.iter().cloned());
+    addresses.extend(invited_to.iter().cloned());
     let mut seen = std::collections::HashSet::new();
     addresses.retain(|address| seen.insert(address.clone()));
     addresses

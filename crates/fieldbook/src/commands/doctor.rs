@@ -56,7 +56,8 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     if standing.is_none() {
         return tally.end(Ok(()));
     }
-    let addresses = args.with.map_or_else(|| remembered(&status), |address| vec![address]);
+    let addresses =
+        args.with.map_or_else(|| remembered(&status.peers, &status.invited_to), |address| vec![address]);
     if addresses.is_empty() {
         tally.tell(&Check {
             check: "address",
