@@ -39,7 +39,6 @@ impl Vault {
     /// # Errors
     /// The vault's or the depot's store failed.
     pub fn status(&self) -> Result<Status, VaultError> {
-        let names = self.names()?;
         let reports = self.list(&ListFilter::default())?;
         let in_state = |word: &str| reports.iter().filter(|report| report.delivery.word == word).count();
         let stats = self.depot.stats()?;
