@@ -198,6 +198,7 @@ impl Daemon {
             depot_path: device.depot.path().to_owned(),
             depot_key: device.key.clone(),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            calls: fieldbook_daemon::Calls::default(),
             carriers,
             control_socket: control.clone(),
             lock_path: device.dir.path().join("lock.net"),

@@ -8,6 +8,7 @@ mod attach;
 mod attachment;
 mod backup;
 mod bundle;
+mod carry;
 mod conflicts;
 mod daemon;
 mod demo;
@@ -93,6 +94,8 @@ pub enum Command {
     /// Exchange sealed reports by files, for example on a stick
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// What this device carries for others
+    Carry(carry::CarryArgs),
     /// Ask something about a report, or note it; its author sees it after the next sync
     Ask(ask::AskArgs),
     /// Answer a question about a report
@@ -165,6 +168,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Daemon(args) => daemon::run(args, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Bundle(command) => bundle::run(command, global),
+        Command::Carry(args) => carry::run(args, global),
         Command::Ask(args) => ask::run(args, global),
         Command::Answer(args) => answer::run(args, global),
         Command::Conflicts(args) => conflicts::run(args, global),

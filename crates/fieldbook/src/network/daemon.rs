@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use fieldbook_daemon::{Carriers, DaemonOptions, run_daemon};
+use fieldbook_daemon::{Calls, Carriers, DaemonOptions, run_daemon};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
@@ -19,31 +19,47 @@ use crate::ui::Ui;
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     harden();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    let Task::Listen { address, udp, tcp, control } = task else {
+    let Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy } = task else {
         return Err(Failure::failed("internal", "this job is not a daemon's"));
     };
     let options = DaemonOptions {
         depot_key: job::depot_key(&network)?,
         depot_path: network.depot,
-        listen: addresses(&address)?,
+        listen: address.as_deref().map_or(Ok(Vec::new()), addresses)?,
         carriers: Carriers { udp, tcp },
+        calls: Calls { with: with.clone(), known, ways: super::courier::ways(proxy.as_deref(), only_proxy)? },
         control_socket: control,
         lock_path: network.lock,
     };
     let json = ui.json();
     let mut told = Ok(());
-    let ended =
-        run_daemon(options, |bound| told = tell(bound, carriers(udp, tcp), ui), move |line| log(line, json));
+    let ended = run_daemon(
+        options,
+        |bound| told = tell(bound, carriers(udp, tcp), &with, known, ui),
+        move |line| log(line, json),
+    );
     told?;
     Ok(ended?)
 }
 
 /// Says where it listens: from now on it can be reached.
-fn tell(bound: &[SocketAddr], (words, names): (&str, &[&str]), ui: &Ui) -> Result<(), Failure> {
+fn tell(
+    bound: &[SocketAddr],
+    (words, names): (&str, &[&str]),
+    with: &[String],
+    known: bool,
+    ui: &Ui,
+) -> Result<(), Failure> {
     for address in bound {
         let address = address.to_string();
         ui.emit(json!({"event": "listening", "listening": address, "address": address, "carriers": names}))?;
         ui.say(format_args!("Listening on {address} ({words}). `fieldbook daemon stop` or Ctrl-C ends it."))?;
+    }
+    if !with.is_empty() || known {
+        let mut whom: Vec<String> = with.iter().map(|address| crate::sanitise::line(address)).collect();
+        whom.extend(known.then(|| "whom this device reached before".to_owned()));
+        ui.emit(json!({"event": "calling", "with": with, "known": known}))?;
+        ui.say(format_args!("Staying in touch with {}.", whom.join(", ")))?;
     }
     Ok(())
 }
