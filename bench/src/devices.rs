@@ -184,6 +184,7 @@ impl Daemon {
             depot_path: dir.join("depot"),
             depot_key: key.clone(),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+            calls: fieldbook_daemon::Calls::default(),
             carriers,
             control_socket: control.clone(),
             lock_path: dir.join("lock.net"),

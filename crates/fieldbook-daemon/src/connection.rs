@@ -7,8 +7,10 @@ use fieldbook_depot::{Depot, SqlDepot};
 use fieldbook_net::channel::{Channel, Way};
 use fieldbook_net::quic::{Connection, VarInt};
 use fieldbook_net::secured::Secured;
-use fieldbook_net::session::{SessionFailure, run_session};
+use fieldbook_net::session::{SessionFailure, Staying, run_session};
+use fieldbook_net::signals::Signals;
 use fieldbook_proto::DeviceId;
+use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURES};
 use fieldbook_proto::session::{Engine, Event, Setup, Side, Summary};
 use tokio::io::AsyncReadExt as _;
 use tokio::sync::Notify;
@@ -86,19 +88,24 @@ impl Link {
     }
 }
 
-/// Runs a session on an established connection.
+/// Runs a session on an established connection. With `staying` it goes on when both are in step, if the peer
+/// wants that, too.
 pub(crate) async fn session(
     link: Link,
     side: Side,
     identity: &Identity,
     depot: &Arc<SqlDepot>,
     address: Option<String>,
+    staying: Option<Signals>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
+    let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
+    let pings = way != Way::Quic;
+    let staying = staying.map(|signals| Staying { signals, pings });
     let engine = match setup(depot.as_ref(), identity, side, channel) {
-        Ok(setup) => match Engine::new(setup) {
+        Ok(setup) => match Engine::with_features(setup, features) {
             Ok(engine) => engine,
             Err(error) => return nothing(error.into()),
         },
@@ -117,7 +124,7 @@ pub(crate) async fn session(
         on_event(event);
     };
     let done = match carrier {
-        Carrier::Quic(connection) => over_quic(&connection, side, engine, store, &mut heard).await,
+        Carrier::Quic(connection) => over_quic(&connection, side, engine, store, staying, &mut heard).await,
         Carrier::Stream(stream) => {
             let told = async {
                 match &ending {
@@ -127,7 +134,7 @@ pub(crate) async fn session(
             };
             // What is dropped here says nothing more.
             tokio::select! {
-                done = over_stream(*stream, engine, store, &mut heard) => done,
+                done = over_stream(*stream, engine, store, staying, &mut heard) => done,
                 () = told => nothing(SessionFailure::Removed),
             }
         }
@@ -147,6 +154,7 @@ async fn over_quic(
     side: Side,
     engine: Engine,
     store: DepotStore,
+    staying: Option<Staying>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
     let nothing = |failure| (Summary::default(), Err(failure));
@@ -161,7 +169,7 @@ async fn over_quic(
         Ok(Err(error)) => return nothing(SessionFailure::Connection(error.into())),
         Err(_) => return nothing(SessionFailure::Stalled),
     };
-    let (summary, result) = run_session(engine, &mut reader, writer, store, on_event).await;
+    let (summary, result) = run_session(engine, &mut reader, writer, store, staying, on_event).await;
     if result.is_ok() {
         // Each side has finished its stream; whoever dialled closes once it has heard the other end.
         let _ = match side {
@@ -177,10 +185,11 @@ async fn over_stream(
     stream: Secured,
     engine: Engine,
     store: DepotStore,
+    staying: Option<Staying>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
     let (mut reader, writer) = tokio::io::split(stream);
-    let (summary, result) = run_session(engine, &mut reader, writer, store, on_event).await;
+    let (summary, result) = run_session(engine, &mut reader, writer, store, staying, on_event).await;
     if result.is_ok() {
         // Each side has said that this was all. Both hear the other's end before they hang up: what is
         // closed with bytes unread can take with it what was just sent.

@@ -65,6 +65,24 @@ pub struct DaemonStatus {
     /// What the operator of a relay sees besides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relay: Option<RelayStatus>,
+    /// The devices that it dials.
+    #[serde(default)]
+    pub calls: Vec<CallStatus>,
+}
+
+/// How it stands with an address that the daemon dials.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallStatus {
+    /// `HOST:PORT`, as it was given.
+    pub address: String,
+    /// Connected since then, milliseconds since 1970.
+    pub connected_ms: Option<i64>,
+    /// The way of that connection: `quic`, `tcp` or `socks`.
+    pub path: Option<String>,
+    /// When it is dialled next, milliseconds since 1970; none while it is dialled or connected.
+    pub next_try_ms: Option<i64>,
+    /// Why the last connection did not come about, or broke; none once there is one.
+    pub last_error: Option<String>,
 }
 
 /// What a daemon does when it is asked.
@@ -189,6 +207,7 @@ mod tests {
                 received: self.nudges.load(Ordering::SeqCst),
                 sent: 0,
                 relay: None,
+                calls: Vec::new(),
             }
         }
 

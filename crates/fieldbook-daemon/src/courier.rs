@@ -251,13 +251,13 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             _ => {}
         };
         let (summary, result) =
-            connection::session(link, side, identity, depot, remembered, &mut on_event).await;
+            connection::session(link, side, identity, depot, remembered, None, &mut on_event).await;
         (summary, result, answered)
     }
 }
 
 /// Whether the network, rather than the other side, seems to have ended it.
-fn went_silent(failure: &SessionFailure) -> bool {
+pub(crate) fn went_silent(failure: &SessionFailure) -> bool {
     match failure {
         SessionFailure::Stalled => true,
         SessionFailure::Connection(error) => error.kind() == io::ErrorKind::TimedOut,
@@ -266,7 +266,7 @@ fn went_silent(failure: &SessionFailure) -> bool {
 }
 
 /// A server that does not know us closes without a word: say what that usually means.
-fn why(error: &SessionFailure, answered: bool) -> String {
+pub(crate) fn why(error: &SessionFailure, answered: bool) -> String {
     match error {
         SessionFailure::Session(SessionError::Cut) | SessionFailure::Connection(_) if !answered => {
             "it closed the connection without a word: it is of another team, or does not accept this device"

@@ -19,6 +19,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::calls::{self, Board, Calls};
 use crate::connection;
 use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
@@ -40,10 +41,12 @@ pub struct DaemonOptions {
     pub depot_path: PathBuf,
     /// Its key.
     pub depot_key: DepotKey,
-    /// Where to listen; port 0 is any free one.
+    /// Where to listen, if anywhere; port 0 is any free one.
     pub listen: Vec<SocketAddr>,
     /// By what.
     pub carriers: Carriers,
+    /// Whom to dial and stay with.
+    pub calls: Calls,
     /// The control socket's file, in a directory that only its owner can enter.
     pub control_socket: PathBuf,
     /// Locked while a daemon runs for this vault.
@@ -73,6 +76,7 @@ struct State {
     since_ms: i64,
     stop: Notify,
     serving: Arc<Serving>,
+    board: Arc<Board>,
 }
 
 impl Controlled for State {
@@ -90,6 +94,7 @@ impl Controlled for State {
             received: serving.received.load(Relaxed),
             sent: serving.sent.load(Relaxed),
             relay: RelayStatus::of(&serving.depot).ok().flatten(),
+            calls: self.board.all(),
         }
     }
 
@@ -101,6 +106,7 @@ impl Controlled for State {
     /// that was removed meanwhile ends here, also when it is idle.
     fn nudge(&self) {
         self.serving.nudge();
+        self.serving.retry();
     }
 }
 
@@ -145,6 +151,7 @@ pub fn run_daemon(
             since_ms: now_ms(),
             stop: Notify::new(),
             serving: Arc::new(Serving::new(depot, log)),
+            board: Arc::default(),
         });
         let controlled: Arc<dyn Controlled> = state.clone();
         let _socket = control::serve(&options.control_socket, Arc::downgrade(&controlled))
@@ -160,15 +167,20 @@ pub fn run_daemon(
                 tokio::spawn(serve::accept_tcp(listener, acceptor.clone(), state.serving.clone()))
             })
             .collect();
+        let calling =
+            tokio::spawn(calls::call_all(options.calls, state.serving.clone(), state.board.clone()));
         tokio::select! {
             () = state.stop.notified() => {}
             () = signals => {}
         }
+        state.serving.hub.leave();
         for endpoint in &endpoints {
             endpoint.set_server_config(None);
         }
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = timeout(STOP_PATIENCE, state.serving.idle()).await;
+        let _ = timeout(STOP_PATIENCE, state.board.quiet()).await;
+        calling.abort();
         for endpoint in &endpoints {
             endpoint.close(VarInt::from_u32(0), b"");
             let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;

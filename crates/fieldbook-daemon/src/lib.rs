@@ -4,11 +4,13 @@
 //! key or a word of plaintext in their memory: this crate cannot name the vault, the sealing crate, a
 //! report or automerge.
 //!
-//! Where to look: `carry` says what the device takes for others, `connection` is one session over any carrier,
-//! `store` the depot behind it, `identity` what the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
-//! connects, `examine` what stands in a way, `met` who is being served, [`relay`] what a relay does besides,
-//! `relays` how one is spoken to, [`control`] the daemon's socket.
+//! Where to look: `calls` stays with whom a daemon dials, `carry` says what the device takes for others,
+//! `connection` is one session over any carrier, `store` the depot behind it, `identity` what the device shows and
+//! believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever connects, `examine` what
+//! stands in a way, `met` who is being served, [`relay`] what a relay does besides, `relays` how one is spoken to,
+//! [`control`] the daemon's socket.
 
+mod calls;
 mod carry;
 mod connection;
 pub mod control;
@@ -27,6 +29,7 @@ mod store;
 mod strangers;
 mod ways;
 
+pub use calls::Calls;
 pub use carry::{Carry, Load};
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon};
@@ -35,5 +38,5 @@ pub use error::DaemonError;
 pub use examine::{Examined, Outcome, examine};
 pub use fieldbook_net::channel::Way;
 pub use fieldbook_net::socks::{NoProxy, Proxy};
-pub use fieldbook_proto::session::Side;
+pub use fieldbook_proto::session::{Declined, Side};
 pub use identity::Identity;

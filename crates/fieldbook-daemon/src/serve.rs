@@ -12,6 +12,7 @@ use fieldbook_depot::SqlDepot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
+use fieldbook_net::signals::Hub;
 use fieldbook_net::tcp;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, Side};
@@ -25,7 +26,7 @@ use crate::met::Met;
 use crate::strangers::{Stranger, Strangers};
 
 /// Sessions at a time; more wait or are turned away.
-const SESSIONS_MAX: usize = 64;
+const SESSIONS_MAX: usize = 256;
 /// Handshakes by UDP at a time, beyond which an address must first show that it receives our answers.
 const HANDSHAKES_FREE: usize = 16;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,21 +36,23 @@ const BREATH: Duration = Duration::from_millis(50);
 /// What all connections of a daemon share.
 pub(crate) struct Serving {
     pub depot: Arc<SqlDepot>,
+    pub hub: Arc<Hub>,
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
-    met: Arc<Met>,
+    pub met: Arc<Met>,
     pub done: AtomicU64,
     pub failed: AtomicU64,
     pub received: AtomicU64,
     pub sent: AtomicU64,
-    log: Arc<dyn Fn(&str) + Send + Sync>,
+    pub log: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Serving {
     pub fn new(depot: Arc<SqlDepot>, log: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
         Self {
             depot,
+            hub: Arc::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
             strangers: Arc::default(),
@@ -74,8 +77,14 @@ impl Serving {
         let _ = self.sessions.acquire_many(all).await;
     }
 
-    /// Ends what runs with devices that are believed no more.
+    /// Calls that wait for their next try wait no longer.
+    pub fn retry(&self) {
+        self.hub.hurry();
+    }
+
+    /// Looks into the depot, and ends what runs with devices that are believed no more.
     pub fn nudge(&self) {
+        self.hub.news();
         let authority = match identity::authority(self.depot.as_ref()) {
             Ok(authority) => authority,
             Err(error) => return (self.log)(&format!("nobody can be judged: {error}")),
@@ -178,8 +187,17 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
         _ => {}
     };
     let way = link.way.word();
-    let (summary, result) =
-        connection::session(link, Side::Server, &identity, &serving.depot, None, &mut on_event).await;
+    let staying = serving.hub.signals();
+    let (summary, result) = connection::session(
+        link,
+        Side::Server,
+        &identity,
+        &serving.depot,
+        None,
+        Some(staying),
+        &mut on_event,
+    )
+    .await;
     drop((stranger, running));
     serving.received.fetch_add(summary.received, Relaxed);
     serving.sent.fetch_add(summary.sent, Relaxed);

@@ -148,6 +148,7 @@ fn a_second_daemon_is_refused_and_nobody_there_is_said() {
         depot_path: coordinator.path(),
         depot_key: coordinator.key.clone(),
         listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        calls: fieldbook_daemon::Calls::default(),
         carriers: Carriers::default(),
         control_socket: coordinator.dir.path().join("other"),
         lock_path: coordinator.dir.path().join("lock.net"),

@@ -11,6 +11,7 @@ pub mod pipe;
 pub mod quic;
 pub mod secured;
 pub mod session;
+pub mod signals;
 pub mod socks;
 pub mod tcp;
 pub mod tls;

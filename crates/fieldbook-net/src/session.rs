@@ -5,11 +5,13 @@
 //! calls block on the disk. What the engine does not ask for is not read, so memory stays bounded.
 
 use std::fmt;
+use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
 use std::sync::mpsc as blocking;
 use std::thread;
 use std::time::Duration;
 
+use crate::signals::Signals;
 use bytes::Bytes;
 use fieldbook_proto::session::{
     Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, SessionError, Span, Summary,
@@ -18,7 +20,7 @@ use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Bytes read at once.
 const READ_LEN: usize = 128 * 1024;
@@ -26,6 +28,11 @@ const READ_LEN: usize = 128 * 1024;
 const WRITES_WAITING: usize = 8;
 /// A session in which nothing moves for so long is given up.
 const STALL: Duration = Duration::from_secs(60);
+/// Two that stay together look into the depot, and ask after each other, about so often: between half of it and
+/// one and a half, so that it makes no clock for whoever watches the line.
+const PULSE: Duration = Duration::from_secs(30);
+/// A peer that stays and answers nothing for so long is gone.
+const SILENCE: Duration = Duration::from_secs(110);
 /// How long a peer may take to show that it is of the team.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -181,6 +188,15 @@ enum Answer {
     Failed(String),
 }
 
+/// What a session that stays needs beside its streams.
+#[derive(Debug)]
+pub struct Staying {
+    /// What it hears from the other sessions.
+    pub signals: Signals,
+    /// Whether the session has to find out by itself that the peer is gone. QUIC does it beneath.
+    pub pings: bool,
+}
+
 /// Runs a session to its end. `on_event` hears of everything, in order; the store has been asked to
 /// note it by then. The streams are finished, not closed: that is the carrier's matter.
 ///
@@ -191,6 +207,7 @@ pub async fn run_session<R, W, S>(
     mut reader: R,
     writer: W,
     store: S,
+    staying: Option<Staying>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>)
 where
@@ -200,7 +217,7 @@ where
 {
     let (pieces, mut writing) = start_writer(writer);
     let (questions, answers) = start_store(store);
-    let result = drive(&mut engine, &mut reader, &pieces, questions, answers, on_event).await;
+    let result = drive(&mut engine, &mut reader, &pieces, questions, answers, staying, on_event).await;
     let result = match result {
         Ok(()) => {
             drop(pieces);
@@ -222,12 +239,16 @@ async fn drive<R: AsyncRead + Unpin>(
     pieces: &mpsc::Sender<Bytes>,
     questions: blocking::Sender<Question>,
     mut answers: mpsc::UnboundedReceiver<Answer>,
+    mut staying: Option<Staying>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<(), SessionFailure> {
     let gone = |what: &str| SessionFailure::Store(format!("{what} ended"));
     let mut buffer = vec![0; READ_LEN];
     // One term for all of the hello: a stranger does not gain time by sending it byte by byte.
     let hello_until = Instant::now() + HELLO_PATIENCE;
+    let mut moved = Instant::now();
+    let mut heard = Instant::now();
+    let mut pulse = Instant::now() + jittered(PULSE);
     loop {
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
             match output {
@@ -255,23 +276,67 @@ async fn drive<R: AsyncRead + Unpin>(
             }
             return Ok(());
         }
-        let until = if engine.peer().is_none() { hello_until } else { Instant::now() + STALL };
+        let resting = engine.is_at_rest();
+        let pings = staying.as_ref().is_some_and(|staying| staying.pings);
+        let until = match (engine.peer(), resting) {
+            (None, _) => hello_until,
+            (Some(_), false) => moved + STALL,
+            (Some(_), true) if pings => heard + SILENCE,
+            // The connection beneath notices.
+            (Some(_), true) => pulse + STALL,
+        };
         let step = async {
             tokio::select! {
-                answer = answers.recv() => take(engine, answer.ok_or_else(|| gone("its thread"))?),
-                read = reader.read(&mut buffer), if engine.wants_input() => match read {
-                    Ok(0) => engine.closed().map_err(SessionFailure::from),
-                    Ok(len) => { engine.receive(&buffer[..len]); Ok(()) }
-                    Err(error) => Err(SessionFailure::Connection(error)),
-                },
+                answer = answers.recv() => {
+                    moved = Instant::now();
+                    let answer = answer.ok_or_else(|| gone("its thread"))?;
+                    if let (Answer::Stored(_), Some(staying)) = (&answer, &staying) {
+                        staying.signals.tell();
+                    }
+                    take(engine, answer)
+                }
+                read = reader.read(&mut buffer), if engine.wants_input() => {
+                    moved = Instant::now();
+                    heard = moved;
+                    match read {
+                        Ok(0) => engine.closed().map_err(SessionFailure::from),
+                        Ok(len) => { engine.receive(&buffer[..len]); Ok(()) }
+                        Err(error) => Err(SessionFailure::Connection(error)),
+                    }
+                }
+                leave = news(&mut staying) => {
+                    if leave { engine.leave() } else { engine.wake() }
+                    Ok(())
+                }
+                () = sleep_until(pulse), if resting => {
+                    pulse = Instant::now() + jittered(PULSE);
+                    moved = Instant::now();
+                    engine.wake();
+                    if pings { engine.ping() }
+                    Ok(())
+                }
                 room = pieces.reserve(), if pieces.capacity() == 0 => match room {
-                    Ok(_) => Ok(()),
+                    Ok(_) => { moved = Instant::now(); Ok(()) }
                     Err(_) => Err(SessionFailure::Connection(io::ErrorKind::BrokenPipe.into())),
                 },
             }
         };
         timeout_at(until, step).await.map_err(|_| SessionFailure::Stalled)??;
     }
+}
+
+/// For a session that does not stay there are no news.
+async fn news(staying: &mut Option<Staying>) -> bool {
+    match staying {
+        Some(staying) => staying.signals.news_or_leave().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Between half of it and one and a half. No secret hangs on it.
+fn jittered(about: Duration) -> Duration {
+    let random = std::hash::RandomState::new().build_hasher().finish();
+    about / 2 + about.mul_f64((random >> 11) as f64 / (1_u64 << 53) as f64)
 }
 
 fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_daemon::control::{Ask, ask};
-use fieldbook_daemon::{Carriers, CourierEvent, DaemonError, DaemonOptions, Ways, run_courier, run_daemon};
+use fieldbook_daemon::{
+    Calls, Carriers, CourierEvent, DaemonError, DaemonOptions, Ways, run_courier, run_daemon,
+};
 use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot, cipher};
 use fieldbook_net::quic;
 use fieldbook_net::tls::TransportKey;
@@ -202,12 +204,25 @@ pub fn start(device: &Device) -> Running {
 }
 
 pub fn start_by(device: &Device, carriers: Carriers) -> Running {
+    start_with(device, carriers, Calls::default())
+}
+
+pub fn start_with(device: &Device, carriers: Carriers, calls: Calls) -> Running {
+    run(device, SocketAddr::from(([127, 0, 0, 1], 0)), carriers, calls)
+}
+
+pub fn start_at(device: &Device, address: SocketAddr, carriers: Carriers) -> Running {
+    run(device, address, carriers, Calls::default())
+}
+
+fn run(device: &Device, address: SocketAddr, carriers: Carriers, calls: Calls) -> Running {
     let control = device.dir.path().join("control");
     let options = DaemonOptions {
         depot_path: device.path(),
         depot_key: device.key.clone(),
-        listen: vec![SocketAddr::from(([127, 0, 0, 1], 0))],
+        listen: vec![address],
         carriers,
+        calls,
         control_socket: control.clone(),
         lock_path: device.dir.path().join("lock.net"),
         relay: false,

@@ -1,10 +1,11 @@
 //! `fieldbook daemon`
 
 use clap::{Args, Subcommand};
-use fieldbook_daemon::control::{Ask, DaemonStatus};
+use fieldbook_daemon::control::{Ask, CallStatus, DaemonStatus};
 use serde_json::json;
 
-use super::json;
+use super::sync::check_proxy;
+use super::{json, render};
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
@@ -25,6 +26,15 @@ pub struct DaemonArgs {
     /// Where to listen, by UDP and TCP at the same port; port 0 is any free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Dial this device and stay with it; `known` stands for all that were reached before. Can be given several times
+    #[arg(long, value_name = "HOST:PORT")]
+    with: Vec<String>,
+    /// A SOCKS5 proxy to dial through when the straight ways lead nowhere
+    #[arg(long, value_name = "socks5://ADDRESS:PORT", requires = "with")]
+    via: Option<String>,
+    /// Dial through this SOCKS5 proxy and not otherwise: no other connection, no UDP, no name looked up
+    #[arg(long, value_name = "socks5://ADDRESS:PORT", requires = "with", conflicts_with = "via")]
+    only_via: Option<String>,
     /// Listen by UDP only
     #[arg(long, requires = "listen")]
     no_tcp: bool,
@@ -35,6 +45,9 @@ pub struct DaemonArgs {
     command: Option<DaemonCommand>,
 }
 
+/// Stands for all devices that were reached before.
+const KNOWN: &str = "known";
+
 #[derive(Debug, Subcommand)]
 enum DaemonCommand {
     /// Say whether it runs, where, and what it has done
@@ -44,16 +57,25 @@ enum DaemonCommand {
 }
 
 pub fn run(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
-    match (args.command, args.listen) {
-        (Some(DaemonCommand::Status), _) => status(global),
-        (Some(DaemonCommand::Stop), _) => stop(global),
-        (None, Some(address)) => listen(address, !args.no_udp, !args.no_tcp, global),
-        (None, None) => Err(Failure::usage("usage", "give --listen HOST:PORT, or `status`, or `stop`")),
+    match args.command {
+        Some(DaemonCommand::Status) => status(global),
+        Some(DaemonCommand::Stop) => stop(global),
+        None if args.listen.is_none() && args.with.is_empty() => Err(Failure::usage(
+            "usage",
+            "give --listen HOST:PORT, or --with HOST:PORT, or both, or `status`, or `stop`",
+        )),
+        None => become_daemon(args, global),
     }
 }
 
 /// Becomes the daemon: this process keeps its id and its terminal, and has never held a content key.
-fn listen(address: String, udp: bool, tcp: bool, global: &Global) -> Result<(), Failure> {
+fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
+    let (known, with): (Vec<String>, Vec<String>) = args.with.into_iter().partition(|with| with == KNOWN);
+    with.iter().try_for_each(|address| network::check_address(address, "--with"))?;
+    let only_proxy = args.only_via.is_some();
+    let flag = if only_proxy { "--only-via" } else { "--via" };
+    let proxy = args.via.or(args.only_via);
+    proxy.as_deref().map_or(Ok(()), |proxy| check_proxy(proxy, flag))?;
     let place = Place::of(&existing(global)?)?;
     let network: Network = {
         let mut agent = Agent::open(global)?;
@@ -61,7 +83,17 @@ fn listen(address: String, udp: bool, tcp: bool, global: &Global) -> Result<(), 
         agent.call(&Request::Network)?
     };
     place.make()?;
-    let job = Job { network, task: Task::Listen { address, udp, tcp, control: place.daemon() } };
+    let task = Task::Listen {
+        address: args.listen,
+        with,
+        known: !known.is_empty(),
+        proxy,
+        only_proxy,
+        udp: !args.no_udp,
+        tcp: !args.no_tcp,
+        control: place.daemon(),
+    };
+    let job = Job { network, task };
     Err(network::replace_this_process("daemon-run", &job, global.ui.json()))
 }
 
@@ -77,9 +109,15 @@ fn status(global: &Global) -> Result<(), Failure> {
         [only] if only == "quic" => "UDP only",
         _ => "UDP and TCP",
     };
+    let listening = match &addresses[..] {
+        [] => "Not listening; running".to_owned(),
+        addresses => format!("Listening on {} ({by})", addresses.join(", ")),
+    };
+    for call in &status.calls {
+        global.ui.say(call_words(call))?;
+    }
     global.ui.say(format_args!(
-        "Listening on {} ({by}) since {} (process {}).\n{}, {} failed; {} now.\nEntries received {}, sent {}.",
-        addresses.join(", "),
+        "{listening} since {} (process {}).\n{}, {} failed; {} now.\nEntries received {}, sent {}.",
         time(status.since_ms),
         status.pid,
         count(status.sessions_done, "sync", "syncs"),
@@ -88,6 +126,20 @@ fn status(global: &Global) -> Result<(), Failure> {
         status.received,
         status.sent
     ))
+}
+
+/// How it stands with somebody whom the daemon dials.
+fn call_words(call: &CallStatus) -> String {
+    let address = line(&call.address);
+    let error = call.last_error.as_deref().map(|why| format!(": {}", line(why))).unwrap_or_default();
+    match (call.connected_ms, call.next_try_ms) {
+        (Some(since), _) => {
+            let by = call.path.as_deref().map(render::by).unwrap_or_default();
+            format!("{address}: connected{by} since {}.", time(since))
+        }
+        (None, Some(next)) => format!("{address}: not connected{error}. Next try at {}.", time(next)),
+        (None, None) => format!("{address}: dialling now{error}."),
+    }
 }
 
 fn stop(global: &Global) -> Result<(), Failure> {

@@ -8,6 +8,7 @@ mod attach;
 mod attachment;
 mod backup;
 mod bundle;
+mod carry;
 mod conflicts;
 mod daemon;
 mod demo;
@@ -98,6 +99,8 @@ pub enum Command {
     /// Exchange sealed reports by files, for example on a stick
     #[command(subcommand)]
     Bundle(bundle::BundleCommand),
+    /// What this device carries for others
+    Carry(carry::CarryArgs),
     /// Ask something about a report, or note it; its author sees it after the next sync
     Ask(ask::AskArgs),
     /// Answer a question about a report
@@ -173,6 +176,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Relay(command) => relay::run(command, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Bundle(command) => bundle::run(command, global),
+        Command::Carry(args) => carry::run(args, global),
         Command::Ask(args) => ask::run(args, global),
         Command::Answer(args) => answer::run(args, global),
         Command::Conflicts(args) => conflicts::run(args, global),

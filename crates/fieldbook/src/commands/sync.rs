@@ -9,6 +9,7 @@ use crate::agent::protocol::Held;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
+use crate::network::job::Traffic;
 use crate::pipe;
 use crate::sanitise::line;
 use crate::sync::{self, Partner, Synced};
@@ -114,7 +115,38 @@ fn text(synced: &Synced) -> String {
         let entries = count(traffic.refused_by_peer, "entry was", "entries were");
         out.push_str(&format!("{entries} not taken by the other side.\n"));
     }
+    out.push_str(&declined(&line(name), traffic));
     out + &taken_in(absorbed, held)
+}
+
+/// What stays where it is, and why.
+fn declined(name: &str, traffic: &Traffic) -> String {
+    let mut out = String::new();
+    let entries = |number: u64, stay: &str, stays: &str| match number {
+        1 => format!("1 entry {stays}"),
+        _ => format!("{number} entries {stay}"),
+    };
+    let theirs = traffic.declined_by_peer;
+    let ours = traffic.declined;
+    let why = [
+        (theirs.full, format!("{name} is full")),
+        (theirs.share, format!("{name} has no room for more from this device")),
+        (theirs.size, format!("{name} does not carry entries this large")),
+        (theirs.other, format!("{name} does not take everything")),
+    ];
+    for (number, why) in why.into_iter().filter(|(number, _)| *number > 0) {
+        out.push_str(&format!("{why}: {} here only.\n", entries(number, "stay", "stays")));
+    }
+    let why = [
+        (ours.full + ours.share, "This device has no room for more that it carries for others"),
+        (ours.size, "This device does not carry entries this large"),
+        (ours.other, "This device does not carry everything"),
+    ];
+    for (number, why) in why.into_iter().filter(|(number, _)| *number > 0) {
+        let stay = entries(number, "stay", "stays");
+        out.push_str(&format!("{why}: {stay} at the other side (`fieldbook carry` changes it).\n"));
+    }
+    out
 }
 
 /// What came, and where this device's reports are now: the same words after a sync and after a stick.
@@ -148,5 +180,25 @@ fn held_words(group: &Held) -> String {
             format!("received by {}, the last at {}", names.join(", "), time(group.latest_ms))
         }
         other => line(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::job::Declined;
+
+    #[test]
+    fn what_was_declined_is_said_with_the_reason() {
+        let traffic = Traffic {
+            declined_by_peer: Declined { full: 3, size: 1, ..Declined::default() },
+            declined: Declined { size: 2, ..Declined::default() },
+            ..Traffic::default()
+        };
+        let said = declined("The relay", &traffic);
+        assert!(said.contains("The relay is full: 3 entries stay here only."), "{said}");
+        assert!(said.contains("does not carry entries this large: 1 entry stays here only."), "{said}");
+        assert!(said.contains("2 entries stay at the other side (`fieldbook carry` changes it)"), "{said}");
+        assert_eq!(declined("x", &Traffic::default()), "");
     }
 }

@@ -56,6 +56,8 @@ pub fn run() -> Result<(), Failure> {
             received_bytes: summary.received_bytes,
             refused: summary.refused,
             refused_by_peer: summary.refused_by_peer,
+            declined_by_peer: summary.declined_by_peer.into(),
+            declined: summary.declined.into(),
             round_trips: summary.round_trips,
             in_step: summary.in_step,
         })),
@@ -64,7 +66,7 @@ pub fn run() -> Result<(), Failure> {
 }
 
 /// What may be used, from the job's words. A proxy that is not understood never becomes "no proxy".
-fn ways(proxy: Option<&str>, only_proxy: bool) -> Result<Ways, Failure> {
+pub(super) fn ways(proxy: Option<&str>, only_proxy: bool) -> Result<Ways, Failure> {
     let proxy = proxy.map(str::parse::<Proxy>).transpose();
     match (proxy.map_err(|error| Failure::failed("internal", error.to_string()))?, only_proxy) {
         (Some(proxy), true) => Ok(Ways::Only(proxy)),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use fieldbook_daemon::relay::RelaySettings;
-use fieldbook_daemon::{Carriers, DaemonOptions, run_daemon};
+use fieldbook_daemon::{Calls, Carriers, DaemonOptions, run_daemon};
 use fieldbook_depot::{DepotKey, SqlDepot};
 use serde_json::json;
 
@@ -24,8 +24,11 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
     let depot_key = job::depot_key(&network)?;
-    let (listen, udp, tcp, control, relay) = match task {
-        Task::Listen { address, udp, tcp, control } => (address, udp, tcp, control, false),
+    let nobody = (Vec::new(), false, None, false);
+    let (listen, udp, tcp, control, (with, known, proxy, only_proxy), relay) = match task {
+        Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy } => {
+            (address, udp, tcp, control, (with, known, proxy, only_proxy), false)
+        }
         Task::RelayListen { listen, control } => {
             // It is a part of a relay, and does not stay without the rest.
             super::courier::end_with_the_parent(orders);
@@ -33,23 +36,27 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
                 Some(listen) => listen,
                 None => policy(&network.depot, &depot_key)?.listen,
             };
-            (listen, true, true, control, true)
+            (Some(listen), true, true, control, nobody, true)
         }
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
     };
     let options = DaemonOptions {
         depot_key,
         depot_path: network.depot,
-        listen: addresses(&listen)?,
+        listen: listen.as_deref().map_or(Ok(Vec::new()), addresses)?,
         carriers: Carriers { udp, tcp },
+        calls: Calls { with: with.clone(), known, ways: super::courier::ways(proxy.as_deref(), only_proxy)? },
         control_socket: control,
         lock_path: network.lock,
         relay,
     };
     let json = ui.json();
     let mut told = Ok(());
-    let ended =
-        run_daemon(options, |bound| told = tell(bound, carriers(udp, tcp), ui), move |line| log(line, json));
+    let ended = run_daemon(
+        options,
+        |bound| told = tell(bound, carriers(udp, tcp), &with, known, ui),
+        move |line| log(line, json),
+    );
     told?;
     Ok(ended?)
 }
@@ -61,11 +68,23 @@ fn policy(depot: &Path, key: &DepotKey) -> Result<RelaySettings, Failure> {
 }
 
 /// Says where it listens: from now on it can be reached.
-fn tell(bound: &[SocketAddr], (words, names): (&str, &[&str]), ui: &Ui) -> Result<(), Failure> {
+fn tell(
+    bound: &[SocketAddr],
+    (words, names): (&str, &[&str]),
+    with: &[String],
+    known: bool,
+    ui: &Ui,
+) -> Result<(), Failure> {
     for address in bound {
         let address = address.to_string();
         ui.emit(json!({"event": "listening", "listening": address, "address": address, "carriers": names}))?;
         ui.say(format_args!("Listening on {address} ({words}). `fieldbook daemon stop` or Ctrl-C ends it."))?;
+    }
+    if !with.is_empty() || known {
+        let mut whom: Vec<String> = with.iter().map(|address| crate::sanitise::line(address)).collect();
+        whom.extend(known.then(|| "whom this device reached before".to_owned()));
+        ui.emit(json!({"event": "calling", "with": with, "known": known}))?;
+        ui.say(format_args!("Staying in touch with {}.", whom.join(", ")))?;
     }
     Ok(())
 }

@@ -25,8 +25,20 @@ pub struct Job {
 pub enum Task {
     /// Listen until stopped.
     Listen {
-        /// Where, host:port; port 0 is any free one.
-        address: String,
+        /// Where, host:port, if anywhere; port 0 is any free one.
+        address: Option<String>,
+        /// Whom to dial and stay with, host:port each.
+        #[serde(default)]
+        with: Vec<String>,
+        /// Also whom this device reached before.
+        #[serde(default)]
+        known: bool,
+        /// A proxy to dial through, as `socks5://ADDRESS:PORT`.
+        #[serde(default)]
+        proxy: Option<String>,
+        /// Nothing but the proxy may be used.
+        #[serde(default)]
+        only_proxy: bool,
         /// By UDP.
         udp: bool,
         /// By TCP.
@@ -136,6 +148,26 @@ pub enum Said {
     Synced(Traffic),
 }
 
+/// How many entries were declined, by the reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Declined {
+    /// No room.
+    pub full: u64,
+    /// No room for more of one device.
+    pub share: u64,
+    /// Too large to be carried.
+    pub size: u64,
+    /// Something else.
+    pub other: u64,
+}
+
+impl From<fieldbook_daemon::Declined> for Declined {
+    fn from(declined: fieldbook_daemon::Declined) -> Self {
+        let fieldbook_daemon::Declined { full, share, size, other } = declined;
+        Self { full, share, size, other }
+    }
+}
+
 /// What went over the line.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
@@ -151,6 +183,12 @@ pub struct Traffic {
     pub refused: u64,
     /// Entries that the other side did not take.
     pub refused_by_peer: u64,
+    /// Good entries that the other side does not take now, by the reason.
+    #[serde(default)]
+    pub declined_by_peer: Declined,
+    /// Good entries that this device does not take now.
+    #[serde(default)]
+    pub declined: Declined,
     /// How often this side waited for an answer.
     pub round_trips: u64,
     /// Whether both sides knew the same at the end.
