@@ -22,6 +22,7 @@ use crate::control::CallStatus;
 use crate::courier::{went_silent, why};
 use crate::dial::{self, Reached, Road, Tried, Ways};
 use crate::identity::Identity;
+use crate::relays;
 use crate::serve::Serving;
 use crate::store::now_ms;
 
@@ -162,7 +163,7 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
         Err(error) => return Ended::Broke { why: error.to_string(), stayed: false },
     };
     let mut tried: Vec<Tried> = Vec::new();
-    let mut stayed = false;
+    let (mut stayed, mut back) = (false, 0);
     let mut roads = dial::roads(address, ways, &mut tried).await;
     roads.reverse();
     while let Some(road) = roads.pop() {
@@ -171,7 +172,8 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             () = signals.renew() => return Ended::Renew,
         };
         let Some(Reached { link, endpoint }) = reached else { continue };
-        let (way, ending) = (link.way, link.ending());
+        let (way, ending, key) = (link.way, link.ending(), link.peer_key());
+        let identity = identity.in_epoch(back);
         let (mut met, mut running) = (false, None);
         let declined = AtomicBool::new(false);
         let mut on_event = |event: &Event| match event {
@@ -213,7 +215,12 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
                 serving.done.fetch_add(1, Relaxed);
                 return Ended::Over;
             }
+            Err(failure) if !met && relays::may_go_back(&failure, back, &identity, depot.as_ref(), &key) => {
+                back += 1;
+                roads.push(road);
+            }
             Err(failure) => {
+                back = 0;
                 serving.failed.fetch_add(1, Relaxed);
                 if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
                     roads.push(Road::StraightTcp(*target));

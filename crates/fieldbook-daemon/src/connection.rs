@@ -109,7 +109,7 @@ pub(crate) async fn session(
             Ok(engine) => engine,
             Err(error) => return nothing(error.into()),
         },
-        Err(error) => return nothing(SessionFailure::Store(error.to_string())),
+        Err(error) => return nothing(SessionFailure::Store(error.into())),
     };
     let store = DepotStore::new(depot.clone(), identity, address);
     let mut met: Option<DeviceId> = None;

@@ -92,14 +92,14 @@ pub fn run_courier(
     let done = runtime.block_on(async {
         let mut courier = Courier { identity, depot, tell };
         for address in addresses {
-            if let Some(summary) = courier.try_address(address, ways).await {
-                return Some(summary);
+            if let Some(summary) = courier.try_address(address, ways).await? {
+                return Ok(Some(summary));
             }
         }
-        None
+        Ok(None)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(done)
+    done
 }
 
 /// Syncs with whoever is at the other end of two pipes, as the side that asks or the side that answers.
@@ -123,7 +123,7 @@ pub fn run_pipe(
     });
     // The thread that reads may wait for ever for a pipe that nobody closes.
     runtime.shutdown_background();
-    Ok(done)
+    done
 }
 
 struct Courier<T> {
@@ -133,7 +133,7 @@ struct Courier<T> {
 }
 
 impl<T: FnMut(CourierEvent) + Send> Courier<T> {
-    async fn try_address(&mut self, address: &str, ways: Ways) -> Option<Summary> {
+    async fn try_address(&mut self, address: &str, ways: Ways) -> Result<Option<Summary>, DaemonError> {
         (self.tell)(CourierEvent::Trying(address.to_owned()));
         let mut tried = Vec::new();
         let mut answered = false;
@@ -152,8 +152,12 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             }
             answered |= met;
             match result {
-                Ok(()) => return Some(summary),
-                Err(failure) if !met && relays::hung_up(&failure) && self.goes_back(back, &key) => {
+                Ok(()) => return Ok(Some(summary)),
+                Err(SessionFailure::Store(error)) => return Err(own(error)),
+                Err(failure)
+                    if !met
+                        && relays::may_go_back(&failure, back, &self.identity, self.depot.as_ref(), &key) =>
+                {
                     back += 1;
                     roads.push(road);
                 }
@@ -168,16 +172,15 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             }
         }
         self.failed(address, answered, tried);
-        None
+        Ok(None)
     }
 
-    /// Whether this is a relay, which may not have heard of the newest epochs, and there is an earlier one.
-    fn goes_back(&self, back: usize, key: &[u8; 32]) -> bool {
-        let earlier = self.identity.secrets.len().saturating_sub(1).min(relays::EPOCHS_BACK);
-        back < earlier && relays::is_relays(self.depot.as_ref(), &self.identity.authority, key)
-    }
-
-    async fn try_pipe(&mut self, side: Side, input: OwnedFd, output: OwnedFd) -> Option<Summary> {
+    async fn try_pipe(
+        &mut self,
+        side: Side,
+        input: OwnedFd,
+        output: OwnedFd,
+    ) -> Result<Option<Summary>, DaemonError> {
         (self.tell)(CourierEvent::Trying(PIPE.to_owned()));
         let stream = pipe::join_pipe(input, output);
         let key = &self.identity.transport;
@@ -193,15 +196,16 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             Ok((stream, channel)) => Link::stream(stream, channel, Way::Stdio, Arc::default()),
             Err(error) => {
                 self.failed(PIPE, false, tried(error.to_string()));
-                return None;
+                return Ok(None);
             }
         };
         let (summary, result, met) = self.talk(link, side, PIPE, &[], 0).await;
         match result {
-            Ok(()) => Some(summary),
+            Ok(()) => Ok(Some(summary)),
+            Err(SessionFailure::Store(error)) => Err(own(error)),
             Err(failure) => {
                 self.failed(PIPE, met, tried(why(&failure, met)));
-                None
+                Ok(None)
             }
         }
     }
@@ -253,6 +257,14 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let (summary, result) =
             connection::session(link, side, identity, depot, remembered, None, &mut on_event).await;
         (summary, result, answered)
+    }
+}
+
+/// This device's own depot failed: no other address mends that.
+fn own(error: Box<dyn std::error::Error + Send + Sync>) -> DaemonError {
+    match error.downcast::<DaemonError>() {
+        Ok(error) => *error,
+        Err(error) => DaemonError::io("the depot cannot be asked")(io::Error::other(error)),
     }
 }
 

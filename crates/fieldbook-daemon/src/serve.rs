@@ -17,7 +17,7 @@ use fieldbook_net::tcp;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, Side};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{self, Link};
@@ -38,6 +38,7 @@ pub(crate) struct Serving {
     pub depot: Arc<SqlDepot>,
     pub hub: Arc<Hub>,
     sessions: Arc<Semaphore>,
+    newcomers: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
     pub met: Arc<Met>,
@@ -54,6 +55,7 @@ impl Serving {
             depot,
             hub: Arc::default(),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
             strangers: Arc::default(),
             met: Arc::default(),
@@ -105,17 +107,16 @@ pub(crate) async fn accept_quic(endpoint: Endpoint, serving: Arc<Serving>) {
             incoming.ignore();
             continue;
         };
-        let Ok(permit) = serving.sessions.clone().try_acquire_owned() else {
+        let Ok(permit) = serving.newcomers.clone().try_acquire_owned() else {
             incoming.ignore();
             continue;
         };
         let serving = serving.clone();
         tokio::spawn(async move {
             match shake_quic(incoming, &serving).await {
-                Some(link) => converse(link, stranger, &serving).await,
+                Some(link) => converse(link, (stranger, permit), &serving).await,
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
-            drop(permit);
         });
     }
 }
@@ -136,14 +137,13 @@ pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, servin
         };
         let leave = Arc::new(Notify::new());
         let Some(stranger) = serving.strangers.enter_proven(from.ip(), leave.clone()) else { continue };
-        let Ok(permit) = serving.sessions.clone().try_acquire_owned() else { continue };
+        let Ok(permit) = serving.newcomers.clone().try_acquire_owned() else { continue };
         let (serving, acceptor) = (serving.clone(), acceptor.clone());
         tokio::spawn(async move {
             match shake_tcp(stream, &acceptor, leave).await {
-                Some(link) => converse(link, stranger, &serving).await,
+                Some(link) => converse(link, (stranger, permit), &serving).await,
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
-            drop(permit);
         });
     }
 }
@@ -158,32 +158,41 @@ async fn shake_tcp(stream: TcpStream, acceptor: &Acceptor, leave: Arc<Notify>) -
 }
 
 /// One session with whoever shook hands.
-async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
+async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), serving: &Serving) {
     // Read anew each time: the agent may have learnt of a removal, or of a new coordinator.
     let identity = match Identity::load(serving.depot.as_ref()) {
         Ok(identity) => identity,
         Err(error) => return (serving.log)(&format!("no session can be served: {error}")),
     };
-    let mut who = "a stranger".to_owned();
-    let mut stranger = Some(stranger);
+    let mut who = None;
+    let mut newcomer = Some(newcomer);
     let mut running = None;
     let ending = link.ending();
     let own_role = identity.certificate.body().role;
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
-            stranger = None;
-            running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone()));
-            who = if own_role == Role::Relay {
-                // Whoever runs it need not be of the team: it is told how many come, and not who.
-                format!("a {}", peer.device.body().role.word())
+            newcomer = None;
+            let Ok(place) = serving.sessions.clone().try_acquire_owned() else { return ending.end() };
+            running = Some((place, serving.met.enter(peer.as_ref().clone(), ending.clone())));
+            who = Some(if own_role == Role::Relay {
+                // Whoever runs it need not be of the team, and others read its system's log: it is told how many
+                // come, and not who.
+                "a device of the team".to_owned()
             } else if identity.names(peer) {
                 format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
             } else {
                 "another device of the team".to_owned()
-            };
+            });
         }
-        Event::Limited(limits) if limits.us => who += " (to it, our membership has run out)",
-        Event::Limited(_) => who += " (its membership has run out)",
+        Event::Limited(limits) => {
+            if let Some(who) = &mut who {
+                *who += if limits.us {
+                    " (to it, our membership has run out)"
+                } else {
+                    " (its membership has run out)"
+                };
+            }
+        }
         _ => {}
     };
     let way = link.way.word();
@@ -198,9 +207,11 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
         &mut on_event,
     )
     .await;
-    drop((stranger, running));
+    drop((newcomer, running));
     serving.received.fetch_add(summary.received, Relaxed);
     serving.sent.fetch_add(summary.sent, Relaxed);
+    // Whoever was never met is counted: a line for each could be asked for without end.
+    let Some(who) = who else { return drop(serving.failed.fetch_add(1, Relaxed)) };
     let counts = format!("by {way}: {} in, {} out", summary.received, summary.sent);
     match result {
         Ok(()) => {

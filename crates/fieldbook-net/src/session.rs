@@ -48,7 +48,7 @@ pub struct NotStored {
 /// What a session needs of a depot. Calls may block; all come from one thread, in the engine's order.
 pub trait SessionStore: Send {
     /// Whatever the store fails with.
-    type Error: fmt::Display + Send + 'static;
+    type Error: std::error::Error + Send + Sync + 'static;
 
     /// Makes entries durable before it returns; which were refused or declined. See [`Engine::stored`] for what
     /// follows for the set that is compared.
@@ -140,7 +140,7 @@ pub enum SessionFailure {
     /// The connection.
     Connection(io::Error),
     /// This side's store, in its words.
-    Store(String),
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// The other device was removed from the team while the session ran.
     Removed,
     /// Nothing moved for a minute, or no hello came within ten seconds.
@@ -185,7 +185,7 @@ enum Answer {
     Known(Vec<Arrival>),
     PastNoted,
     Removed,
-    Failed(String),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a session that stays needs beside its streams.
@@ -242,7 +242,7 @@ async fn drive<R: AsyncRead + Unpin>(
     mut staying: Option<Staying>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<(), SessionFailure> {
-    let gone = |what: &str| SessionFailure::Store(format!("{what} ended"));
+    let gone = |what: &str| SessionFailure::Store(format!("{what} ended").into());
     let mut buffer = vec![0; READ_LEN];
     // One term for all of the hello: a stranger does not gain time by sending it byte by byte.
     let hello_until = Instant::now() + HELLO_PATIENCE;
@@ -395,7 +395,7 @@ fn start_store<S: SessionStore + 'static>(
             let answer = match question {
                 Question::Note(event) => match store.note(&event) {
                     Ok(()) => continue,
-                    Err(error) => Answer::Failed(error.to_string()),
+                    Err(error) => Answer::Failed(error.into()),
                 },
                 Question::Ask(output) => match ask(&mut store, output) {
                     Ok(Some(Answer::Removed)) => {
@@ -405,7 +405,7 @@ fn start_store<S: SessionStore + 'static>(
                     }
                     Ok(Some(answer)) => answer,
                     Ok(None) => continue,
-                    Err(error) => Answer::Failed(error.to_string()),
+                    Err(error) => Answer::Failed(error.into()),
                 },
             };
             if answers.send(answer).is_err() {
@@ -414,7 +414,7 @@ fn start_store<S: SessionStore + 'static>(
         }
     });
     if let Err(error) = started {
-        let _ = failed.send(Answer::Failed(error.to_string()));
+        let _ = failed.send(Answer::Failed(error.into()));
     }
     (questions, answered)
 }
