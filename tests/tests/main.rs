@@ -15,6 +15,7 @@ mod formats;
 mod image;
 mod integrity;
 mod interop;
+mod live;
 mod need;
 mod network;
 mod pairing;
