@@ -141,7 +141,7 @@ pub fn run_daemon(
             carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            serving: Arc::new(Serving::new(depot, Box::new(log))),
+            serving: Arc::new(Serving::new(depot, options.calls.dialling.limit, Box::new(log))),
             board: Arc::default(),
         });
         let controlled: Arc<dyn Controlled> = state.clone();

@@ -4,12 +4,14 @@
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use fieldbook_depot::SqlDepot;
 use fieldbook_net::channel::Way;
+use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
 use fieldbook_net::signals::Hub;
@@ -19,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{self, Link};
+use crate::connection::{self, How, Link};
 use crate::identity::{self, Identity};
 use crate::met::Met;
 use crate::strangers::{Stranger, Strangers};
@@ -36,6 +38,8 @@ const BREATH: Duration = Duration::from_millis(50);
 pub(crate) struct Serving {
     pub depot: Arc<SqlDepot>,
     pub hub: Arc<Hub>,
+    /// Shared by all sessions.
+    pub limit: Option<Arc<Limit>>,
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
@@ -48,10 +52,15 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub fn new(depot: Arc<SqlDepot>, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(
+        depot: Arc<SqlDepot>,
+        limit: Option<NonZeroU64>,
+        log: Box<dyn Fn(&str) + Send + Sync>,
+    ) -> Self {
         Self {
             depot,
             hub: Arc::default(),
+            limit: limit.map(|limit| Arc::new(Limit::new(limit))),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
             strangers: Arc::default(),
@@ -182,17 +191,9 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
         _ => {}
     };
     let way = link.way.word();
-    let staying = serving.hub.signals();
-    let (summary, result) = connection::session(
-        link,
-        Side::Server,
-        &identity,
-        &serving.depot,
-        None,
-        Some(staying),
-        &mut on_event,
-    )
-    .await;
+    let how = How { address: None, staying: Some(serving.hub.signals()), limit: serving.limit.clone() };
+    let (summary, result) =
+        connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event).await;
     drop((stranger, running));
     serving.received.fetch_add(summary.received, Relaxed);
     serving.sent.fetch_add(summary.sent, Relaxed);

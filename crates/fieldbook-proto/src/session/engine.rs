@@ -2,6 +2,7 @@
 //! stay together need beside in `staying`.
 
 mod answers;
+mod rounds;
 mod staying;
 
 use std::collections::VecDeque;
@@ -19,6 +20,7 @@ use super::limits::{
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
+use rounds::Rounds;
 
 /// Events that may wait for the caller before input is held back.
 const EVENTS_MAX: usize = 256;
@@ -31,27 +33,6 @@ enum Phase {
     Since,
     Transfer,
     Finished,
-}
-
-/// How many answers this side had to wait for, one after the other: what is sent belongs to the round
-/// that runs, and an answer begins the round after that in which it was asked.
-#[derive(Debug, Default)]
-struct Rounds {
-    now: u64,
-    offers: VecDeque<u64>,
-    mark: u64,
-    compare: Option<u64>,
-}
-
-impl Rounds {
-    fn answered(&mut self, asked: u64) {
-        self.now = self.now.max(asked + 1);
-    }
-
-    fn wanted(&mut self) {
-        let asked = self.offers.pop_front().unwrap_or_default();
-        self.answered(asked);
-    }
 }
 
 /// One session with one peer. See the [module](super) for the loop that drives it.

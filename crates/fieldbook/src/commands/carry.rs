@@ -92,7 +92,7 @@ fn words(carry: &Carry, held: u64) -> String {
     format!("This device carries {what}. It holds {}, with its own.", size(held))
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" => 1,

@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use fieldbook_daemon::{Calls, Carriers, DaemonOptions, run_daemon};
+use fieldbook_daemon::{Calls, Carriers, DaemonOptions, Dialling, run_daemon};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
@@ -19,15 +19,17 @@ use crate::ui::Ui;
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     harden();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    let Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy } = task else {
+    let Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy, limit } = task else {
         return Err(Failure::failed("internal", "this job is not a daemon's"));
     };
+    let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
+    let dialling = Dialling { ways, limit };
     let options = DaemonOptions {
         depot_key: job::depot_key(&network)?,
         depot_path: network.depot,
         listen: address.as_deref().map_or(Ok(Vec::new()), addresses)?,
         carriers: Carriers { udp, tcp },
-        calls: Calls { with: with.clone(), known, ways: super::courier::ways(proxy.as_deref(), only_proxy)? },
+        calls: Calls { with: with.clone(), known, dialling },
         control_socket: control,
         lock_path: network.lock,
     };
