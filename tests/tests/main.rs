@@ -17,6 +17,7 @@ mod image;
 mod integrity;
 mod interop;
 mod links;
+mod live;
 mod need;
 mod network;
 mod pairing;

@@ -17,10 +17,10 @@ use fieldbook_net::signals::Signals;
 use fieldbook_proto::session::{Event, Side};
 use tokio::time::sleep;
 
-use crate::connection;
+use crate::connection::{self, How};
 use crate::control::CallStatus;
 use crate::courier::{went_silent, why};
-use crate::dial::{self, Reached, Road, Tried, Ways};
+use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
 use crate::identity::Identity;
 use crate::relays;
 use crate::serve::Serving;
@@ -48,8 +48,8 @@ pub struct Calls {
     pub with: Vec<String>,
     /// Also every device that was reached before.
     pub known: bool,
-    /// The ways that may be taken.
-    pub ways: Ways,
+    /// The ways that may be taken, and how fast all sessions of the daemon may be together.
+    pub dialling: Dialling,
 }
 
 /// How the calls stand, by address.
@@ -103,7 +103,7 @@ pub(crate) async fn call_all(calls: Calls, serving: Arc<Serving>, board: Arc<Boa
         }
         for address in addresses {
             if board.enter(&address) {
-                tasks.spawn(keep(address, calls.ways, serving.clone(), board.clone()));
+                tasks.spawn(keep(address, calls.dialling.ways, serving.clone(), board.clone()));
             }
         }
         sleep(LOOK).await;
@@ -190,11 +190,11 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             Event::DeclinedByPeer(_) => declined.store(true, Relaxed),
             _ => {}
         };
-        let remembered = Some(address.to_owned());
         let staying = Some(serving.hub.signals());
+        let how = How { address: Some(address.to_owned()), staying, limit: serving.limit.clone() };
         let side = Side::Client;
         let depot = &serving.depot;
-        let session = connection::session(link, side, &identity, depot, remembered, staying, &mut on_event);
+        let session = connection::session(link, side, &identity, depot, how, &mut on_event);
         let done = tokio::select! {
             done = session => Some(done),
             () = signals.renew() => None,

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use fieldbook_depot::{DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
+use fieldbook_net::limit::Limit;
 use fieldbook_net::session::SessionFailure;
 use fieldbook_net::{pipe, secured};
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, SessionError, Side, Summary};
 
-use crate::connection::{self, Link};
-use crate::dial::{self, Reached, Road, Tried, Ways};
+use crate::connection::{self, How, Link};
+use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::relays;
@@ -83,14 +84,16 @@ pub fn run_courier(
     depot_path: &Path,
     depot_key: &DepotKey,
     addresses: &[String],
-    ways: Ways,
+    dialling: impl Into<Dialling>,
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
     let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
+    let Dialling { ways, limit } = dialling.into();
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
-        let mut courier = Courier { identity, depot, tell };
+        let limit = limit.map(|limit| Arc::new(Limit::new(limit)));
+        let mut courier = Courier { identity, depot, limit, tell };
         for address in addresses {
             if let Some(summary) = courier.try_address(address, ways).await? {
                 return Ok(Some(summary));
@@ -118,7 +121,7 @@ pub fn run_pipe(
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
-        let mut courier = Courier { identity, depot, tell };
+        let mut courier = Courier { identity, depot, limit: None, tell };
         courier.try_pipe(side, input, output).await
     });
     // The thread that reads may wait for ever for a pipe that nobody closes.
@@ -129,6 +132,7 @@ pub fn run_pipe(
 struct Courier<T> {
     identity: Identity,
     depot: Arc<SqlDepot>,
+    limit: Option<Arc<Limit>>,
     tell: T,
 }
 
@@ -224,10 +228,11 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         tried: &[Tried],
         back: usize,
     ) -> (Summary, Result<(), SessionFailure>, bool) {
-        let Self { identity, depot, tell } = self;
+        let Self { identity, depot, limit, tell } = self;
         let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
+        let how = How { address: remembered, staying: None, limit: limit.clone() };
         let (mut answered, mut peer_until, mut held) = (false, 0, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
@@ -254,8 +259,7 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             Event::Repairing => tell(CourierEvent::Repairing),
             _ => {}
         };
-        let (summary, result) =
-            connection::session(link, side, identity, depot, remembered, None, &mut on_event).await;
+        let (summary, result) = connection::session(link, side, identity, depot, how, &mut on_event).await;
         (summary, result, answered)
     }
 }

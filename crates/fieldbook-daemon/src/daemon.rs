@@ -150,7 +150,7 @@ pub fn run_daemon(
             carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            serving: Arc::new(Serving::new(depot, log)),
+            serving: Arc::new(Serving::new(depot, options.calls.dialling.limit, log)),
             board: Arc::default(),
         });
         let controlled: Arc<dyn Controlled> = state.clone();

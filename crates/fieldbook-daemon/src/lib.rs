@@ -33,7 +33,7 @@ pub use calls::Calls;
 pub use carry::{Carry, Load};
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon};
-pub use dial::{Tried, Ways};
+pub use dial::{Dialling, Tried, Ways};
 pub use error::DaemonError;
 pub use examine::{Examined, Outcome, examine};
 pub use fieldbook_net::channel::Way;

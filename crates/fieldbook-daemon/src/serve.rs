@@ -4,12 +4,14 @@
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use fieldbook_depot::SqlDepot;
 use fieldbook_net::channel::Way;
+use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
 use fieldbook_net::signals::Hub;
@@ -20,13 +22,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{self, Link};
+use crate::connection::{self, How, Link};
 use crate::identity::{self, Identity};
 use crate::met::Met;
 use crate::strangers::{Stranger, Strangers};
 
-/// Sessions at a time; more wait or are turned away.
-const SESSIONS_MAX: usize = 256;
+/// Sessions with devices of the team at a time; beyond, whoever comes is turned away and tries again. Many of them
+/// stay.
+const SESSIONS_MAX: usize = 512;
+/// Connections at a time that have not shown yet that they are of the team. They have places of their own:
+/// strangers keep no device of the team out of a session.
+const NEWCOMERS_MAX: usize = 256;
 /// Handshakes by UDP at a time, beyond which an address must first show that it receives our answers.
 const HANDSHAKES_FREE: usize = 16;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +43,8 @@ const BREATH: Duration = Duration::from_millis(50);
 pub(crate) struct Serving {
     pub depot: Arc<SqlDepot>,
     pub hub: Arc<Hub>,
+    /// Shared by all sessions.
+    pub limit: Option<Arc<Limit>>,
     sessions: Arc<Semaphore>,
     newcomers: Arc<Semaphore>,
     handshakes: Semaphore,
@@ -50,10 +58,15 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub fn new(depot: Arc<SqlDepot>, log: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(
+        depot: Arc<SqlDepot>,
+        limit: Option<NonZeroU64>,
+        log: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Self {
         Self {
             depot,
             hub: Arc::default(),
+            limit: limit.map(|limit| Arc::new(Limit::new(limit))),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
@@ -196,22 +209,17 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
         _ => {}
     };
     let way = link.way.word();
-    let staying = serving.hub.signals();
-    let (summary, result) = connection::session(
-        link,
-        Side::Server,
-        &identity,
-        &serving.depot,
-        None,
-        Some(staying),
-        &mut on_event,
-    )
-    .await;
+    let how = How { address: None, staying: Some(serving.hub.signals()), limit: serving.limit.clone() };
+    let (summary, result) =
+        connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event).await;
     drop((newcomer, running));
     serving.received.fetch_add(summary.received, Relaxed);
     serving.sent.fetch_add(summary.sent, Relaxed);
     // Whoever was never met is counted: a line for each could be asked for without end.
-    let Some(who) = who else { return drop(serving.failed.fetch_add(1, Relaxed)) };
+    let Some(who) = who else {
+        serving.failed.fetch_add(1, Relaxed);
+        return;
+    };
     let counts = format!("by {way}: {} in, {} out", summary.received, summary.sent);
     match result {
         Ok(()) => {

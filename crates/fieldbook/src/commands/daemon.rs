@@ -1,5 +1,7 @@
 //! `fieldbook daemon`
 
+use std::num::NonZeroU64;
+
 use clap::{Args, Subcommand};
 use fieldbook_daemon::control::{Ask, CallStatus, DaemonStatus};
 use serde_json::json;
@@ -35,6 +37,9 @@ pub struct DaemonArgs {
     /// Dial through this SOCKS5 proxy and not otherwise: no other connection, no UDP, no name looked up
     #[arg(long, value_name = "socks5://ADDRESS:PORT", requires = "with", conflicts_with = "via")]
     only_via: Option<String>,
+    /// At most so many bytes a second in all, in both directions together: a number of bytes, or of K, M or G
+    #[arg(long, value_name = "SIZE", value_parser = super::carry::bytes)]
+    limit: Option<u64>,
     /// Listen by UDP only
     #[arg(long, requires = "listen")]
     no_tcp: bool,
@@ -89,6 +94,7 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
         known: !known.is_empty(),
         proxy,
         only_proxy,
+        limit: args.limit.and_then(NonZeroU64::new),
         udp: !args.no_udp,
         tcp: !args.no_tcp,
         control: place.daemon(),

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use fieldbook_daemon::relay::RelaySettings;
-use fieldbook_daemon::{Calls, Carriers, DaemonOptions, run_daemon};
+use fieldbook_daemon::{Calls, Carriers, DaemonOptions, Dialling, run_daemon};
 use fieldbook_depot::{DepotKey, SqlDepot};
 use serde_json::json;
 
@@ -24,10 +24,10 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
     let depot_key = job::depot_key(&network)?;
-    let nobody = (Vec::new(), false, None, false);
-    let (listen, udp, tcp, control, (with, known, proxy, only_proxy), relay) = match task {
-        Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy } => {
-            (address, udp, tcp, control, (with, known, proxy, only_proxy), false)
+    let nobody = (Vec::new(), false, None, false, None);
+    let (listen, udp, tcp, control, (with, known, proxy, only_proxy, limit), relay) = match task {
+        Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy, limit } => {
+            (address, udp, tcp, control, (with, known, proxy, only_proxy, limit), false)
         }
         Task::RelayListen { listen, control } => {
             // It is a part of a relay, and does not stay without the rest.
@@ -40,12 +40,14 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         }
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
     };
+    let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
+    let dialling = Dialling { ways, limit };
     let options = DaemonOptions {
         depot_key,
         depot_path: network.depot,
         listen: listen.as_deref().map_or(Ok(Vec::new()), addresses)?,
         carriers: Carriers { udp, tcp },
-        calls: Calls { with: with.clone(), known, ways: super::courier::ways(proxy.as_deref(), only_proxy)? },
+        calls: Calls { with: with.clone(), known, dialling },
         control_socket: control,
         lock_path: network.lock,
         relay,

@@ -1,6 +1,7 @@
 //! What a network process is given on its standard input, and what it says on its standard output.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use fieldbook_depot::DepotKey;
@@ -39,6 +40,9 @@ pub enum Task {
         /// Nothing but the proxy may be used.
         #[serde(default)]
         only_proxy: bool,
+        /// At most so many bytes a second.
+        #[serde(default)]
+        limit: Option<NonZeroU64>,
         /// By UDP.
         udp: bool,
         /// By TCP.
@@ -63,6 +67,9 @@ pub enum Task {
         proxy: Option<String>,
         /// Nothing but the proxy may be used.
         only_proxy: bool,
+        /// At most so many bytes a second.
+        #[serde(default)]
+        limit: Option<NonZeroU64>,
     },
     /// Only look where the ways to these addresses lead.
     Examine {
