@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldbook_depot::{Depot, SqlDepot};
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::{Channel, Way};
 use fieldbook_net::quic::{Connection, VarInt};
 use fieldbook_net::secured::Secured;
@@ -86,7 +86,7 @@ pub(crate) async fn session(
     link: Link,
     side: Side,
     identity: &Identity,
-    depot: &Arc<SqlDepot>,
+    depot: &Arc<dyn Depot>,
     address: Option<String>,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
@@ -180,7 +180,7 @@ async fn over_stream(
 }
 
 fn setup(
-    depot: &Arc<SqlDepot>,
+    depot: &Arc<dyn Depot>,
     identity: &Identity,
     side: Side,
     channel: Channel,

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldbook_depot::{DepotKey, SqlDepot};
+use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
 use fieldbook_net::session::SessionFailure;
 use fieldbook_net::{pipe, secured};
@@ -85,7 +85,7 @@ pub fn run_courier(
     ways: Ways,
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
-    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
@@ -113,7 +113,7 @@ pub fn run_pipe(
     (input, output): (OwnedFd, OwnedFd),
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
-    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
@@ -127,7 +127,7 @@ pub fn run_pipe(
 
 struct Courier<T> {
     identity: Identity,
-    depot: Arc<SqlDepot>,
+    depot: Arc<dyn Depot>,
     tell: T,
 }
 

@@ -22,7 +22,7 @@ mod strangers;
 mod ways;
 
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
-pub use daemon::{Carriers, DaemonOptions, run_daemon};
+pub use daemon::{Carriers, DaemonOptions, run_daemon, run_daemon_on};
 pub use dial::{Tried, Ways};
 pub use error::DaemonError;
 pub use fieldbook_net::channel::Way;

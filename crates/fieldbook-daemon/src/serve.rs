@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use fieldbook_depot::SqlDepot;
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
@@ -33,7 +33,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// What all connections of a daemon share.
 pub(crate) struct Serving {
-    depot: Arc<SqlDepot>,
+    depot: Arc<dyn Depot>,
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
@@ -46,7 +46,7 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub fn new(depot: Arc<SqlDepot>, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(depot: Arc<dyn Depot>, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
         Self {
             depot,
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
