@@ -92,7 +92,9 @@ pub(crate) async fn session(
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
-    let engine = match setup(depot, identity, side, channel) {
+    // A depot beyond the network is asked here whether others have added to it, and may take its time.
+    let prepared = tokio::task::block_in_place(|| setup(depot, identity, side, channel));
+    let engine = match prepared {
         Ok(setup) => match Engine::new(setup) {
             Ok(engine) => engine,
             Err(error) => return nothing(error.into()),
@@ -127,7 +129,7 @@ pub(crate) async fn session(
     };
     if let Some(device) = met {
         // Only a help for people: a failure of it is no failure of the session.
-        let _ = ways::note(depot.as_ref(), &device, way);
+        let _ = tokio::task::block_in_place(|| ways::note(depot.as_ref(), &device, way));
     }
     done
 }

@@ -201,12 +201,12 @@ impl SessionStore for DepotStore {
     }
 
     fn entries(&mut self, ids: &[EntryId]) -> Result<Vec<Option<Bytes>>, DaemonError> {
-        ids.iter()
-            .map(|id| match self.depot.get(id)? {
-                Lookup::Held(bytes) => Ok(Some(Bytes::from(bytes))),
-                Lookup::Gone | Lookup::Unknown => Ok(None),
-            })
-            .collect()
+        let found = self.depot.get_all(ids)?;
+        let held = found.into_iter().map(|found| match found {
+            Lookup::Held(bytes) => Some(Bytes::from(bytes)),
+            Lookup::Gone | Lookup::Unknown => None,
+        });
+        Ok(held.collect())
     }
 
     fn cursor(&mut self, depot: &DepotId) -> Result<u64, DaemonError> {

@@ -196,6 +196,15 @@ pub trait Depot: Send + Sync {
     /// The backend's.
     fn get(&self, id: &EntryId) -> Result<Lookup, DepotError>;
 
+    /// The bytes of several entries, in the order of their ids. A backend beyond the network asks for many at
+    /// once.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn get_all(&self, ids: &[EntryId]) -> Result<Vec<Lookup>, DepotError> {
+        ids.iter().map(|id| self.get(id)).collect()
+    }
+
     /// Which of these ids this depot never knew, in the order given.
     ///
     /// # Errors

@@ -31,6 +31,14 @@ pub struct DaemonArgs {
     /// Listen by TCP only
     #[arg(long, requires = "listen", conflicts_with = "no_tcp")]
     no_udp: bool,
+    /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
+    #[cfg(feature = "bucket")]
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    bucket: Option<std::path::PathBuf>,
+    /// Begin a new depot in the bucket, where none may be
+    #[cfg(feature = "bucket")]
+    #[arg(long, requires = "bucket")]
+    new_bucket: bool,
     #[command(subcommand)]
     command: Option<DaemonCommand>,
 }
@@ -44,16 +52,36 @@ enum DaemonCommand {
 }
 
 pub fn run(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
+    #[cfg(feature = "bucket")]
+    let bucket = args.bucket.map(|path| network::bucket::read(&path, args.new_bucket)).transpose()?;
     match (args.command, args.listen) {
         (Some(DaemonCommand::Status), _) => status(global),
         (Some(DaemonCommand::Stop), _) => stop(global),
-        (None, Some(address)) => listen(address, !args.no_udp, !args.no_tcp, global),
+        (None, Some(address)) => {
+            let listening = Listening {
+                address,
+                udp: !args.no_udp,
+                tcp: !args.no_tcp,
+                #[cfg(feature = "bucket")]
+                bucket,
+            };
+            listen(listening, global)
+        }
         (None, None) => Err(Failure::usage("usage", "give --listen HOST:PORT, or `status`, or `stop`")),
     }
 }
 
+/// Where and for what it listens.
+struct Listening {
+    address: String,
+    udp: bool,
+    tcp: bool,
+    #[cfg(feature = "bucket")]
+    bucket: Option<network::bucket::Bucket>,
+}
+
 /// Becomes the daemon: this process keeps its id and its terminal, and has never held a content key.
-fn listen(address: String, udp: bool, tcp: bool, global: &Global) -> Result<(), Failure> {
+fn listen(listening: Listening, global: &Global) -> Result<(), Failure> {
     let place = Place::of(&existing(global)?)?;
     let network: Network = {
         let mut agent = Agent::open(global)?;
@@ -61,7 +89,15 @@ fn listen(address: String, udp: bool, tcp: bool, global: &Global) -> Result<(), 
         agent.call(&Request::Network)?
     };
     place.make()?;
-    let job = Job { network, task: Task::Listen { address, udp, tcp, control: place.daemon() } };
+    let task = Task::Listen {
+        address: listening.address,
+        udp: listening.udp,
+        tcp: listening.tcp,
+        control: place.daemon(),
+        #[cfg(feature = "bucket")]
+        bucket: listening.bucket,
+    };
+    let job = Job { network, task };
     Err(network::replace_this_process("daemon-run", &job, global.ui.json()))
 }
 

@@ -19,7 +19,15 @@ use crate::ui::Ui;
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     harden();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    let Task::Listen { address, udp, tcp, control } = task else {
+    let Task::Listen {
+        address,
+        udp,
+        tcp,
+        control,
+        #[cfg(feature = "bucket")]
+        bucket,
+    } = task
+    else {
         return Err(Failure::failed("internal", "this job is not a daemon's"));
     };
     let options = DaemonOptions {
@@ -32,9 +40,53 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     };
     let json = ui.json();
     let mut told = Ok(());
-    let ended =
-        run_daemon(options, |bound| told = tell(bound, carriers(udp, tcp), ui), move |line| log(line, json));
+    let listening = |bound: &[SocketAddr]| told = tell(bound, carriers(udp, tcp), ui);
+    let log = move |line: &str| log(line, json);
+    #[cfg(feature = "bucket")]
+    if let Some(bucket) = bucket {
+        serve_bucket(&bucket, options, listening, log)?;
+        return told;
+    }
+    let ended = run_daemon(options, listening, log);
     told?;
+    Ok(ended?)
+}
+
+/// Serves the depot in a bucket; the vault's own is kept in step with it.
+#[cfg(feature = "bucket")]
+fn serve_bucket(
+    bucket: &super::bucket::Bucket,
+    options: DaemonOptions,
+    listening: impl FnOnce(&[SocketAddr]),
+    log: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<(), Failure> {
+    use std::sync::Arc;
+
+    use fieldbook_daemon::run_daemon_on;
+    use fieldbook_depot::{Depot, DepotError, SqlDepot};
+
+    let mut failed = None;
+    let open = |options: &DaemonOptions| -> Result<Arc<dyn Depot>, DepotError> {
+        let local = Arc::new(SqlDepot::open(&options.depot_path, &options.depot_key)?);
+        let folder = options.depot_path.parent().unwrap_or(Path::new("."));
+        let opened = bucket.open(folder).and_then(|depot| {
+            super::bucket::adopt(local.as_ref(), &depot)?;
+            Ok(depot)
+        });
+        match opened {
+            Ok(depot) => {
+                let depot: Arc<dyn Depot> = Arc::new(depot);
+                super::bucket::keep_in_step(local, Arc::downgrade(&depot));
+                Ok(depot)
+            }
+            Err(failure) => {
+                failed = Some(failure);
+                Err(DepotError::Missing)
+            }
+        }
+    };
+    let ended = run_daemon_on(open, options, listening, log);
+    failed.map_or(Ok(()), Err)?;
     Ok(ended?)
 }
 

@@ -33,6 +33,10 @@ pub enum Task {
         tcp: bool,
         /// The control socket.
         control: PathBuf,
+        /// The bucket that is served instead of the vault's depot.
+        #[cfg(feature = "bucket")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bucket: Option<super::bucket::Bucket>,
     },
     /// Sync once with the first address that answers.
     Sync {

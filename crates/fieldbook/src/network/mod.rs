@@ -1,5 +1,7 @@
 //! What runs beside the network: processes that hold a depot key or nothing, and never a content key.
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod bundle;
 pub mod courier;
 pub mod daemon;
