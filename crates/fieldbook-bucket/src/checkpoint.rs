@@ -188,6 +188,8 @@ pub(crate) fn write(log: &Log, worth: impl FnOnce(u64) -> bool) -> Result<bool, 
         Ok(place.clone())
     })?;
     let mut file = File::open(&part.0)?;
+    // From here on it has no name.
+    drop(part);
     let (mut pieces, mut size) = (Vec::new(), 0);
     loop {
         let mut bytes = Vec::new();

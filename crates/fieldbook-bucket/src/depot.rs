@@ -124,7 +124,7 @@ impl BucketDepot {
         self
     }
 
-    /// Says how long a call tries a bucket that does not answer until it fails with [`DepotError::Away`]; 12
+    /// Says how long a call tries a bucket that does not answer until it fails with [`DepotError::Away`]; 5
     /// seconds if nothing is said.
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {

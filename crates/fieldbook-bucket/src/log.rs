@@ -67,6 +67,10 @@ impl From<DepotError> for NotWritten {
     }
 }
 
+/// What a process says that has read another log than there is now. It writes nothing more.
+const FORKED: &str = "the log in the bucket does not go on from what was read before: it was altered, or its server \
+                      let two processes create the same object";
+
 type Answer = Result<Vec<Outcome>, NotWritten>;
 
 /// Acts of one caller that wait to be written together.
@@ -104,7 +108,8 @@ pub(crate) struct Place {
 struct Reader {
     place: Place,
     looked: Option<Instant>,
-    broken: bool,
+    /// Why this process must not go on.
+    broken: Option<String>,
 }
 
 pub(crate) struct Log {
@@ -143,7 +148,7 @@ impl Log {
             writing_checkpoint: AtomicBool::new(false),
             waiting: Mutex::default(),
             fence: AtomicU64::new(place.fence),
-            reader: Mutex::new(Reader { place, looked: None, broken: false }),
+            reader: Mutex::new(Reader { place, looked: None, broken: None }),
         }
     }
 
@@ -173,11 +178,10 @@ impl Log {
 
     fn reader(&self) -> Result<MutexGuard<'_, Reader>, DepotError> {
         let reader = lock(&self.reader);
-        if reader.broken {
-            let what = "this process's own index failed; start the process again, nothing is lost";
-            return Err(DepotError::Io(std::io::Error::other(what)));
+        match &reader.broken {
+            Some(why) => Err(DepotError::Damaged(why.clone())),
+            None => Ok(reader),
         }
-        Ok(reader)
     }
 
     /// Writes acts, all in one segment, and does them: what they brought about. With `fence`, only if that is
@@ -277,7 +281,11 @@ impl Log {
             }
             for object in found.iter().take(there).flatten() {
                 let number = reader.place.number + 1;
-                let segment = self.read(number, reader.place.hash, object)?;
+                let segment = self.read(number, object)?;
+                if segment.previous != reader.place.hash {
+                    reader.broken = Some(FORKED.to_owned());
+                    return Err(DepotError::Damaged(FORKED.to_owned()));
+                }
                 self.do_all(reader, &segment, object)?;
             }
             hole = found.iter().skip(there).any(Option::is_some);
@@ -288,17 +296,12 @@ impl Log {
         }
     }
 
-    fn read(&self, number: u64, previous: [u8; 32], object: &[u8]) -> Result<Segment, DepotError> {
+    fn read(&self, number: u64, object: &[u8]) -> Result<Segment, DepotError> {
         let name = name_of(number);
         let content = self.sealer.open(&name, object).map_err(|error| error.of("a part of the log"))?;
         // It was sealed by a program that has the key: what does not decode is of another version.
         let segment = Segment::decode(&content).map_err(|_| crate::seal::newer())?;
-        if segment.number != number || segment.previous != previous {
-            let what = "the log in the bucket does not go on from what was read before: it was altered, or its \
-                        server let two processes create the same object";
-            return Err(DepotError::Damaged(what.to_owned()));
-        }
-        Ok(segment)
+        if segment.number == number { Ok(segment) } else { Err(missing()) }
     }
 
     /// Does the acts of a segment on the replica. When that fails half-way, the replica is worth nothing.
@@ -324,7 +327,8 @@ impl Log {
             match self.act(op) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(error) => {
-                    reader.broken = true;
+                    let what = "this process's own index failed; start it again, the bucket is not touched";
+                    reader.broken = Some(format!("{what} ({error})"));
                     return Err(error);
                 }
             }

@@ -27,7 +27,9 @@ pub(crate) const AT_ONCE: usize = 16;
 /// How long one request may take.
 const ONE_REQUEST: Duration = Duration::from_secs(30);
 /// How long the bucket is tried until a caller is told that it is away, in milliseconds.
-const PATIENCE_MS: u64 = 12_000;
+///
+/// Less than the other side of a session waits for a hello.
+const PATIENCE_MS: u64 = 5_000;
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 

@@ -86,7 +86,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = FileSystem::new(&folder).map_err(|error| format!("{error:?}"))?;
     let server = Server { files, creating: Mutex::default(), obeys: args.next().is_none() };
     let mut service = S3ServiceBuilder::new(server);
-    service.set_auth(SimpleAuth::from_single("AKTESTS", "secret of the tests"));
+    service.set_auth(SimpleAuth::from_single("AKTESTS", "secret-of-the-tests"));
     let service = service.build();
     let listener = TcpListener::bind(address).await?;
     println!("{}", listener.local_addr()?);

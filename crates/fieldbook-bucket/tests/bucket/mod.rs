@@ -31,6 +31,21 @@ pub fn open(store: &Arc<dyn ObjectStore>, folder: &FilePath) -> BucketDepot {
     BucketDepot::open(store.clone(), "", &KEY(), folder).unwrap().with_patience(Duration::from_millis(300))
 }
 
+/// A client of a real server.
+pub fn client(server: &fieldbook_tests::BucketServer) -> Arc<dyn ObjectStore> {
+    named(server, "relay", server.credentials()).unwrap()
+}
+
+pub fn named(
+    server: &fieldbook_tests::BucketServer,
+    bucket: &str,
+    credentials: &str,
+) -> std::result::Result<Arc<dyn ObjectStore>, fieldbook_bucket::ConfigError> {
+    let [region, bucket, prefix] = ["auto", bucket, ""].map(str::to_owned);
+    let config = fieldbook_bucket::BucketConfig { endpoint: server.endpoint(), region, bucket, prefix };
+    config.client(&fieldbook_bucket::Credentials::parse(credentials)?)
+}
+
 /// An entry like any other.
 pub fn entry(number: u32) -> Vec<u8> {
     let mut bytes = vec![0; 1_100];
