@@ -64,7 +64,7 @@ fn a_daemon_serves_a_bucket_and_its_vault_has_what_came() {
     let third = finished(&b);
     let said = b.run(&["--json", "sync", "--with", &address]).exits(0);
     let synced = said.lines().into_iter().find(|line| line["event"] == "synced").expect("a sync");
-    assert_eq!(synced["sent"], 1, "{synced}");
+    assert_eq!(synced["traffic"]["sent"], 1, "{synced}");
     wait_for("the report in the vault", || ids(&a).contains(&third).then_some(()));
     for name in server.names("") {
         let bytes = fs::read(server.objects().join(&name)).expect("an object");

@@ -54,8 +54,8 @@ impl BucketDepot {
     /// name while it runs.
     ///
     /// # Errors
-    /// [`DepotError::AlreadyExists`]; [`DepotError::Damaged`] when the bucket's server does not keep the rule
-    /// that a put can be told to create only; [`DepotError::Away`]; the disk's.
+    /// [`DepotError::AlreadyExists`]; [`DepotError::Io`] when the bucket's server does not keep the rule that a
+    /// put can be told to create only; [`DepotError::Away`]; the disk's.
     pub fn create(
         store: Arc<dyn ObjectStore>,
         prefix: &str,
@@ -77,8 +77,8 @@ impl BucketDepot {
     /// Opens the depot below `prefix`.
     ///
     /// # Errors
-    /// [`DepotError::Missing`]; [`DepotError::WrongKey`]; [`DepotError::NewerVersion`]; [`DepotError::Damaged`],
-    /// also when the bucket's server does not keep the rule that a put can be told to create only;
+    /// [`DepotError::Missing`]; [`DepotError::WrongKey`]; [`DepotError::NewerVersion`]; [`DepotError::Damaged`];
+    /// [`DepotError::Io`] when the bucket's server does not keep the rule that a put can be told to create only;
     /// [`DepotError::Away`]; the disk's.
     pub fn open(
         store: Arc<dyn ObjectStore>,
@@ -105,9 +105,9 @@ impl BucketDepot {
     ) -> Result<Self, DepotError> {
         // All rests on it. Where it is not kept, this writes what was there.
         if objects.create(MARK, mark)? == Created::New {
-            let what = "its server does not know puts that only create (If-None-Match), so several relays \
-                        could overwrite each other: use another server";
-            return Err(DepotError::Damaged(what.to_owned()));
+            let what = "the bucket's server does not know puts that only create (If-None-Match), so several \
+                        relays could overwrite each other: use another server";
+            return Err(DepotError::Io(std::io::Error::new(std::io::ErrorKind::Unsupported, what)));
         }
         let (replica, place) = checkpoint::load(&objects, &sealer, folder, depot)?;
         let log = Arc::new(Log::new(objects, sealer, folder.to_owned(), replica, place));

@@ -2,42 +2,51 @@
 //! the name that it lies under, so that one object cannot stand in the place of another.
 
 use chacha20poly1305::aead::{Aead as _, KeyInit as _, Payload};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use chacha20poly1305::{ChaCha20Poly1305, Nonce};
 use fieldbook_depot::{DepotError, DepotKey};
 use zeroize::Zeroizing;
 
-const CONTEXT: &str = "fieldbook 2026 bucket v1 objects";
+const CONTEXT: &str = "fieldbook 2026 bucket v1 object";
 const VERSION: u8 = 1;
-const NONCE_LEN: usize = 24;
+const SALT_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 /// Short contents are filled up to a multiple of this, so that their length does not tell what happened.
 const GRAIN: usize = 512;
 /// What boxing adds to the content at most.
-pub(crate) const OVERHEAD_MAX: usize = 1 + NONCE_LEN + TAG_LEN + 4 + GRAIN;
+pub(crate) const OVERHEAD_MAX: usize = 1 + SALT_LEN + TAG_LEN + 4 + GRAIN;
 
-/// Seals and opens.
+/// Seals and opens. Each object has a salt and with it a key of its own, so that the nonce can be constant.
 pub(crate) struct Sealer {
-    cipher: XChaCha20Poly1305,
+    key: DepotKey,
 }
 
 impl Sealer {
     pub fn new(key: &DepotKey) -> Self {
-        let key = Zeroizing::new(blake3::derive_key(CONTEXT, key.as_bytes()));
-        Self { cipher: XChaCha20Poly1305::new((&*key).into()) }
+        Self { key: key.clone() }
+    }
+
+    fn cipher(&self, salt: &[u8; SALT_LEN]) -> ChaCha20Poly1305 {
+        let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+        hasher.update(self.key.as_bytes()).update(salt);
+        let key = Zeroizing::new(*hasher.finalize().as_bytes());
+        ChaCha20Poly1305::new((&*key).into())
     }
 
     /// The object that holds `content` under `name`.
     pub fn seal(&self, name: &str, content: &[u8]) -> Result<Vec<u8>, DepotError> {
+        self.seal_with(&random()?, name, content)
+    }
+
+    fn seal_with(&self, salt: &[u8; SALT_LEN], name: &str, content: &[u8]) -> Result<Vec<u8>, DepotError> {
         let len = u32::try_from(content.len()).map_err(|_| too_large())?;
         let mut plain = Zeroizing::new(Vec::with_capacity((4 + content.len()).next_multiple_of(GRAIN)));
         plain.extend_from_slice(&len.to_be_bytes());
         plain.extend_from_slice(content);
         let filled = plain.len().next_multiple_of(GRAIN);
         plain.resize(filled, 0);
-        let nonce = random::<NONCE_LEN>()?;
         let payload = Payload { msg: &plain, aad: name.as_bytes() };
-        let boxed = self.cipher.encrypt(XNonce::from_slice(&nonce), payload).map_err(|_| too_large())?;
-        Ok([&[VERSION][..], &nonce, &boxed].concat())
+        let boxed = self.cipher(salt).encrypt(&Nonce::default(), payload).map_err(|_| too_large())?;
+        Ok([&[VERSION][..], salt, &boxed].concat())
     }
 
     /// The content of the object under `name`.
@@ -46,9 +55,9 @@ impl Sealer {
         if *version > VERSION {
             return Err(OpenError::Newer);
         }
-        let (nonce, boxed) = rest.split_at_checked(NONCE_LEN).ok_or(OpenError::Altered)?;
+        let (salt, boxed) = rest.split_first_chunk().ok_or(OpenError::Altered)?;
         let payload = Payload { msg: boxed, aad: name.as_bytes() };
-        let plain = self.cipher.decrypt(XNonce::from_slice(nonce), payload);
+        let plain = self.cipher(salt).decrypt(&Nonce::default(), payload);
         let mut plain = Zeroizing::new(plain.map_err(|_| OpenError::Altered)?);
         let len = plain.first_chunk::<4>().map(|len| u32::from_be_bytes(*len) as usize);
         let len = len.filter(|len| *len <= plain.len() - 4).ok_or(OpenError::Altered)?;
@@ -95,22 +104,4 @@ pub(crate) fn random<const N: usize>() -> Result<[u8; N], DepotError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_object_opens_under_its_own_name_and_key_only() {
-        let sealer = Sealer::new(&DepotKey::new([1; 32]));
-        let object = sealer.seal("log/1", b"content").unwrap();
-        assert_eq!(sealer.open("log/1", &object).unwrap().as_slice(), b"content");
-        assert_eq!(sealer.open("log/2", &object), Err(OpenError::Altered));
-        assert_eq!(Sealer::new(&DepotKey::new([2; 32])).open("log/1", &object), Err(OpenError::Altered));
-        assert_eq!(sealer.seal("log/1", b"").unwrap().len(), sealer.seal("log/1", &[1; 500]).unwrap().len());
-        for at in 0..object.len() {
-            let mut altered = object.clone();
-            altered[at] ^= 0x80;
-            assert!(sealer.open("log/1", &altered).is_err(), "byte {at}");
-            assert!(sealer.open("log/1", &object[..at]).is_err(), "cut at {at}");
-        }
-    }
-}
+mod tests;

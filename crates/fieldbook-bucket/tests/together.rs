@@ -157,7 +157,9 @@ fn a_log_with_an_altered_or_missing_or_swapped_segment_is_not_believed() {
     let (bucket, store) = bad_days();
     create(&store, dir.path());
     let depot = open(&store, dir.path());
-    (0..4).for_each(|n| drop(put(&depot, [n])));
+    for n in 0..4 {
+        put(&depot, [n]);
+    }
     let name = |number: u64| format!("log/{number:016x}");
     let good = bucket.read(&name(2));
     let failed = |what: &str| {

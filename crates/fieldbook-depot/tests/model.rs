@@ -25,7 +25,7 @@ fn id(number: u8) -> EntryId {
 }
 
 #[derive(Debug, Clone)]
-pub enum Offer {
+pub(crate) enum Offer {
     Good(u8),
     /// The id of one entry with the bytes of another.
     Swapped(u8),
@@ -34,7 +34,7 @@ pub enum Offer {
 }
 
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(crate) enum Step {
     Put(Vec<(Offer, u8)>),
     Get(u8),
     Unknown(Vec<u8>),
@@ -47,7 +47,7 @@ pub enum Step {
     Reopen,
 }
 
-pub fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let number = 0..24_u8;
     let offer = prop_oneof![
         6 => number.clone().prop_map(Offer::Good),
@@ -166,10 +166,10 @@ fn put(depot: &dyn Depot, model: &mut Model, offers: &[(Offer, u8)]) {
 }
 
 /// The depot's name in histories.
-pub const NAME: DepotId = DepotId::from_bytes([3; 16]);
+pub(crate) const NAME: DepotId = DepotId::from_bytes([3; 16]);
 
 /// Runs a history; `reopen` makes the depot at first, and then closes it and opens it again.
-pub fn run(steps: Vec<Step>, reopen: &mut dyn FnMut(Option<Box<dyn Depot>>) -> Box<dyn Depot>) {
+pub(crate) fn run(steps: Vec<Step>, reopen: &mut dyn FnMut(Option<Box<dyn Depot>>) -> Box<dyn Depot>) {
     let mut depot = reopen(None);
     let mut model = Model::default();
     for step in steps {

@@ -15,10 +15,13 @@ use s3s::dto::{
     PutObjectInput, PutObjectOutput,
 };
 use s3s::service::S3ServiceBuilder;
-use s3s::{S3, S3Request, S3Response, S3Result};
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
 use s3s_fs::FileSystem;
 use tokio::net::TcpListener;
 use tokio::sync::Mutex;
+
+/// The one that there is.
+const BUCKET: &str = "relay";
 
 struct Server {
     files: FileSystem,
@@ -32,6 +35,10 @@ impl S3 for Server {
         &self,
         mut request: S3Request<PutObjectInput>,
     ) -> S3Result<S3Response<PutObjectOutput>> {
+        // It would make a folder.
+        if request.input.bucket != BUCKET {
+            return Err(s3_error!(NoSuchBucket));
+        }
         if request.input.if_none_match.is_none() {
             return self.files.put_object(request).await;
         }
@@ -82,7 +89,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let folder = PathBuf::from(args.next().ok_or("a folder")?);
     let address: SocketAddr = args.next().ok_or("an address")?.parse()?;
-    std::fs::create_dir_all(folder.join("relay"))?;
+    std::fs::create_dir_all(folder.join(BUCKET))?;
     let files = FileSystem::new(&folder).map_err(|error| format!("{error:?}"))?;
     let server = Server { files, creating: Mutex::default(), obeys: args.next().is_none() };
     let mut service = S3ServiceBuilder::new(server);
