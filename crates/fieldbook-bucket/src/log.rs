@@ -176,6 +176,11 @@ impl Log {
         act(&self.reader()?.place)
     }
 
+    /// Where this process is, if nothing moves just now.
+    pub fn place(&self) -> Option<Place> {
+        self.reader.try_lock().ok().map(|reader| reader.place.clone())
+    }
+
     fn reader(&self) -> Result<MutexGuard<'_, Reader>, DepotError> {
         let reader = lock(&self.reader);
         match &reader.broken {
@@ -189,7 +194,8 @@ impl Log {
     pub fn append(&self, ops: Vec<Op>, fence: Option<u64>) -> Answer {
         let answer = Arc::new(Mutex::new(None));
         let mine = Waiting { ops, fence, answer: answer.clone() };
-        if mine.weight() > SEGMENT_MAX || mine.ops.len() > OPS_MAX {
+        let readable = mine.ops.iter().all(crate::op::readable);
+        if !readable || mine.weight() > SEGMENT_MAX || mine.ops.len() > OPS_MAX {
             return Err(NotWritten::Failed("too much was to be written at once".to_owned()));
         }
         lock(&self.waiting).push(mine);

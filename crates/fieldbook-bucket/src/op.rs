@@ -98,6 +98,15 @@ fn len(len: usize) -> u32 {
     u32::try_from(len).unwrap_or(u32::MAX)
 }
 
+/// Whether others could read this act: what is longer than its limits must not come into the log.
+pub(crate) fn readable(op: &Op) -> bool {
+    let mut out = Writer::new();
+    encode(&mut out, op);
+    let bytes = out.finish();
+    let mut reader = Reader::new(&bytes);
+    decode(&mut reader).is_ok() && reader.end().is_ok()
+}
+
 /// Bytes that an act takes in a segment, about.
 pub(crate) fn weight(op: &Op) -> usize {
     match op {

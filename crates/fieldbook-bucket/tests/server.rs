@@ -75,9 +75,19 @@ impl Writer {
 
     /// `kill -9`; what it acknowledged before.
     fn kill(mut self) -> Vec<u32> {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+        self.end();
         self.heard.take().unwrap().join().unwrap()
+    }
+
+    fn end(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -247,6 +247,18 @@ fn sweeping_while_others_write_takes_nothing_that_is_needed() {
 }
 
 #[test]
+fn what_others_could_not_read_does_not_come_into_the_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, store) = bad_days();
+    create(&store, dir.path());
+    let depot = open(&store, dir.path());
+    assert!(depot.set_setting("a", Some(&vec![0; 5 << 20])).is_err());
+    assert!(depot.set_setting(&"a".repeat(5_000), None).is_err());
+    put(&depot, [1]);
+    assert_eq!(order(&open(&store, dir.path())), [(1, id(1), true)]);
+}
+
+#[test]
 fn what_one_process_forgets_no_other_gives_or_brings_back() {
     let dir = tempfile::tempdir().unwrap();
     let (bucket, store) = bad_days();
