@@ -169,7 +169,7 @@ impl ObjectStore for BadDays {
         tokio::task::yield_now().await;
         let done = self.inner.put_opts(location, payload, opts).await?;
         let every = self.loses_answers.load(SeqCst);
-        if every > 0 && self.puts.fetch_add(1, SeqCst) % every == 0 {
+        if every > 0 && self.puts.fetch_add(1, SeqCst).is_multiple_of(every) {
             return Err(broken());
         }
         Ok(done)
