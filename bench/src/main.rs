@@ -2,11 +2,15 @@
 //!
 //! `scripts/bench` builds the program and this bench and reproduces the tables of `docs/performance.md`.
 
+mod attachment;
 mod bundle;
 mod carriers;
+mod crowd;
 mod depot;
+mod devices;
 mod floor;
-mod proxy;
+mod links;
+mod process;
 mod sample;
 mod save;
 mod sets;
@@ -17,16 +21,25 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | bundle | carriers | depot | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | links | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let outcome = match words.as_slice() {
         [] | ["all"] => all(),
+        ["attachment"] => attachment::run(),
         ["bundle"] => bundle::run(),
+        ["crowd"] => crowd::run(crowd::ENTRIES),
+        // What `crowd` starts as its relay.
+        ["crowd-in", dir] => crowd::run_in(Path::new(dir)),
+        ["crowd", number] => match number.parse() {
+            Ok(number) => crowd::run(number),
+            Err(_) => return usage(),
+        },
         ["carriers"] => carriers::run(),
         ["depot"] => depot::run(),
+        ["links"] => links::run(),
         ["save"] => save::run(),
         ["sets"] => sets::run(&sets::SIZES),
         // What `sets` starts once it has made its depots.
@@ -68,11 +81,17 @@ fn all() -> Result<(), Box<dyn Error>> {
     println!();
     share::run(share::REPORTS)?;
     println!();
+    attachment::run()?;
+    println!();
     bundle::run()?;
     println!();
     carriers::run()?;
     println!();
+    links::run()?;
+    println!();
     depot::run()?;
     println!();
-    sets::run(&sets::SIZES)
+    sets::run(&sets::SIZES)?;
+    println!();
+    crowd::run(crowd::ENTRIES)
 }

@@ -193,9 +193,9 @@ fn answer(
             let batch: Vec<_> =
                 batch.iter().map(|(id, bytes)| Incoming { id: *id, bytes, from: Source::Bundle }).collect();
             depot.put(&batch)?;
-            engine.stored(&[])?;
+            engine.stored(&[], &[])?;
         }
-        Output::FindUnknown { ids } => engine.unknown(&depot.unknown(&ids)?)?,
+        Output::FindUnknown { ids, .. } => engine.unknown(&depot.unknown(&ids)?, &[])?,
         Output::ReadArrivals { after, max_entries } => {
             let arrivals = depot.arrivals(after, max_entries, u64::MAX >> 1)?;
             engine.arrivals(arrivals.into_iter().map(arrival).collect())?;

@@ -9,11 +9,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use fieldbook_depot::{Depot, SqlDepot};
+use fieldbook_tests::link::{Link, Weather};
 use fieldbook_tests::{Machine, team_of_two};
 use fieldbook_vault::{Passphrase, Vault};
 use serde_json::Value;
 
-use crate::proxy::Proxy;
 use crate::{floor, sample};
 
 /// How many reports the first sync carries.
@@ -36,7 +36,7 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
     let idle = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
 
     // Bytes: what passes through a proxy on the way, once with nothing to do and once with ten.
-    let proxy = Proxy::start(daemon.address().parse()?, Duration::ZERO)?;
+    let proxy = Link::start(daemon.address().parse()?, Weather::default());
     sync_with(&monitor, &proxy.address())?;
     let idle_bytes = proxy.bytes();
     write_reports(&monitor, reports..reports + NEW);
@@ -45,7 +45,7 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
     write_reports(&monitor, reports + NEW..reports + 2 * NEW);
     let ten = time(|| monitor.ok(&["sync", "--with", daemon.address()]));
     // Round trips: what a slow network adds to the time.
-    let slow = Proxy::start(daemon.address().parse()?, ONE_WAY)?;
+    let slow = Link::start(daemon.address().parse()?, Weather { delay: ONE_WAY, ..Weather::default() });
     let slow_idle = time(|| monitor.ok(&["sync", "--with", &slow.address()]));
     write_reports(&monitor, reports + 2 * NEW..reports + 3 * NEW);
     let slow_ten = time(|| monitor.ok(&["sync", "--with", &slow.address()]));

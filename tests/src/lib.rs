@@ -26,6 +26,7 @@
 pub mod binary;
 mod bucket;
 mod daemon;
+pub mod link;
 mod machine;
 mod pairing;
 pub mod processes;

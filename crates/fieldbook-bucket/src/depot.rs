@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldbook_depot::{
-    Arrival, ArrivalWithBytes, Depot, DepotError, DepotKey, Fingerprint, Incoming, Judged, Lookup, PeerDepot,
-    PeerRecord, PutSummary, Quarantined, Source, Span, Stats,
+    Acknowledged, Arrival, ArrivalWithBytes, Depot, DepotError, DepotKey, Fingerprint, Held, Incoming,
+    Judged, Lookup, Mark, PeerDepot, PeerRecord, PutSummary, Quarantined, Source, Span, Stats,
 };
 use fieldbook_proto::limits::ENTRY_SEALED_MAX;
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
@@ -424,6 +424,40 @@ impl Depot for BucketDepot {
 
     fn addressed_to(&self, device: &DeviceId) -> Result<Vec<EntryId>, DepotError> {
         self.log.replica.addressed_to(device)
+    }
+
+    fn held_by(&self, source: Source) -> Result<Held, DepotError> {
+        self.log.replica.held_by(source)
+    }
+
+    fn held_by_each(&self) -> Result<Vec<(Source, Held)>, DepotError> {
+        self.log.replica.held_by_each()
+    }
+
+    /// Nothing is written where the note would not be kept: a segment stays for ever.
+    fn note_time(&self, time_ms: u64, apart_ms: u64) -> Result<(), DepotError> {
+        let (head, last) = (self.log.replica.head()?, self.log.replica.marks()?.last().copied());
+        if last.is_some_and(|last| last.position >= head || time_ms < last.time_ms.saturating_add(apart_ms)) {
+            return Ok(());
+        }
+        self.append(vec![Op::Time(time_ms, apart_ms)]).map(drop)
+    }
+
+    fn marks(&self) -> Result<Vec<Mark>, DepotError> {
+        self.log.replica.marks()
+    }
+
+    fn first_held(&self) -> Result<Option<u64>, DepotError> {
+        self.log.replica.first_held()
+    }
+
+    fn acknowledged(&self) -> Result<Vec<Acknowledged>, DepotError> {
+        self.log.replica.acknowledged()
+    }
+
+    /// The provider's room.
+    fn room_on_disk(&self) -> Result<Option<u64>, DepotError> {
+        Ok(None)
     }
 
     fn stats(&self) -> Result<Stats, DepotError> {

@@ -379,6 +379,10 @@ impl Log {
             Op::Past(device, depot, ids) => {
                 Outcome::Count(replica.note_past(&PeerDepot { device: *device, depot: *depot }, ids)?)
             }
+            Op::Time(time_ms, apart_ms) => {
+                replica.note_time(*time_ms, *apart_ms)?;
+                Outcome::Done
+            }
             Op::Fence | Op::Checkpointed(_) => Outcome::Done,
         })
     }

@@ -52,6 +52,8 @@ pub(crate) enum Op {
     Fence,
     /// The state after this segment lies in a checkpoint.
     Checkpointed(u64),
+    /// What was known then had come by this time; and how far apart such notes are.
+    Time(u64, u64),
 }
 
 /// One object of the log.
@@ -174,6 +176,9 @@ fn encode(out: &mut Writer, op: &Op) {
         Op::Checkpointed(number) => {
             out.u8(10).u64(*number);
         }
+        Op::Time(time_ms, apart_ms) => {
+            out.u8(11).u64(*time_ms).u64(*apart_ms);
+        }
     }
 }
 
@@ -209,6 +214,7 @@ fn decode(reader: &mut Reader<'_>) -> Result<Op, DecodeError> {
         8 => Op::Past(decode_device(reader)?, decode_depot(reader)?, decode_ids(reader)?),
         9 => Op::Fence,
         10 => Op::Checkpointed(reader.u64("checkpoint")?),
+        11 => Op::Time(reader.u64("time")?, reader.u64("apart")?),
         _ => return Err(DecodeError::Invalid { field: "act" }),
     })
 }

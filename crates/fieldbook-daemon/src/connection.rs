@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::store::{DepotStore, now_ms};
-use crate::ways;
+use crate::{declined, relays, ways};
 
 /// How long the other side may take to hear our last words.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -37,12 +37,12 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, DaemonError> {
 pub(crate) struct Link {
     /// The way that it goes.
     pub way: Way,
-    channel: Channel,
-    carrier: Carrier,
+    pub channel: Channel,
+    pub carrier: Carrier,
     ending: Ending,
 }
 
-enum Carrier {
+pub(crate) enum Carrier {
     Quic(Connection),
     Stream(Box<Secured>),
 }
@@ -75,6 +75,11 @@ impl Link {
         Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending: Ending::Stream(leave) }
     }
 
+    /// The key that the peer proved to hold.
+    pub fn peer_key(&self) -> [u8; 32] {
+        self.channel.peer_key
+    }
+
     /// How it can be ended by somebody else.
     pub fn ending(&self) -> Ending {
         self.ending.clone()
@@ -93,7 +98,7 @@ pub(crate) async fn session(
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
     // A depot beyond the network is asked here whether others have added to it, and may take its time.
-    let prepared = tokio::task::block_in_place(|| setup(depot, identity, side, channel));
+    let prepared = tokio::task::block_in_place(|| setup(depot.as_ref(), identity, side, channel));
     let engine = match prepared {
         Ok(setup) => match Engine::new(setup) {
             Ok(engine) => engine,
@@ -108,6 +113,8 @@ pub(crate) async fn session(
             && identity.names(peer)
         {
             met = Some(peer.device.id());
+            // Only a help for the next time: a failure of it is no failure of the session.
+            let _ = relays::note(depot.as_ref(), peer);
         }
         on_event(event);
     };
@@ -129,7 +136,12 @@ pub(crate) async fn session(
     };
     if let Some(device) = met {
         // Only a help for people: a failure of it is no failure of the session.
-        let _ = tokio::task::block_in_place(|| ways::note(depot.as_ref(), &device, way));
+        tokio::task::block_in_place(|| {
+            let _ = ways::note(depot.as_ref(), &device, way);
+            if done.1.is_ok() {
+                let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
+            }
+        });
     }
     done
 }
@@ -181,8 +193,8 @@ async fn over_stream(
     (summary, result)
 }
 
-fn setup(
-    depot: &Arc<dyn Depot>,
+pub(crate) fn setup(
+    depot: &dyn Depot,
     identity: &Identity,
     side: Side,
     channel: Channel,

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::relay::RelayStatus;
+
 /// The version of the control protocol.
 pub const VERSION: u32 = 1;
 /// Longest line, in bytes.
@@ -60,6 +62,9 @@ pub struct DaemonStatus {
     pub received: u64,
     /// Entries sent and acknowledged.
     pub sent: u64,
+    /// What the operator of a relay sees besides.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<RelayStatus>,
 }
 
 /// What a daemon does when it is asked.
@@ -183,6 +188,7 @@ mod tests {
                 sessions_failed: 0,
                 received: self.nudges.load(Ordering::SeqCst),
                 sent: 0,
+                relay: None,
             }
         }
 

@@ -18,6 +18,7 @@ use crate::connection::{self, Link};
 use crate::dial::{self, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
+use crate::relays;
 
 /// How long the endpoint may take to send that the connection is closed. QUIC would stay for three more
 /// timeouts to answer stragglers; a process that ends need not.
@@ -138,20 +139,26 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let mut answered = false;
         let mut roads: Vec<Road> = dial::roads(address, ways, &mut tried).await;
         roads.reverse();
+        let mut back = 0;
         while let Some(road) = roads.pop() {
             let Some(reached) = dial::reach(&road, &self.identity.transport, &mut tried).await else {
                 continue;
             };
             let Reached { link, endpoint } = reached;
-            let way = link.way;
-            let (summary, result, met) = self.talk(link, Side::Client, address, &tried).await;
+            let (way, key) = (link.way, link.peer_key());
+            let (summary, result, met) = self.talk(link, Side::Client, address, &tried, back).await;
             if let Some(endpoint) = endpoint {
                 let _ = tokio::time::timeout(LAST_WORD, endpoint.wait_idle()).await;
             }
             answered |= met;
             match result {
                 Ok(()) => return Some(summary),
+                Err(failure) if !met && relays::hung_up(&failure) && self.goes_back(back, &key) => {
+                    back += 1;
+                    roads.push(road);
+                }
                 Err(failure) => {
+                    back = 0;
                     // Some networks let a handshake through and then nothing more.
                     if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
                         roads.push(Road::StraightTcp(*target));
@@ -162,6 +169,12 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         }
         self.failed(address, answered, tried);
         None
+    }
+
+    /// Whether this is a relay, which may not have heard of the newest epochs, and there is an earlier one.
+    fn goes_back(&self, back: usize, key: &[u8; 32]) -> bool {
+        let earlier = self.identity.secrets.len().saturating_sub(1).min(relays::EPOCHS_BACK);
+        back < earlier && relays::is_relays(self.depot.as_ref(), &self.identity.authority, key)
     }
 
     async fn try_pipe(&mut self, side: Side, input: OwnedFd, output: OwnedFd) -> Option<Summary> {
@@ -183,7 +196,7 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
                 return None;
             }
         };
-        let (summary, result, met) = self.talk(link, side, PIPE, &[]).await;
+        let (summary, result, met) = self.talk(link, side, PIPE, &[], 0).await;
         match result {
             Ok(()) => Some(summary),
             Err(failure) => {
@@ -198,15 +211,17 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         (self.tell)(CourierEvent::Failed { address, why, answered, tried });
     }
 
-    /// One session; also whether a device of the team answered.
+    /// One session, in the epoch that is so many before the newest; also whether a device of the team answered.
     async fn talk(
         &mut self,
         link: Link,
         side: Side,
         address: &str,
         tried: &[Tried],
+        back: usize,
     ) -> (Summary, Result<(), SessionFailure>, bool) {
         let Self { identity, depot, tell } = self;
+        let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
         let (mut answered, mut peer_until, mut held) = (false, 0, 0);

@@ -23,6 +23,7 @@ use crate::connection;
 use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
 use crate::identity::Identity;
+use crate::relay::{Keeper, RelayStatus};
 use crate::serve::{self, Serving};
 use crate::store::now_ms;
 
@@ -47,6 +48,8 @@ pub struct DaemonOptions {
     pub control_socket: PathBuf,
     /// Locked while a daemon runs for this vault.
     pub lock_path: PathBuf,
+    /// It is a relay: it looks after what it holds, by the policy in its depot.
+    pub relay: bool,
 }
 
 /// What a daemon listens by.
@@ -86,6 +89,7 @@ impl Controlled for State {
             sessions_failed: serving.failed.load(Relaxed),
             received: serving.received.load(Relaxed),
             sent: serving.sent.load(Relaxed),
+            relay: RelayStatus::of(serving.depot.as_ref()).ok().flatten(),
         }
     }
 
@@ -131,6 +135,11 @@ pub fn run_daemon_on(
     let _lock = lock(&options.lock_path)?;
     let depot = open(&options)?;
     let identity = Identity::load(depot.as_ref())?;
+    let log: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(log);
+    let _keeper = match options.relay {
+        true => Some(Keeper::start(depot.clone(), log.clone())?),
+        false => None,
+    };
     let runtime = connection::runtime()?;
     let result = runtime.block_on(async {
         let mut endpoints = Vec::new();
@@ -151,7 +160,7 @@ pub fn run_daemon_on(
             carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            serving: Arc::new(Serving::new(depot, Box::new(log))),
+            serving: Arc::new(Serving::new(depot, log)),
         });
         let controlled: Arc<dyn Controlled> = state.clone();
         let _socket = control::serve(&options.control_socket, Arc::downgrade(&controlled))

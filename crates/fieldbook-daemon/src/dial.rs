@@ -76,21 +76,29 @@ pub(crate) async fn roads(address: &str, ways: Ways, tried: &mut Vec<Tried>) -> 
         Ways::Straight => None,
     };
     let mut roads = Vec::new();
-    // Such names are never looked up (RFC 7686): it would tell this network, and nobody knows them.
-    if is_onion(address) {
-        if proxy.is_none() {
-            let why =
-                "only Tor knows .onion names: give --only-via socks5://127.0.0.1:9050, or where Tor listens";
-            tried.push(Tried { way: None, why: why.to_owned() });
-        }
-    } else {
-        match look_up(address).await {
-            Ok(targets) => roads.extend(targets.into_iter().take(ADDRESSES_MAX).map(Road::Straight)),
-            Err(error) => tried.push(Tried { way: None, why: unresolved(address, &error) }),
-        }
+    match targets(address, ways).await {
+        Ok(targets) => roads.extend(targets.into_iter().map(Road::Straight)),
+        Err(why) => tried.push(Tried { way: None, why }),
     }
     roads.extend(proxy.map(|proxy| Road::Through(proxy, address.to_owned())));
     roads
+}
+
+/// Where a `HOST:PORT` is straight from here: nowhere, if only a proxy may be used or only a proxy can know it.
+pub(crate) async fn targets(address: &str, ways: Ways) -> Result<Vec<SocketAddr>, String> {
+    match ways {
+        Ways::Only(_) => return Ok(Vec::new()),
+        // Such names are never looked up (RFC 7686): it would tell this network, and nobody knows them.
+        Ways::StraightThen(_) if is_onion(address) => return Ok(Vec::new()),
+        Ways::Straight if is_onion(address) => {
+            let why =
+                "only Tor knows .onion names: give --only-via socks5://127.0.0.1:9050, or where Tor listens";
+            return Err(why.to_owned());
+        }
+        Ways::Straight | Ways::StraightThen(_) => {}
+    }
+    let found = look_up(address).await.map_err(|error| unresolved(address, &error))?;
+    Ok(found.into_iter().take(ADDRESSES_MAX).collect())
 }
 
 /// Goes down a road to the end of the handshake.
@@ -142,7 +150,7 @@ async fn race(target: SocketAddr, key: &TransportKey, tried: &mut Vec<Tried>) ->
     None
 }
 
-async fn by_quic(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
+pub(crate) async fn by_quic(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
     let dialled = async {
         let endpoint = quic::dialler(key, target)?;
         let (connection, channel) = quic::dial(&endpoint, target, PATIENCE).await?;
@@ -151,12 +159,12 @@ async fn by_quic(target: SocketAddr, key: &TransportKey) -> Result<Reached, Stri
     dialled.await.map_err(|error| error.to_string())
 }
 
-async fn by_tcp(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
+pub(crate) async fn by_tcp(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
     let stream = tcp::dial(target, PATIENCE).await.map_err(|error| no_connection(&error))?;
     secure(stream, key, Way::Tcp).await
 }
 
-async fn through(proxy: Proxy, address: &str, key: &TransportKey) -> Result<Reached, String> {
+pub(crate) async fn through(proxy: Proxy, address: &str, key: &TransportKey) -> Result<Reached, String> {
     let stream = socks::dial(proxy, address, PROXY_PATIENCE).await.map_err(|error| error.to_string())?;
     secure(stream, key, Way::Socks).await
 }
@@ -241,7 +249,7 @@ mod tests {
             assert_eq!(roads_to(address, Ways::Only(proxy)), (only, Vec::new()), "{address}");
         }
         let straight = Road::Straight("192.0.2.7:1".parse().unwrap());
-        assert_eq!(roads_to("192.0.2.7:1", Ways::Straight).0, [straight.clone()]);
+        assert_eq!(roads_to("192.0.2.7:1", Ways::Straight).0, std::slice::from_ref(&straight));
         let through = Road::Through(proxy, "192.0.2.7:1".to_owned());
         assert_eq!(roads_to("192.0.2.7:1", Ways::StraightThen(proxy)).0, [straight, through]);
     }

@@ -45,6 +45,11 @@ impl Identity {
         known(&self.certificate) || known(&peer.certificate)
     }
 
+    /// The same device, which proves to be of the team by the secret of so many epochs ago.
+    pub(crate) fn in_epoch(&self, back: usize) -> Self {
+        Self { secrets: self.secrets.iter().skip(back).cloned().collect(), ..self.clone() }
+    }
+
     /// Reads it. Done anew for every session, so that a change of team takes effect at once.
     ///
     /// # Errors

@@ -4,27 +4,35 @@
 //! key or a word of plaintext in their memory: this crate cannot name the vault, the sealing crate, a
 //! report or automerge.
 //!
-//! Where to look: `connection` is one session over any carrier, `store` the depot behind it, `identity` what
-//! the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
-//! connects, `met` who is being served, [`control`] the daemon's socket.
+//! Where to look: `carry` says what the device takes for others, `connection` is one session over any carrier,
+//! `store` the depot behind it, `identity` what the device shows and believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever
+//! connects, `examine` what stands in a way, `met` who is being served, [`relay`] what a relay does besides,
+//! `relays` how one is spoken to, [`control`] the daemon's socket.
 
+mod carry;
 mod connection;
 pub mod control;
 mod courier;
 mod daemon;
+mod declined;
 mod dial;
 mod error;
+mod examine;
 mod identity;
 mod met;
+pub mod relay;
+mod relays;
 mod serve;
 mod store;
 mod strangers;
 mod ways;
 
+pub use carry::{Carry, Load};
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon, run_daemon_on};
 pub use dial::{Tried, Ways};
 pub use error::DaemonError;
+pub use examine::{Examined, Outcome, examine};
 pub use fieldbook_net::channel::Way;
 pub use fieldbook_net::socks::{NoProxy, Proxy};
 pub use fieldbook_proto::session::Side;

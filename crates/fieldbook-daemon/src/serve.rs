@@ -13,6 +13,7 @@ use fieldbook_net::channel::Way;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
 use fieldbook_net::tcp;
+use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, Side};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -33,7 +34,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// What all connections of a daemon share.
 pub(crate) struct Serving {
-    depot: Arc<dyn Depot>,
+    pub depot: Arc<dyn Depot>,
     sessions: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
@@ -42,11 +43,11 @@ pub(crate) struct Serving {
     pub failed: AtomicU64,
     pub received: AtomicU64,
     pub sent: AtomicU64,
-    log: Box<dyn Fn(&str) + Send + Sync>,
+    log: Arc<dyn Fn(&str) + Send + Sync>,
 }
 
 impl Serving {
-    pub fn new(depot: Arc<dyn Depot>, log: Box<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(depot: Arc<dyn Depot>, log: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
         Self {
             depot,
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
@@ -158,11 +159,15 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
     let mut stranger = Some(stranger);
     let mut running = None;
     let ending = link.ending();
+    let own_role = identity.certificate.body().role;
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
             stranger = None;
             running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone()));
-            who = if identity.names(peer) {
+            who = if own_role == Role::Relay {
+                // Whoever runs it need not be of the team: it is told how many come, and not who.
+                format!("a {}", peer.device.body().role.word())
+            } else if identity.names(peer) {
                 format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
             } else {
                 "another device of the team".to_owned()

@@ -6,13 +6,14 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, State};
-use fieldbook_net::session::SessionStore;
+use fieldbook_net::session::{NotStored, SessionStore};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{
-    Arrival, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer, PeerDepot, Span,
+    Arrival, Decline, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer, PeerDepot, Span,
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
+use crate::carry::{Carry, Load};
 use crate::error::DaemonError;
 use crate::identity::{self, Identity};
 
@@ -21,12 +22,17 @@ const ANY_SIZE: u64 = u64::MAX >> 1;
 /// How often a snapshot is tried while another process writes.
 const SNAPSHOT_TRIES: usize = 8;
 
+/// Ids that the depot is asked for at once.
+const IDS_AT_ONCE: usize = 4_096;
+
 /// Where the cursors of unnamed devices lie in the depot.
 const HIDDEN: &str = "hidden-cursors";
 /// Entries of an unnamed peer that a session remembers as its own; beyond, they are offered back to it.
 const RECEIVED_MAX: usize = 1 << 17;
 /// Ids of the past of an unnamed peer that a session remembers; beyond, the two stay different.
 const UNNAMED_PAST_MAX: usize = 1 << 17;
+/// Ids of declined entries that a session remembers; beyond, the two stay different.
+const DECLINED_MAX: usize = 1 << 17;
 /// One session at a time changes the cursors of unnamed devices. Another process may do so at the same time:
 /// then one of the two positions is lost, and the next sync offers more than it need.
 static HIDDEN_CURSORS: Mutex<()> = Mutex::new(());
@@ -41,8 +47,16 @@ pub(crate) struct DepotStore {
     received: HashSet<EntryId>,
     /// What such a peer knows and no longer holds, and this depot never knew. Gone with the session, too.
     past: BTreeSet<EntryId>,
+    /// What this device declined in this session. With `past` it counts as known in what is compared.
+    declined: BTreeSet<EntryId>,
+    /// Bytes of offered entries that are taken, and have not come yet.
+    promised: u64,
+    /// What comes is addressed to this device: its membership has run out.
+    all_for_us: bool,
     /// The peer refused something of ours: what it "holds" is then not everything.
     refused: bool,
+    /// Up to where the peer holds everything, as the depot has it.
+    holds: u64,
     /// The authority by which the peer was judged last, as it lies in the depot.
     judged_by: Option<Vec<u8>>,
 }
@@ -57,7 +71,11 @@ impl DepotStore {
             peer: None,
             received: HashSet::new(),
             past: BTreeSet::new(),
+            declined: BTreeSet::new(),
+            promised: 0,
+            all_for_us: false,
             refused: false,
+            holds: 0,
             judged_by: None,
         }
     }
@@ -142,6 +160,70 @@ impl DepotStore {
     }
 }
 
+impl DepotStore {
+    /// Judges entries one after the other, each with those before it taken.
+    fn judge(
+        &self,
+        entries: impl Iterator<Item = (EntryId, u32)>,
+    ) -> Result<Vec<(EntryId, Decline)>, DaemonError> {
+        let carry = if self.all_for_us { Carry::default() } else { Carry::of(self.depot.as_ref())? };
+        if carry.is_everything() {
+            return Ok(Vec::new());
+        }
+        let named = self.peer.as_deref().filter(|_| self.unnamed().is_none()).map(|peer| peer.device.id());
+        let coordinator = named.as_ref().is_some_and(|id| self.identity.authority.is_coordinator(id));
+        let carry = if coordinator { carry.from_a_coordinator() } else { carry };
+        let of_device = named.map(|id| self.depot.held_by(Source::Peer(id))).transpose()?;
+        let mut load = Load {
+            held: self.depot.stats()?.held_bytes + self.promised,
+            of_device: of_device.map(|held| held.bytes + self.promised),
+        };
+        let mut declined = Vec::new();
+        for (id, size) in entries {
+            match carry.judge(size, load) {
+                Ok(()) => {
+                    load.held += u64::from(size);
+                    load.of_device = load.of_device.map(|held| held + u64::from(size));
+                }
+                Err(why) => declined.push((id, why)),
+            }
+        }
+        Ok(declined)
+    }
+
+    fn note_declined(&mut self, declined: &[(EntryId, Decline)]) {
+        let room = DECLINED_MAX.saturating_sub(self.declined.len());
+        self.declined.extend(declined.iter().take(room).map(|(id, _)| *id));
+    }
+
+    /// Ids that count as known in what is compared with this peer, beside those of the depot.
+    fn counted(&self, span: Span) -> impl Iterator<Item = &EntryId> {
+        let span = span.lowest()..=span.highest();
+        let declined = self.declined.range(span.clone()).filter(|id| !self.past.contains(id));
+        self.past.range(span).chain(declined)
+    }
+
+    /// Another session may have brought what was declined or past in this one.
+    fn forget_what_is_known(&mut self) -> Result<(), DaemonError> {
+        let ids: Vec<EntryId> = self.counted(Span::WHOLE).copied().collect();
+        for page in ids.chunks(IDS_AT_ONCE) {
+            for arrival in self.depot.known(page)? {
+                self.past.remove(&arrival.id);
+                self.declined.remove(&arrival.id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to where the depot says that this peer holds everything.
+    fn recorded_holds(&self) -> Result<u64, DaemonError> {
+        let named = self.peer.as_deref().filter(|_| self.unnamed().is_none());
+        let device = named.map(|peer| peer.device.id());
+        let record = self.depot.peers()?.into_iter().find(|record| record.device == device);
+        Ok(record.map_or(0, |record| record.holds_position))
+    }
+}
+
 fn with_all<'a>(mut sum: Fingerprint, ids: impl IntoIterator<Item = &'a EntryId>) -> Fingerprint {
     ids.into_iter().for_each(|id| sum.add(id));
     sum
@@ -161,7 +243,16 @@ pub(crate) fn now_ms() -> i64 {
 impl SessionStore for DepotStore {
     type Error = DaemonError;
 
-    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<Vec<EntryId>, DaemonError> {
+    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<NotStored, DaemonError> {
+        let sizes = batch.iter().map(|(id, bytes)| (*id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
+        self.promised = self.promised.saturating_sub(sizes.clone().map(|(_, size)| u64::from(size)).sum());
+        let mut declined = self.judge(sizes)?;
+        if !declined.is_empty() {
+            let ids: Vec<EntryId> = declined.iter().map(|(id, _)| *id).collect();
+            let unknown: HashSet<EntryId> = self.depot.unknown(&ids)?.into_iter().collect();
+            declined.retain(|(id, _)| unknown.contains(id));
+        }
+        let left: HashSet<EntryId> = declined.iter().map(|(id, _)| *id).collect();
         let from = match &self.peer {
             None => Source::Bundle,
             Some(_) if self.unnamed().is_some() => {
@@ -172,12 +263,37 @@ impl SessionStore for DepotStore {
             }
             Some(peer) => Source::Peer(peer.device.id()),
         };
-        for (id, _) in batch {
-            self.past.remove(id);
-        }
+        let taken = batch.iter().filter(|(id, _)| !left.contains(id));
         let incoming: Vec<Incoming<'_>> =
-            batch.iter().map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
-        Ok(self.depot.put(&incoming)?.refused.into_iter().map(|(id, _)| id).collect())
+            taken.map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
+        let refused = match self.depot.put(&incoming) {
+            Ok(put) => put.refused.into_iter().map(|(id, _)| id).collect(),
+            // Nothing of it was taken, and the peer keeps it.
+            Err(DepotError::Full) => {
+                declined.extend(incoming.iter().map(|entry| (entry.id, Decline::Full)));
+                self.note_declined(&declined);
+                return Ok(NotStored { refused: Vec::new(), declined });
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for Incoming { id, .. } in &incoming {
+            self.past.remove(id);
+            self.declined.remove(id);
+        }
+        self.note_declined(&declined);
+        Ok(NotStored { refused, declined })
+    }
+
+    fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, DaemonError> {
+        let declined = self.judge(offered.iter().copied())?;
+        self.note_declined(&declined);
+        let mut next = declined.iter().peekable();
+        for (id, size) in offered {
+            if next.next_if(|(declined, _)| declined == id).is_none() {
+                self.promised += u64::from(*size);
+            }
+        }
+        Ok(declined)
     }
 
     fn unknown(&mut self, ids: &[EntryId]) -> Result<Vec<EntryId>, DaemonError> {
@@ -217,8 +333,11 @@ impl SessionStore for DepotStore {
     }
 
     fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), DaemonError> {
+        // Everything that was promised has come, or is gone.
+        self.promised = 0;
+        self.forget_what_is_known()?;
         let fingerprint = || match &past {
-            Some(peer) => self.depot.compared(peer).map(|sum| with_all(sum, &self.past)),
+            Some(peer) => self.depot.compared(peer).map(|sum| with_all(sum, self.counted(Span::WHOLE))),
             None => self.depot.fingerprint(),
         };
         let mut head = self.depot.head()?;
@@ -236,8 +355,8 @@ impl SessionStore for DepotStore {
 
     fn spans(&mut self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DaemonError> {
         let sums = self.depot.spans(peer, span, parts)?;
-        let past = |part: Span| self.past.range(part.lowest()..=part.highest());
-        Ok(sums.into_iter().zip(span.parts(parts)).map(|(sum, part)| with_all(sum, past(part))).collect())
+        let with_counted = |(sum, part)| with_all(sum, self.counted(part));
+        Ok(sums.into_iter().zip(span.parts(parts)).map(with_counted).collect())
     }
 
     fn ids(
@@ -248,8 +367,7 @@ impl SessionStore for DepotStore {
         max_entries: usize,
     ) -> Result<Vec<EntryId>, DaemonError> {
         let mut ids = self.depot.ids_in(peer, span, after.as_ref(), max_entries)?;
-        let past = self.past.range(span.lowest()..=span.highest());
-        ids.extend(past.filter(|id| after.is_none_or(|after| **id > after)).take(max_entries));
+        ids.extend(self.counted(span).filter(|id| after.is_none_or(|after| **id > after)));
         ids.sort_unstable();
         ids.truncate(max_entries);
         Ok(ids)
@@ -281,13 +399,24 @@ impl SessionStore for DepotStore {
         match event {
             Event::Met(peer) => {
                 self.peer = Some(peer.clone());
-                Ok(self.record(0)?)
+                self.record(0)?;
+                self.holds = self.recorded_holds()?;
+                Ok(())
+            }
+            Event::Limited(limits) => {
+                self.all_for_us = limits.us;
+                Ok(())
             }
             Event::RefusedByPeer(_) => {
                 self.refused = true;
                 Ok(())
             }
-            Event::PeerHolds { position } if !self.refused => Ok(self.record(*position)?),
+            // What it settled says nothing of what it declined in an earlier session, which lies before.
+            Event::PeerHolds { after, position } if !self.refused && *after <= self.holds => {
+                self.record(*position)?;
+                self.holds = self.holds.max(*position);
+                Ok(())
+            }
             Event::CursorAdvanced { depot, position } => self.set_cursor(depot, *position),
             _ => Ok(()),
         }
@@ -401,6 +530,47 @@ mod tests {
         session(2).note(&Event::CursorAdvanced { depot: theirs, position: 5 }).unwrap();
         session(3).note(&Event::CursorAdvanced { depot: theirs, position: 99 }).unwrap();
         assert_eq!(session(2).cursor(&theirs).unwrap(), 5);
+    }
+
+    #[test]
+    fn the_past_of_an_unnamed_peer_counts_in_its_session_and_is_never_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = DepotKey::new([1; 32]);
+        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+        let depot = Arc::new(depot);
+        let met = peer(2, DepotId::from_bytes([2; 16]));
+        let sealed = vec![7; 1_000];
+        let held = EntryId::of(&sealed);
+        depot.put(&[Incoming { id: held, bytes: &sealed, from: Source::Own }]).unwrap();
+        let mut past: Vec<EntryId> = (0..40_u8).map(|n| EntryId::of(&[n])).collect();
+        past.sort_unstable();
+        let whole = |ids: &[EntryId]| with_all(depot.fingerprint().unwrap(), ids);
+        // Device 4 is a monitor, as the peer is: it keeps no name. The coordinator's device does.
+        for (own_seed, kept) in [(4, false), (1, true)] {
+            let mut store = DepotStore::new(depot.clone(), &own(own_seed), None);
+            store.note(&Event::Met(Box::new(met.clone()))).unwrap();
+            store.note_past(&met.depot(), &[&past[..], &[held]].concat()).unwrap();
+            store.note_past(&met.depot(), &past[..5]).unwrap();
+            assert_eq!(store.snapshot(Some(met.depot())).unwrap().0, whole(&past));
+            let spans = store.spans(&met.depot(), Span::WHOLE, 16).unwrap();
+            assert_eq!(spans.len(), 16);
+            let mut sum = Fingerprint::default();
+            spans.iter().for_each(|span| sum.merge(span));
+            assert_eq!(sum, whole(&past));
+            let mut all = [&past[..], &[held]].concat();
+            all.sort_unstable();
+            assert_eq!(store.ids(&met.depot(), Span::WHOLE, None, 100).unwrap(), all);
+            assert_eq!(store.ids(&met.depot(), Span::WHOLE, Some(all[10]), 7).unwrap(), all[11..18]);
+            assert_eq!(depot.compared(&met.depot()).unwrap() == whole(&past), kept);
+        }
+        // What comes after all is known from then on, and not counted twice.
+        let (mut store, bytes) =
+            (DepotStore::new(depot.clone(), &own(4), None), Bytes::from_static(&[9; 900]));
+        let other = peer(3, DepotId::from_bytes([3; 16]));
+        store.note(&Event::Met(Box::new(other.clone()))).unwrap();
+        store.note_past(&other.depot(), &[EntryId::of(&bytes)]).unwrap();
+        store.store(&[(EntryId::of(&bytes), bytes)]).unwrap();
+        assert_eq!(store.snapshot(Some(other.depot())).unwrap().0, depot.fingerprint().unwrap());
     }
 
     #[test]

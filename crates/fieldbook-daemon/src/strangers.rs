@@ -18,11 +18,14 @@ const PER_ADDRESS: usize = 8;
 #[derive(Debug, Default)]
 pub(crate) struct Strangers(Mutex<Inside>);
 
+/// A stranger's number, and how it can be sent away.
+type Waiting = (u64, Option<Arc<Notify>>);
+
 #[derive(Debug, Default)]
 struct Inside {
     next: u64,
     /// The oldest first; whoever can be sent away can be told so.
-    of: HashMap<IpAddr, VecDeque<(u64, Option<Arc<Notify>>)>>,
+    of: HashMap<IpAddr, VecDeque<Waiting>>,
 }
 
 /// One of them, until this is dropped.

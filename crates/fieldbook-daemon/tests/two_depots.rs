@@ -151,6 +151,7 @@ fn a_second_daemon_is_refused_and_nobody_there_is_said() {
         carriers: Carriers::default(),
         control_socket: coordinator.dir.path().join("other"),
         lock_path: coordinator.dir.path().join("lock.net"),
+        relay: false,
     };
     assert!(matches!(run_daemon(options, |_| {}, |_| {}), Err(DaemonError::InUse)));
     let address = daemon.address.clone();

@@ -11,7 +11,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior, params};
 use crate::{DepotError, DepotKey, SqlDepot, cipher};
 
 /// Tables that a copy takes as they are, parents before children. What is not named here stays behind.
-const CARRIED: [&str; 5] = ["origin", "known", "sealed", "bad", "peer"];
+const CARRIED: [&str; 7] = ["origin", "known", "sealed", "bad", "peer", "held_by", "acknowledged"];
 
 impl SqlDepot {
     /// Gives the depot another name and begins its relations anew: cursors into others' orders and what was
@@ -108,7 +108,7 @@ mod tests {
     use fieldbook_proto::{DeviceId, EntryId};
 
     use super::*;
-    use crate::{Depot, Incoming, Lookup, PeerRecord, Source};
+    use crate::{Depot, Held, Incoming, Lookup, PeerRecord, Source};
 
     fn id(byte: u8) -> DepotId {
         DepotId::from_bytes([byte; 16])
@@ -146,6 +146,7 @@ mod tests {
         assert!(matches!(depot.get(&ids[0]).unwrap(), Lookup::Held(bytes) if bytes.len() == 1_500));
         assert_eq!(depot.get(&ids[1]).unwrap(), Lookup::Gone, "what was dropped stays known");
         assert_eq!((depot.stats().unwrap().held, depot.stats().unwrap().gone), (1, 1));
+        assert_eq!(depot.held_by_each().unwrap(), [(Source::Own, Held { entries: 1, bytes: 1_500 })]);
         let mut fingerprint = fieldbook_proto::session::Fingerprint::default();
         ids.iter().for_each(|id| fingerprint.add(id));
         assert_eq!(depot.fingerprint().unwrap(), fingerprint);

@@ -157,6 +157,35 @@ pub struct PeerRecord {
     pub holds_position: u64,
 }
 
+/// What is held of what one device brought.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Entries.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// A moment by which entries had come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mark {
+    /// Everything up to this position had come by then.
+    pub position: u64,
+    /// When, in the time of whoever noted it.
+    pub time_ms: u64,
+}
+
+/// What a relay said that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Acknowledged {
+    /// The relay.
+    pub device: DeviceId,
+    /// Everything of this depot up to this position.
+    pub position: u64,
+    /// When it said so first, in milliseconds since 1970 by this device's clock.
+    pub time_ms: i64,
+}
+
 /// Counts and sizes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -357,6 +386,52 @@ pub trait Depot: Send + Sync {
     /// # Errors
     /// The backend's.
     fn addressed_to(&self, device: &DeviceId) -> Result<Vec<EntryId>, DepotError>;
+
+    /// What is held of what this source brought. Costs the same whatever the number of entries.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn held_by(&self, source: Source) -> Result<Held, DepotError>;
+
+    /// The same for every source of which anything is held, the largest first.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn held_by_each(&self) -> Result<Vec<(Source, Held)>, DepotError>;
+
+    /// Notes that everything which is known now had come by this time. The caller's time must not go back; a
+    /// note that follows the last by less than `apart_ms`, or that says nothing new, is not kept. Of very many
+    /// notes the older ones are thinned out.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn note_time(&self, time_ms: u64, apart_ms: u64) -> Result<(), DepotError>;
+
+    /// What was noted by [`Depot::note_time`], oldest first.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn marks(&self) -> Result<Vec<Mark>, DepotError>;
+
+    /// The position of the first entry whose bytes are here; none in a depot that holds nothing.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn first_held(&self) -> Result<Option<u64>, DepotError>;
+
+    /// When relays said up to where they hold everything, as [`Depot::record_peer`] learnt it, in the order of
+    /// positions. Of each relay the latest few hundred are kept, of its present depot only.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn acknowledged(&self) -> Result<Vec<Acknowledged>, DepotError>;
+
+    /// Bytes that the disk has free for what is put here, as far as its owner may use them; none where the room
+    /// is somebody else's and nobody can tell.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn room_on_disk(&self) -> Result<Option<u64>, DepotError>;
 
     /// Counts and sizes. Costs the same whatever the number of entries.
     ///

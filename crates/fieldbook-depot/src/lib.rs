@@ -24,10 +24,13 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
-//! tables and their migrations, `compared` what reconciliation asks, `anew` a depot under another name, `judged` an entry that was looked at,
-//! `replica` the tables as a process's own copy, [`bundles`] how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can
+//! tables and their migrations, `compared` what reconciliation asks, `accounts` what retention and quotas ask,
+//! `anew` a depot under another name, `judged` an entry that was looked at, `replica` the tables as a process's
+//! own copy, [`bundles`] how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's
+//! too), `error` what can
 //! go wrong.
 
+mod accounts;
 mod addressed;
 mod anew;
 pub mod bundles;
@@ -42,8 +45,8 @@ mod schema;
 mod sql;
 
 pub use depot::{
-    Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
-    Refusal, Source, State, Stats,
+    Acknowledged, Arrival, ArrivalWithBytes, Depot, DepotKey, Held, Incoming, Lookup, Mark, PeerRecord,
+    PutSummary, Quarantined, Refusal, Source, State, Stats,
 };
 pub use error::DepotError;
 pub use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};

@@ -65,7 +65,9 @@ const STEPS: &[&str] = &[
     // 3: what reconciliation needs, see `compared`. `span` sums up the ids that begin with the same twelve bits:
     // of `known` (owner 0) up to position `spanned`, and of `past` (the owner is the peer's number in
     // `origin`). `past` is what a peer's depot knows and no longer holds, and this one never knew;
-    // `past_total` sums that up.
+    // `past_total` sums that up. What retention needs, see `accounts`: `held_by` sums up what is held by
+    // who brought it; `noted` says by when a position had been given out, in the caller's time;
+    // `acknowledged` when a relay said up to where it holds everything.
     "ALTER TABLE totals ADD COLUMN spanned INTEGER NOT NULL DEFAULT 0;
      CREATE TABLE span (
          owner  INTEGER NOT NULL,
@@ -80,7 +82,20 @@ const STEPS: &[&str] = &[
          depot BLOB NOT NULL,
          count INTEGER NOT NULL,
          sum   BLOB NOT NULL
-     );",
+     );
+     CREATE TABLE held_by (
+         origin  INTEGER PRIMARY KEY REFERENCES origin (number),
+         entries INTEGER NOT NULL,
+         bytes   INTEGER NOT NULL
+     );
+     INSERT INTO held_by SELECT origin, count(*), sum(size) FROM known WHERE state = 0 GROUP BY origin;
+     CREATE TABLE noted (position INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL);
+     CREATE TABLE acknowledged (
+         device   BLOB NOT NULL,
+         position INTEGER NOT NULL,
+         time_ms  INTEGER NOT NULL,
+         PRIMARY KEY (device, position)
+     ) WITHOUT ROWID;",
 ];
 
 /// Brings the database to the present schema, in one transaction.

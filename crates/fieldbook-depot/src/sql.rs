@@ -10,13 +10,15 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
 
+use crate::accounts::{self, Changes};
 use crate::depot::{
-    Arrival, ArrivalWithBytes, Depot, DepotKey, Incoming, Lookup, PeerRecord, PutSummary, Quarantined,
-    Refusal, Source, State, Stats,
+    Acknowledged, Arrival, ArrivalWithBytes, Depot, DepotKey, Held, Incoming, Lookup, Mark, PeerRecord,
+    PutSummary, Quarantined, Refusal, Source, State, Stats,
 };
 use crate::judged::Judged;
 use crate::rows::{
@@ -92,6 +94,7 @@ impl SqlDepot {
         {
             let mut totals = Totals::load(&transaction)?;
             let mut origins = Origins { db: &transaction, last: None };
+            let mut changes = Changes::default();
             let any_past = compared::any_past(&transaction)?;
             let mut known = transaction.prepare_cached(
                 "INSERT INTO known (id, size, origin, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
@@ -117,6 +120,7 @@ impl SqlDepot {
                         sealed.execute(params![transaction.last_insert_rowid(), entry.stored])?;
                         totals.stats.held += 1;
                         totals.stats.held_bytes += u64::from(entry.size);
+                        changes.held(origin, i64::from(entry.size));
                         summary.added += 1;
                     } else {
                         totals.stats.quarantined += 1;
@@ -128,6 +132,7 @@ impl SqlDepot {
                 }
             }
             totals.store(&transaction)?;
+            changes.store(&transaction)?;
         }
         transaction.commit()?;
         Ok(summary)
@@ -317,13 +322,15 @@ impl Depot for SqlDepot {
         let db = self.db();
         let transaction = write(&db)?;
         let mut totals = Totals::load(&transaction)?;
+        let mut changes = Changes::default();
         let mut dropped = 0;
         for id in ids {
-            if drop_bytes(&transaction, id, State::Gone, &mut totals)? == Some(State::Held) {
+            if drop_bytes(&transaction, id, State::Gone, &mut totals, &mut changes)? == Some(State::Held) {
                 dropped += 1;
             }
         }
         totals.store(&transaction)?;
+        changes.store(&transaction)?;
         transaction.commit()?;
         Ok(dropped)
     }
@@ -332,7 +339,8 @@ impl Depot for SqlDepot {
         let db = self.db();
         let transaction = write(&db)?;
         let mut totals = Totals::load(&transaction)?;
-        let known = drop_bytes(&transaction, id, State::Quarantined, &mut totals)?.is_some();
+        let mut changes = Changes::default();
+        let known = drop_bytes(&transaction, id, State::Quarantined, &mut totals, &mut changes)?.is_some();
         if known {
             let origin: i64 =
                 transaction
@@ -340,6 +348,7 @@ impl Depot for SqlDepot {
             note_bad(&transaction, id, origin, reason)?;
         }
         totals.store(&transaction)?;
+        changes.store(&transaction)?;
         transaction.commit()?;
         Ok(known)
     }
@@ -429,6 +438,16 @@ impl Depot for SqlDepot {
     fn record_peer(&self, peer: PeerRecord) -> Result<(), DepotError> {
         let db = self.db();
         let transaction = write(&db)?;
+        let relay = peer.device.filter(|_| peer.role == Role::Relay);
+        if let Some(device) = &relay {
+            let same: bool = transaction
+                .prepare_cached("SELECT 1 FROM peer WHERE device = ?1 AND depot = ?2")?
+                .exists(params![device.as_bytes(), peer.depot.as_bytes()])?;
+            if !same {
+                accounts::begin_anew(&transaction, device)?;
+            }
+            accounts::acknowledged(&transaction, device, peer.holds_position, peer.last_sync_ms)?;
+        }
         transaction
             .prepare_cached(
                 "INSERT INTO peer (device, role, depot, address, last_sync_ms, holds_position)
@@ -459,6 +478,47 @@ impl Depot for SqlDepot {
 
     fn addressed_to(&self, device: &DeviceId) -> Result<Vec<EntryId>, DepotError> {
         addressed::list(&self.db(), device)
+    }
+
+    fn held_by(&self, source: Source) -> Result<Held, DepotError> {
+        let db = self.db();
+        let origin = match source {
+            Source::Own => Some(0),
+            Source::Bundle => Some(1),
+            Source::Unnamed => Some(UNNAMED),
+            Source::Peer(device) => accounts::number_of(&db, &device)?,
+        };
+        origin.map_or(Ok(Held::default()), |origin| accounts::held_by(&db, origin))
+    }
+
+    fn held_by_each(&self) -> Result<Vec<(Source, Held)>, DepotError> {
+        accounts::list(&self.db())
+    }
+
+    fn note_time(&self, time_ms: u64, apart_ms: u64) -> Result<(), DepotError> {
+        let db = self.db();
+        let transaction = write(&db)?;
+        accounts::note_time(&transaction, time_ms, apart_ms)?;
+        Ok(transaction.commit()?)
+    }
+
+    fn marks(&self) -> Result<Vec<Mark>, DepotError> {
+        accounts::marks(&self.db())
+    }
+
+    fn first_held(&self) -> Result<Option<u64>, DepotError> {
+        let first: Option<i64> =
+            self.db().query_row("SELECT min(position) FROM sealed", [], |row| row.get(0))?;
+        first.map(unsigned).transpose()
+    }
+
+    fn acknowledged(&self) -> Result<Vec<Acknowledged>, DepotError> {
+        accounts::acknowledgements(&self.db())
+    }
+
+    fn room_on_disk(&self) -> Result<Option<u64>, DepotError> {
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| DepotError::Io(error.into()))?;
+        Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
     }
 
     fn stats(&self) -> Result<Stats, DepotError> {
@@ -572,12 +632,13 @@ fn drop_bytes(
     id: &EntryId,
     to: State,
     totals: &mut Totals,
+    changes: &mut Changes,
 ) -> Result<Option<State>, DepotError> {
-    let found: Option<(i64, i64, i64)> = db
-        .prepare_cached("SELECT position, size, state FROM known WHERE id = ?1")?
-        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+    let found: Option<(i64, i64, i64, i64)> = db
+        .prepare_cached("SELECT position, size, state, origin FROM known WHERE id = ?1")?
+        .query_row([id.as_bytes()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))
         .optional()?;
-    let Some((position, size, before)) = found else { return Ok(None) };
+    let Some((position, size, before, origin)) = found else { return Ok(None) };
     let before = read_state(before)?;
     // What was quarantined stays on that list even when it is forgotten: the reason matters longer.
     if before == to || before == State::Quarantined {
@@ -589,6 +650,7 @@ fn drop_bytes(
     let stats = &mut totals.stats;
     match before {
         State::Held => {
+            changes.dropped(origin, size);
             stats.held = stats.held.saturating_sub(1);
             stats.held_bytes = stats.held_bytes.saturating_sub(unsigned(size)?);
         }

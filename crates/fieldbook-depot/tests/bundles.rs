@@ -62,7 +62,7 @@ impl Place {
         let mut files = Vec::new();
         let summary = read_bundles(&self.depot, from, &mut |event| {
             if let ReadEvent::File(report) = event {
-                files.push(report);
+                files.push(*report);
             }
         });
         (summary.unwrap(), files)

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use fieldbook_depot::{
-    Depot, DepotKey, Fingerprint, Incoming, Lookup, PeerRecord, Refusal, Source, SqlDepot, State, Stats,
+    Depot, DepotKey, Fingerprint, Held, Incoming, Lookup, PeerRecord, Refusal, Source, SqlDepot, State, Stats,
 };
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::limits::ADDRESSED_MAX;
@@ -165,6 +165,26 @@ fn put(depot: &dyn Depot, model: &mut Model, offers: &[(Offer, u8)]) {
     assert_eq!((summary.added, summary.already_known, summary.refused), (added, already_known, refused));
 }
 
+/// The sums by who brought it are those of the entries.
+fn held_by_whom(depot: &dyn Depot, model: &Model) {
+    let held = |source: Source| {
+        let of_it = model.known.iter().filter(|known| known.2 == source && known.3 == State::Held);
+        of_it.fold(Held::default(), |sum, known| Held {
+            entries: sum.entries + 1,
+            bytes: sum.bytes + known.1.len() as u64,
+        })
+    };
+    let mut each = depot.held_by_each().unwrap();
+    for source in (0..4).map(source) {
+        assert_eq!(depot.held_by(source).unwrap(), held(source), "{source:?}");
+        let listed = each.iter().position(|(listed, _)| *listed == source).map(|at| each.remove(at).1);
+        assert_eq!(listed.unwrap_or_default(), held(source), "{source:?}");
+    }
+    assert!(each.is_empty(), "{each:?}");
+    let first = model.known.iter().position(|known| known.3 == State::Held);
+    assert_eq!(depot.first_held().unwrap(), first.map(|place| place as u64 + 1));
+}
+
 /// The depot's name in histories.
 pub(crate) const NAME: DepotId = DepotId::from_bytes([3; 16]);
 
@@ -276,6 +296,7 @@ pub(crate) fn run(steps: Vec<Step>, reopen: &mut dyn FnMut(Option<Box<dyn Depot>
         }
         assert_eq!(depot.fingerprint().unwrap(), model.fingerprint());
         assert_eq!(depot.stats().unwrap(), model.stats());
+        held_by_whom(depot.as_ref(), &model);
         assert_eq!(depot.head().unwrap(), model.known.len() as u64);
         for (place, (id, ..)) in model.known.iter().enumerate() {
             assert_eq!(depot.position(id).unwrap(), Some(place as u64 + 1));

@@ -104,6 +104,9 @@ fn use_everything(depot: &SqlDepot, ids: &[EntryId]) -> Result<(), DepotError> {
     put_all(depot, &[noise(77, 2_000)], Source::Own)?;
     depot.forget(&ids[..1])?;
     depot.addressed_to(&DeviceId::from_bytes([1; 32]))?;
+    depot.held_by_each()?;
+    depot.marks()?;
+    depot.acknowledged()?;
     Ok(())
 }
 

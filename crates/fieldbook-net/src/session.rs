@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fieldbook_proto::session::{
-    Arrival, Engine, Event, Fingerprint, Output, PeerDepot, SessionError, Span, Summary,
+    Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, SessionError, Span, Summary,
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -29,16 +29,32 @@ const STALL: Duration = Duration::from_secs(60);
 /// How long a peer may take to show that it is of the team.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
+/// What a store did not keep of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NotStored {
+    /// Bad entries.
+    pub refused: Vec<EntryId>,
+    /// Good ones that it does not take now.
+    pub declined: Vec<(EntryId, Decline)>,
+}
+
 /// What a session needs of a depot. Calls may block; all come from one thread, in the engine's order.
 pub trait SessionStore: Send {
     /// Whatever the store fails with.
     type Error: fmt::Display + Send + 'static;
 
-    /// Makes entries durable before it returns; which were refused.
+    /// Makes entries durable before it returns; which were refused or declined. See [`Engine::stored`] for what
+    /// follows for the set that is compared.
     ///
     /// # Errors
     /// The store's.
-    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<Vec<EntryId>, Self::Error>;
+    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<NotStored, Self::Error>;
+    /// Which of these entries, all unknown, it does not take now, in the order given. Those that it does take it
+    /// has promised to take: they will come.
+    ///
+    /// # Errors
+    /// The store's.
+    fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, Self::Error>;
     /// Which of these were never known.
     ///
     /// # Errors
@@ -150,8 +166,8 @@ enum Question {
 }
 
 enum Answer {
-    Stored(Vec<EntryId>),
-    Unknown(Vec<EntryId>),
+    Stored(NotStored),
+    Unknown(Vec<EntryId>, Vec<(EntryId, Decline)>),
     Arrivals(Vec<Arrival>),
     Addressed(Vec<Arrival>),
     Entries(Vec<Option<Bytes>>),
@@ -260,8 +276,8 @@ async fn drive<R: AsyncRead + Unpin>(
 
 fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
     match answer {
-        Answer::Stored(refused) => engine.stored(&refused)?,
-        Answer::Unknown(ids) => engine.unknown(&ids)?,
+        Answer::Stored(not) => engine.stored(&not.refused, &not.declined)?,
+        Answer::Unknown(ids, declined) => engine.unknown(&ids, &declined)?,
         Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
         Answer::Addressed(entries) => engine.addressed(entries)?,
         Answer::Entries(entries) => engine.entries(entries)?,
@@ -344,7 +360,14 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
     }
     Ok(Some(match output {
         Output::Store(batch) => Answer::Stored(store.store(&batch)?),
-        Output::FindUnknown { ids } => Answer::Unknown(store.unknown(&ids)?),
+        Output::FindUnknown { ids, sizes } => {
+            let unknown = store.unknown(&ids)?;
+            let mut next = unknown.iter().peekable();
+            let sized = ids.into_iter().zip(sizes);
+            let sized: Vec<_> = sized.filter(|(id, _)| next.next_if(|next| *next == id).is_some()).collect();
+            let declined = if sized.is_empty() { Vec::new() } else { store.declined(&sized)? };
+            Answer::Unknown(unknown, declined)
+        }
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),

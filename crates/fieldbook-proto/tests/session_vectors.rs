@@ -5,9 +5,9 @@
 use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
-use fieldbook_proto::session::limits::{FEATURE_RECONCILE, ID_SHORT};
+use fieldbook_proto::session::limits::{FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, ID_SHORT};
 use fieldbook_proto::session::{
-    Arrival, Comparison, DIGEST_LEN, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
+    Arrival, Comparison, DIGEST_LEN, Decline, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
     SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
 };
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId, encode_hex};
@@ -121,9 +121,9 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
                 Output::Send(bytes) => sent += bytes.len(),
                 Output::Store(batch) => {
                     known.extend(batch.iter().map(|(id, _)| *id));
-                    engine.stored(&[]).unwrap();
+                    engine.stored(&[], &[]).unwrap();
                 }
-                Output::FindUnknown { ids } => engine.unknown(&ids).unwrap(),
+                Output::FindUnknown { ids, .. } => engine.unknown(&ids, &[]).unwrap(),
                 Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
                 Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
@@ -260,6 +260,18 @@ fn write_frames() {
         ("compare", Frame::Compare(comparison())),
         ("compare-end", Frame::Compare(Comparison::default())),
         ("past", Frame::Past(vec![id(1), id(2)])),
+        ("sized-offer", Frame::SizedOffer(vec![(id(1), 1_100), (id(2), 1_024)])),
+        ("answer", Frame::Answer { wanted: vec![true, false, false], declined: vec![(1, Decline::Full)] }),
+        ("ping", Frame::Ping { answer: false }),
+        ("ping-answer", Frame::Ping { answer: true }),
+        (
+            "settled",
+            Frame::Settled {
+                count: 7,
+                refused: vec![0, 3],
+                declined: vec![(1, Decline::Share), (4, Decline::Size), (6, Decline::Other(9))],
+            },
+        ),
     ];
     for (name, frame) in good {
         write(&format!("frame-good-{name}"), "ok", "frame", name, &[], &frame.encode());
@@ -280,9 +292,30 @@ fn write_frames() {
     kind[7] = 3;
     let mut upside_down = compare(vec![], vec![one(0, 9, 1)]);
     upside_down[8] = 1;
-    let bad: [(&str, &str, &str, Vec<u8>); 32] = [
+    let bad: [(&str, &str, &str, Vec<u8>); 43] = [
         ("type-0", "unknown-frame", "type 0", raw(0, &[])),
-        ("type-12", "unknown-frame", "type 12", raw(12, &[])),
+        ("type-255", "unknown-frame", "type 255", raw(255, &[])),
+        ("ping-long", "too-long", "a Ping of 2 bytes", raw(15, &[0, 0])),
+        ("ping-flags", "malformed", "flag 2", raw(15, &[2])),
+        ("sized-offer-none", "malformed", "no id", raw(12, &[])),
+        (
+            "sized-offer-small",
+            "malformed",
+            "a size of 1,023 bytes",
+            raw(12, &[&[7; 32][..], &[0, 0, 3, 255]].concat()),
+        ),
+        ("sized-offer-ragged", "malformed", "an id without a size", raw(12, &[7; 32])),
+        ("answer-none", "malformed", "nothing is declined", raw(13, &[0, 1, 1])),
+        ("answer-wanted", "malformed", "a wanted entry is declined", raw(13, &[0, 1, 1, 0, 0, 1])),
+        ("answer-beyond", "malformed", "an offset beyond the offer", raw(13, &[0, 1, 0, 0, 1, 1])),
+        ("answer-reason", "malformed", "reason 0", raw(13, &[0, 1, 0, 0, 0, 0])),
+        ("settled-none", "malformed", "nothing is declined", raw(14, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0])),
+        (
+            "settled-both",
+            "malformed",
+            "an entry that is refused and declined",
+            raw(14, &[0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 2, 1]),
+        ),
         ("compare-short", "malformed", "no number of answers", raw(10, &[0])),
         ("compare-long", "too-long", "65,537 bytes announced", vec![10, 0, 1, 0, 1]),
         ("compare-unused-bits", "malformed", "a flag beyond the count", unused),
@@ -581,6 +614,23 @@ fn write_conversations() {
     compared("compare-early", "out-of-phase", "a Compare before the Dones", FEATURE_RECONCILE, &early);
     let past = [&differing[..2], &[Frame::Past(vec![id(3)])]].concat();
     compared("past-early", "out-of-phase", "a Past before the Dones", FEATURE_RECONCILE, &past);
+    let sized = [
+        Frame::Since { position: 0 },
+        Frame::SizedOffer(vec![(id(1), u32::try_from(wire(1).bytes.len()).unwrap())]),
+    ];
+    let taken = [&sized[..], &[Frame::Entries(vec![wire(1)]), mark(1, true)]].concat();
+    let both = FEATURE_RECONCILE | FEATURE_DECLINE;
+    compared("good-sized", "ok", "an entry offered with its size", both, &taken);
+    compared("sized-without-the-bit", "out-of-phase", "sizes without the bit", FEATURE_RECONCILE, &sized);
+    compared("sized-without-reconciliation", "out-of-phase", "the bit alone", FEATURE_DECLINE, &sized);
+    let answer = Frame::Answer { wanted: vec![false], declined: vec![(0, Decline::Full)] };
+    let unasked = [&sized[..1], &[answer]].concat();
+    let ping = [&sized[..1], &[Frame::Ping { answer: false }]].concat();
+    compared("ping-early", "out-of-phase", "a Ping before both stay", both | FEATURE_LIVE, &ping);
+    compared("answer-unasked", "unasked", "an Answer without an offer", both, &unasked);
+    let settled = Frame::Settled { count: 1, refused: vec![], declined: vec![(0, Decline::Full)] };
+    let false_settled = [&sized[..1], &[settled]].concat();
+    compared("settled-false", "false-acknowledgement", "declined what was not sent", both, &false_settled);
     let without = [differing.to_vec(), vec![list]].concat();
     compared("compare-without-the-bit", "out-of-phase", "a Compare without the bit", 0, &without);
 }

@@ -26,6 +26,10 @@ use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::{Recipient, Role};
 use fieldbook_proto::limits::RECIPIENT_MAX;
 
+/// Why a report needs its author.
+const CLASHES: &str = "two people changed the same thing: `fieldbook conflicts`";
+const QUESTIONS: &str = "a coordinator asks something: `fieldbook show`, `fieldbook answer`";
+
 /// A report's row, without its document.
 pub(crate) struct ReportRow {
     pub number: i64,
@@ -95,6 +99,15 @@ impl ReportRow {
 
     fn summary(&self, me: &DeviceId, names: &Names, deliveries: &DeliveryIndex) -> ReportSummary {
         let columns = &self.summary;
+        let mut delivery = deliveries.of(self, me, names);
+        if self.finished && deliveries.is_own(&self.author, me) {
+            if columns.clashes > 0 {
+                delivery.attention.push(CLASHES.to_owned());
+            }
+            if columns.questions > 0 {
+                delivery.attention.push(QUESTIONS.to_owned());
+            }
+        }
         ReportSummary {
             id: self.id.to_string(),
             template: self.template.clone(),
@@ -111,7 +124,7 @@ impl ReportRow {
             attachments: columns.attachments,
             people: columns.people,
             questions: columns.questions,
-            delivery: deliveries.of(self, me, names),
+            delivery,
             sealed_ms: columns.sealed_ms,
         }
     }

@@ -257,7 +257,12 @@ impl Vault {
                 questions: 0,
                 attachments: 0,
                 people: 0,
-                delivery: Delivery { word: "sealed".to_owned(), holders: deliveries.holders(&id, &names) },
+                delivery: Delivery {
+                    word: "sealed".to_owned(),
+                    holders: deliveries.holders(&id, &names),
+                    relays: deliveries.relays(&id, &names),
+                    attention: Vec::new(),
+                },
                 sealed_ms: Some(time_ms),
             });
         }

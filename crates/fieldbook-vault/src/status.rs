@@ -67,6 +67,11 @@ impl Vault {
             drafts: in_state("draft"),
             only_here: in_state("only here"),
             carried: in_state("carried"),
+            on_relay: reports
+                .iter()
+                .filter(|report| report.delivery.word == "carried" && !report.delivery.relays.is_empty())
+                .count(),
+            attention: reports.iter().filter(|report| !report.delivery.attention.is_empty()).count(),
             received: in_state("received"),
             sealed: in_state("sealed"),
             seal_after: self.seal_after()?,

@@ -173,6 +173,12 @@ pub struct Delivery {
     pub word: String,
     /// The coordinators whose receipts cover everything that was sent.
     pub holders: Vec<Holder>,
+    /// The relays that hold everything that was sent, each since when it said so first, by this device's clock.
+    #[serde(default)]
+    pub relays: Vec<Holder>,
+    /// Why it needs this device's person, in words, if it does.
+    #[serde(default)]
+    pub attention: Vec<String>,
 }
 
 /// A device that holds all of a report.
@@ -580,6 +586,12 @@ pub struct Status {
     pub only_here: usize,
     /// Finished reports of this device that others carry, unopened as far as is known.
     pub carried: usize,
+    /// Of those, the ones that a relay holds.
+    #[serde(default)]
+    pub on_relay: usize,
+    /// Reports of this device that need its person; each says why.
+    #[serde(default)]
+    pub attention: usize,
     /// Finished reports of this device that a coordinator has confirmed.
     pub received: usize,
     /// Reports of this device that it has sealed, and can read no more.

@@ -34,6 +34,9 @@ pub enum Source {
     File(PathBuf),
     /// `--passphrase-fd`: the first line of an open descriptor.
     Descriptor(u32),
+    /// The credential that the system's service manager gave to this process: as a file, but the manager sees
+    /// to who can read it.
+    Credential(PathBuf),
     /// `--passphrase-command`: the first line it prints.
     Command(String),
     /// A person at the terminal.
@@ -74,6 +77,15 @@ impl Source {
         open(&self.read(vault, ui)?)
     }
 
+    /// For a service: nobody sits there, so what would be asked is the credential `passphrase` in `directory`
+    /// (systemd's `LoadCredential=`), if there is one.
+    pub fn or_credential(self, directory: Option<PathBuf>) -> Self {
+        match (self, directory.map(|directory| directory.join("passphrase"))) {
+            (Self::Terminal, Some(path)) if path.is_file() => Self::Credential(path),
+            (source, _) => source,
+        }
+    }
+
     /// A passphrase for a vault that is being made: a person types it twice.
     ///
     /// # Errors
@@ -102,6 +114,10 @@ impl Source {
                 let file = File::open(path).map_err(unreadable(&name))?;
                 warn_if_others_can_read(&file, &name, ui);
                 first_line(file, &name)
+            }
+            Self::Credential(path) => {
+                let name = "the credential \"passphrase\"";
+                first_line(File::open(path).map_err(unreadable(name))?, name)
             }
             Self::Descriptor(number) => {
                 let name = format!("descriptor {number}");
@@ -283,6 +299,19 @@ mod tests {
         assert_eq!(choose(None, None, None, path()), Ok(Source::File("p".into())));
         assert_eq!(choose(None, None, None, None), Ok(Source::Terminal));
         assert_eq!(choose(path(), Some(3), None, None).unwrap_err().kind, Kind::Usage);
+    }
+
+    #[test]
+    fn a_service_takes_its_credential_unless_it_was_told_otherwise() {
+        let dir = tempfile::tempdir().unwrap();
+        let there = || Some(dir.path().to_owned());
+        assert_eq!(Source::Terminal.or_credential(there()), Source::Terminal, "there is none");
+        fs::write(dir.path().join("passphrase"), "six words\n").unwrap();
+        let source = Source::Terminal.or_credential(there());
+        let read = source.read(Path::new("v"), &Ui::new(true, true)).unwrap();
+        assert_eq!(read.as_str(), "six words");
+        assert_eq!(Source::Descriptor(3).or_credential(there()), Source::Descriptor(3));
+        assert_eq!(Source::Terminal.or_credential(None), Source::Terminal);
     }
 
     #[test]

@@ -112,7 +112,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
 }
 
 /// Addresses at which devices were reached, the latest first; then those that the invitation brought.
-fn remembered(status: &Status) -> Vec<String> {
+pub fn remembered(status: &Status) -> Vec<String> {
     let mut peers: Vec<_> = status.peers.iter().filter(|peer| peer.address.is_some()).collect();
     peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_sync_ms));
     let mut addresses: Vec<String> = peers.into_iter().filter_map(|peer| peer.address.clone()).collect();

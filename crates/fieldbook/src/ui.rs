@@ -83,6 +83,11 @@ impl Ui {
         }
     }
 
+    /// Whether whoever read stdout went away: what stays to tell it may end.
+    pub fn reader_gone(&self) -> bool {
+        self.reader_gone.get()
+    }
+
     /// A word on the side, for a person only.
     pub fn note(&self, line: impl Display) {
         if !self.json {
@@ -182,7 +187,8 @@ pub fn size(bytes: u64) -> String {
     match bytes {
         0..1024 => format!("{bytes} B"),
         1024..1_048_576 => format!("{} KiB", bytes.div_ceil(1024)),
-        _ => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        1_048_576..1_073_741_824 => format!("{:.1} MiB", bytes as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", bytes as f64 / 1_073_741_824.0),
     }
 }
 

@@ -147,7 +147,7 @@ fn via_is_the_last_resort_and_says_what_was_tried() {
     drop(daemon);
     let error = b.fails(14, &["sync", "--with", &format!("127.0.0.1:{port}"), "--via", &proxy.url()]);
     let message = error["message"].as_str().expect("words");
-    for part in ["by UDP ", "by TCP ", "through the proxy: "] {
+    for part in ["by UDP: ", "by TCP: ", "through the proxy: "] {
         assert!(message.contains(part), "{part}: {message}");
     }
 }

@@ -82,6 +82,7 @@ fn segment() -> Segment {
         Op::Past(device, depot, vec![id(5)]),
         Op::Fence,
         Op::Checkpointed(512),
+        Op::Time(86_400_000, 3_600_000),
     ];
     Segment { number: 513, previous: [0x99; 32], written_ms: 1_490_400_000_000, ops }
 }
@@ -119,12 +120,12 @@ fn write_the_bucket_vectors() {
         std::fs::write(format!("{folder}/{file}.txt"), text).unwrap();
     };
     let seal = |content: &[u8]| sealer.seal_with(&[0x56; 32], name, content).unwrap();
-    write("good", "good", "each kind of act once", name, &good, &content, "12");
+    write("good", "good", "each kind of act once", name, &good, &content, "13");
     write("empty", "good", "a segment without an act", name, &seal(&empty), &empty, "0");
-    write("moved", "altered", "under another name", "log/0000000000000202", &good, &content, "12");
-    write("salt", "altered", "a bit of the salt", name, &edit(1, 1), &content, "12");
-    write("box", "altered", "a bit of the box", name, &edit(40, 1), &content, "12");
-    write("cut", "altered", "the last byte is missing", name, &good[..good.len() - 1], &content, "12");
-    write("version", "newer", "an object of version 2", name, &edit(0, 3), &content, "12");
+    write("moved", "altered", "under another name", "log/0000000000000202", &good, &content, "13");
+    write("salt", "altered", "a bit of the salt", name, &edit(1, 1), &content, "13");
+    write("box", "altered", "a bit of the box", name, &edit(40, 1), &content, "13");
+    write("cut", "altered", "the last byte is missing", name, &good[..good.len() - 1], &content, "13");
+    write("version", "newer", "an object of version 2", name, &edit(0, 3), &content, "13");
     write("act", "newer", "an act that is not known", name, &seal(&unknown), &unknown, "1");
 }

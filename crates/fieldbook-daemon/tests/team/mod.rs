@@ -210,6 +210,7 @@ pub fn start_by(device: &Device, carriers: Carriers) -> Running {
         carriers,
         control_socket: control.clone(),
         lock_path: device.dir.path().join("lock.net"),
+        relay: false,
     };
     let (sender, bound) = mpsc::channel();
     let (logger, log) = mpsc::channel();

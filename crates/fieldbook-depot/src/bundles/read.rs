@@ -36,7 +36,7 @@ pub enum ReadEvent {
         bytes: u64,
     },
     /// A file was read to its end.
-    File(FileReport),
+    File(Box<FileReport>),
 }
 
 /// What a file turned out to be, and what became of its entries.
@@ -139,7 +139,7 @@ pub fn read_bundles(
             let known = seen.entry(part.bundle).or_default().entry(part.number).or_default();
             *known = known.or(part.last);
         }
-        tell(ReadEvent::File(report));
+        tell(ReadEvent::File(Box::new(report)));
     }
     summary.missing = seen.into_iter().filter_map(|(bundle, parts)| missing(bundle, &parts)).collect();
     Ok(summary)

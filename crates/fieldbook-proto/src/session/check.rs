@@ -56,6 +56,12 @@ impl Check {
         self.pointless = true;
     }
 
+    /// Both sides stay together: both speak anew when something has moved. What was looked for and not found is
+    /// not looked for again in this session.
+    pub(super) fn rest(&mut self, still_different: bool) {
+        *self = Self { repaired: still_different, ..Self::default() };
+    }
+
     /// This side has said `Done`, and it still stands.
     pub(super) const fn has_spoken(&self) -> bool {
         self.ours.is_some()

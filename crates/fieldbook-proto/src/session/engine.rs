@@ -1,16 +1,19 @@
-//! The engine: phases, and who is asked what.
+//! The engine: phases, and who is asked what. It is one file because what may follow what is seen best together.
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
 use super::check::{Check, Claim, Next, Verdict};
+use super::decline::Decline;
 use super::error::{Fault, SessionError};
 use super::fingerprint::Fingerprint;
 use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
-use super::limits::{CONTROL_BYTES_MAX, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION};
+use super::limits::{
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION,
+};
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
 use super::{Arrival, Event, Limits, Output, Peer, Setup, Side, Summary};
@@ -43,6 +46,11 @@ impl Rounds {
     fn answered(&mut self, asked: u64) {
         self.now = self.now.max(asked + 1);
     }
+
+    fn wanted(&mut self) {
+        let asked = self.offers.pop_front().unwrap_or_default();
+        self.answered(asked);
+    }
 }
 
 /// One session with one peer. See the [module](super) for the loop that drives it.
@@ -62,6 +70,8 @@ pub struct Engine {
     cursor_asked: bool,
     snapshot_asked: bool,
     outgoing: Option<Outgoing>,
+    /// How far the peer says that it has read here.
+    since: u64,
     incoming: Incoming,
     check: Check,
     /// How many ids this side's last claim counted.
@@ -70,6 +80,13 @@ pub struct Engine {
     known_asked: bool,
     end: Option<Summary>,
     rounds: Rounds,
+    /// Both sides stay after a verdict.
+    live: bool,
+    /// Something was sent, offered or heard since the last verdict.
+    moved: bool,
+    /// Something arrived in the depot, and the sending half does not know yet.
+    woken: bool,
+    leaving: bool,
 }
 
 impl Engine {
@@ -91,7 +108,7 @@ impl Engine {
         let newest = setup.secrets.first().ok_or(SessionError::Misused("no transport secret"))?.clone();
         let mut engine = Self {
             setup,
-            features: features & FEATURES,
+            features: features & (FEATURES | FEATURE_LIVE),
             phase: Phase::Hello,
             failed: None,
             peer: None,
@@ -104,6 +121,7 @@ impl Engine {
             cursor_asked: false,
             snapshot_asked: false,
             outgoing: None,
+            since: 0,
             incoming: Incoming::default(),
             check: Check::default(),
             claimed: 0,
@@ -111,6 +129,10 @@ impl Engine {
             known_asked: false,
             end: None,
             rounds: Rounds::default(),
+            live: false,
+            moved: false,
+            woken: false,
+            leaving: false,
         };
         if engine.setup.side == Side::Client {
             // A server answers under the secret that opened the client's hello.
@@ -138,6 +160,10 @@ impl Engine {
         match (&self.failed, self.phase) {
             (Some(error), _) => Err(*error),
             (None, Phase::Finished) => Ok(()),
+            (None, _) if self.is_at_rest() => {
+                self.phase = Phase::Finished;
+                Ok(())
+            }
             (None, _) => Err(self.fail(SessionError::Cut)),
         }
     }
@@ -152,11 +178,42 @@ impl Engine {
         self.phase == Phase::Finished && self.control.is_empty() && self.events.is_empty()
     }
 
+    /// Something new lies in the depot: it is read and sent as soon as may be. Costs one
+    /// [`Output::ReadArrivals`] if there is nothing.
+    pub const fn wake(&mut self) {
+        self.woken = true;
+    }
+
+    /// Ends a session of two sides that stay together as soon as nothing is under way.
+    pub const fn leave(&mut self) {
+        self.leaving = true;
+    }
+
+    /// Both sides stay together, and nothing is under way: nothing need be heard of the peer for long.
+    pub fn is_at_rest(&self) -> bool {
+        let settled = self.outgoing.as_ref().is_some_and(Outgoing::is_settled);
+        self.live && settled && !self.moved && self.incoming.is_over() && !self.snapshot_asked
+    }
+
+    /// Asks a peer that stays whether it is still there. Its answer shows as input and nowhere else.
+    pub fn ping(&mut self) {
+        if self.live && self.control.is_empty() {
+            self.say(Frame::Ping { answer: false }.encode().into());
+        }
+    }
+
     /// What was moved so far.
     pub fn summary(&self) -> Summary {
         let outgoing = self.outgoing.as_ref();
+        let declined = self.incoming.declined();
+        let declined_by_peer = outgoing.map(Outgoing::declined).unwrap_or_default();
+        let agreed = self.end.is_some_and(|end| end.in_step);
+        let but_for_declined = declined.total() + declined_by_peer.total() > 0;
         Summary {
-            in_step: self.end.is_some_and(|end| end.in_step),
+            in_step: agreed && !but_for_declined,
+            in_step_but_for_declined: agreed && but_for_declined,
+            declined,
+            declined_by_peer,
             compared: self.end.is_some_and(|end| end.compared),
             limits: self.limits,
             sent: outgoing.map_or(0, Outgoing::sent),
@@ -187,6 +244,11 @@ impl Engine {
         Ok(self.next_output(can_send))
     }
 
+    /// Whether both sides speak this optional part, once the peer is known.
+    const fn has(&self, feature: u32) -> bool {
+        self.features & feature != 0
+    }
+
     fn fail(&mut self, error: SessionError) -> SessionError {
         self.failed = Some(error);
         self.input = BytesMut::new();
@@ -202,6 +264,7 @@ impl Engine {
     fn advance(&mut self) -> Result<(), SessionError> {
         self.follow_store();
         self.judge();
+        self.follow_depot();
         while self.has_room() && self.phase != Phase::Finished {
             if self.phase == Phase::Hello {
                 let Some(sealed) = self.take_hello()? else { break };
@@ -218,6 +281,18 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// What arrived in the depot goes out; after our `Done` not before the verdict.
+    fn follow_depot(&mut self) {
+        let may = self.phase == Phase::Transfer && !self.check.has_spoken() && !self.snapshot_asked;
+        if let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.woken && may) {
+            // In a session that ends, the check finds what came.
+            self.woken = !outgoing.wake(self.live && !self.moved);
+        }
+        if self.leaving && self.is_at_rest() {
+            self.phase = Phase::Finished;
+        }
     }
 
     fn take_hello(&mut self) -> Result<Option<BytesMut>, SessionError> {
@@ -250,7 +325,11 @@ impl Engine {
             Side::Server => self.say_hello(&secret, setup.known, setup.head),
         }
         self.features &= hello.features;
-        self.incoming = Incoming::new(hello.known);
+        if !self.has(FEATURE_RECONCILE) {
+            // Only the comparison finds again what was declined.
+            self.features &= !FEATURE_DECLINE;
+        }
+        self.incoming = Incoming::new(hello.known, self.has(FEATURE_DECLINE));
         let peer = Peer {
             device,
             certificate: hello.certificate,
@@ -300,11 +379,13 @@ impl Engine {
             (Phase::Since, Frame::Since { position }) => {
                 let peer = self.peer.as_ref().ok_or(SessionError::Misused("no peer"))?;
                 let (device, head) = (peer.device.id(), self.setup.head);
-                self.outgoing = Some(if self.limits.peer {
+                let outgoing = if self.limits.peer {
                     Outgoing::limited(device, position, head)
                 } else {
                     Outgoing::new(device, peer.known, position, head)
-                });
+                };
+                self.outgoing = Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)));
+                self.since = position;
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
@@ -321,25 +402,40 @@ impl Engine {
     }
 
     fn transfer(&mut self, frame: Frame) -> Result<(), SessionError> {
+        let declines = self.has(FEATURE_DECLINE);
+        let may_decline = || if declines { Ok(()) } else { Err(Fault::OutOfPhase) };
         let outgoing = self.outgoing.as_mut().ok_or(SessionError::Misused("no transfer"))?;
         match frame {
             Frame::Since { .. } | Frame::Limited => return Err(Fault::OutOfPhase.into()),
             Frame::Entries(entries) => {
+                self.moved = true;
                 self.check.entry_came();
                 self.incoming.entries(entries, &mut self.events)?;
             }
             Frame::Offer(ids) => {
+                self.moved = true;
                 self.check.peer_goes_on();
-                self.incoming.offer(ids)?;
+                self.incoming.offer(ids, Vec::new())?;
             }
-            Frame::Want(flags) => {
-                outgoing.want(&flags)?;
-                let asked = self.rounds.offers.pop_front().unwrap_or_default();
-                self.rounds.answered(asked);
+            Frame::SizedOffer(offered) => {
+                may_decline()?;
+                self.moved = true;
+                self.check.peer_goes_on();
+                let (ids, sizes) = offered.into_iter().unzip();
+                self.incoming.offer(ids, sizes)?;
+            }
+            Frame::Want(wanted) => {
+                outgoing.want(&wanted, &[], &mut self.events)?;
+                self.rounds.wanted();
+            }
+            Frame::Answer { wanted, declined } => {
+                may_decline()?;
+                outgoing.want(&wanted, &declined, &mut self.events)?;
+                self.rounds.wanted();
             }
             Frame::Gone(ids) => {
                 self.incoming.gone(&ids)?;
-                if self.features & FEATURE_RECONCILE != 0 {
+                if self.has(FEATURE_RECONCILE) {
                     self.incoming.past(ids)?;
                 }
             }
@@ -355,7 +451,19 @@ impl Engine {
                     self.rounds.answered(asked);
                 }
             }
-            Frame::Ack { count, refused } => outgoing.ack(count, &refused, &mut self.events)?,
+            Frame::Ping { answer } => {
+                if !self.live {
+                    return Err(Fault::OutOfPhase.into());
+                }
+                if !answer {
+                    self.say(Frame::Ping { answer: true }.encode().into());
+                }
+            }
+            Frame::Ack { count, refused } => outgoing.ack(count, &refused, &[], &mut self.events)?,
+            Frame::Settled { count, refused, declined } => {
+                may_decline()?;
+                outgoing.ack(count, &refused, &declined, &mut self.events)?;
+            }
             Frame::Mark { position, end } => {
                 if end && self.reconcile.as_ref().is_some_and(Reconcile::is_running) {
                     return Err(Fault::OutOfPhase.into());
@@ -369,6 +477,8 @@ impl Engine {
                 if received == outgoing.sent() {
                     self.rounds.answered(self.rounds.mark);
                 }
+                // Whatever moved it to speak, it waits for ours.
+                self.moved = true;
                 self.check.heard(Claim { received, fingerprint, busy });
             }
         }
@@ -377,7 +487,7 @@ impl Engine {
 
     /// What follows when entries became durable, here or there.
     fn follow_store(&mut self) {
-        if let Some(ack) = self.incoming.take_ack() {
+        if let Some(ack) = self.incoming.take_ack(self.has(FEATURE_DECLINE)) {
             self.say(ack.encode().into());
         }
         // A peer that does not tell us everything says nothing of its order that we could go by.
@@ -386,16 +496,21 @@ impl Engine {
             self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
         }
         if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
-            self.events.push_back(Event::PeerHolds { position });
+            // A peer that can decline may have gone past what it declined in an earlier session.
+            let after = if self.has(FEATURE_DECLINE) { self.since } else { 0 };
+            self.events.push_back(Event::PeerHolds { after, position });
         }
     }
 
     fn judge(&mut self) {
+        let reconciles = self.has(FEATURE_RECONCILE);
+        // Nobody is pushed what is not for it.
+        let live = self.has(FEATURE_LIVE) && self.limits == Limits::default();
         let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.phase == Phase::Transfer) else { return };
         match self.check.verdict(outgoing.sent()) {
             None => {}
             Some(Verdict::Repair) => {
-                if self.features & FEATURE_RECONCILE == 0 {
+                if !reconciles {
                     outgoing.repair();
                 } else {
                     outgoing.differences();
@@ -408,12 +523,27 @@ impl Engine {
                 if verdict == Verdict::StillDifferent {
                     self.events.push_back(Event::StillDifferent);
                 }
-                self.phase = Phase::Finished;
+                if verdict == Verdict::InStep
+                    && let Some(position) = outgoing.holds_all()
+                {
+                    self.events.push_back(Event::PeerHolds { after: 0, position });
+                }
                 self.end = Some(Summary {
                     in_step: verdict == Verdict::InStep,
                     compared: verdict != Verdict::NotCompared,
                     ..Summary::default()
                 });
+                if live {
+                    outgoing.rest();
+                    self.incoming.rest();
+                    self.check.rest(verdict == Verdict::StillDifferent);
+                    self.reconcile = None;
+                    self.live = true;
+                    self.moved = false;
+                    self.events.push_back(Event::AtRest { agreed: verdict == Verdict::InStep });
+                } else {
+                    self.phase = Phase::Finished;
+                }
             }
         }
     }
@@ -435,8 +565,8 @@ impl Engine {
         {
             return Some(Output::NotePast { peer: peer.depot(), ids });
         }
-        if let Some(ids) = self.incoming.next_check() {
-            return Some(Output::FindUnknown { ids });
+        if let Some((ids, sizes)) = self.incoming.next_check() {
+            return Some(Output::FindUnknown { ids, sizes });
         }
         if can_send && let Some(bytes) = self.control.pop_front() {
             self.control_bytes -= bytes.len();
@@ -451,8 +581,12 @@ impl Engine {
         }
         let outgoing = self.outgoing.as_mut()?;
         match outgoing.poll(can_send) {
-            Some(Act::Send(bytes)) => return Some(Output::Send(bytes)),
+            Some(Act::Send(bytes)) => {
+                self.moved = true;
+                return Some(Output::Send(bytes));
+            }
             Some(Act::SendOffer(bytes)) => {
+                self.moved = true;
                 self.rounds.offers.push_back(self.rounds.now);
                 return Some(Output::Send(bytes));
             }
@@ -469,10 +603,11 @@ impl Engine {
             Some(Act::ReadEntries(ids)) => return Some(Output::ReadEntries { ids }),
             None => {}
         }
-        let quiet = outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
+        let due = !self.live || self.moved;
+        let quiet = due && outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
         if quiet && !self.snapshot_asked {
             self.snapshot_asked = true;
-            let past = self.peer.as_ref().filter(|_| self.features & FEATURE_RECONCILE != 0).map(Peer::depot);
+            let past = self.peer.as_ref().filter(|_| self.has(FEATURE_RECONCILE)).map(Peer::depot);
             return Some(Output::TakeSnapshot { past });
         }
         None
@@ -519,20 +654,31 @@ impl Engine {
         Ok(())
     }
 
-    /// Answers the oldest [`Output::Store`]: the batch is durable, but for `refused`.
+    /// Answers the oldest [`Output::Store`]: the batch is durable, but for what is `refused` or `declined`. From
+    /// now on the store counts what it declined as known, when it is asked for the set that is compared in this
+    /// session: the two then differ in nothing else.
     ///
     /// # Errors
     /// [`SessionError::Misused`] when there was no such batch.
-    pub fn stored(&mut self, refused: &[EntryId]) -> Result<(), SessionError> {
-        self.incoming.stored(refused)
+    pub fn stored(
+        &mut self,
+        refused: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<(), SessionError> {
+        self.incoming.stored(refused, declined)
     }
 
-    /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked.
+    /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked, and
+    /// those of them that it declines: see [`Engine::stored`]. Only if sizes were told it may decline.
     ///
     /// # Errors
     /// [`SessionError::Misused`] when it was not asked, or for other ids, or in another order.
-    pub fn unknown(&mut self, unknown: &[EntryId]) -> Result<(), SessionError> {
-        let want = self.incoming.unknown(unknown)?;
+    pub fn unknown(
+        &mut self,
+        unknown: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<(), SessionError> {
+        let want = self.incoming.unknown(unknown, declined)?;
         self.say(want.encode().into());
         Ok(())
     }

@@ -3,6 +3,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::comparison::{Comparison, read_flags, write_flags};
+use super::decline::Decline;
 use super::error::Fault;
 use super::fingerprint::Fingerprint;
 use super::limits::{
@@ -27,9 +28,18 @@ const DONE: u8 = 8;
 const LIMITED: u8 = 9;
 const COMPARE: u8 = 10;
 const PAST: u8 = 11;
+const SIZED_OFFER: u8 = 12;
+const ANSWER: u8 = 13;
+const SETTLED: u8 = 14;
+const PING: u8 = 15;
+
+/// An id with a size.
+const SIZED_ID: usize = EntryId::LEN + 4;
 
 /// Flag of [`Frame::Mark`]: nothing follows until the other side sends something new.
 const MARK_END: u8 = 1;
+/// Flag of [`Frame::Ping`]: it answers one.
+const PING_ANSWER: u8 = 1;
 /// Flag of [`Frame::Done`]: the set changes faster than it can be compared.
 const DONE_BUSY: u8 = 1;
 
@@ -87,6 +97,29 @@ pub enum Frame {
     Compare(Comparison),
     /// "I know these, which you seem not to, and no longer have their bytes." Between 1 and [`OFFER_IDS_MAX`].
     Past(Vec<EntryId>),
+    /// As `Offer`, with the size of each entry in bytes.
+    SizedOffer(Vec<(EntryId, u32)>),
+    /// As `Want`, when some of the offered entries are declined.
+    Answer {
+        /// One flag for each id.
+        wanted: Vec<bool>,
+        /// Which of the others are declined: offsets into the offer, rising, at least one.
+        declined: Vec<(u16, Decline)>,
+    },
+    /// As `Ack`, when some of the entries are declined.
+    Settled {
+        /// As in `Ack`.
+        count: u64,
+        /// As in `Ack`.
+        refused: Vec<u32>,
+        /// Not durable but declined: offsets as those of `refused`, and none of them. At least one.
+        declined: Vec<(u32, Decline)>,
+    },
+    /// "Are you there?", between two sides that stay together and have nothing to say.
+    Ping {
+        /// "I am."
+        answer: bool,
+    },
 }
 
 impl Frame {
@@ -141,6 +174,33 @@ impl Frame {
                 write_ids(&mut writer, ids);
                 PAST
             }
+            Self::SizedOffer(offered) => {
+                for (id, size) in offered {
+                    writer.raw(id.as_bytes()).u32(*size);
+                }
+                SIZED_OFFER
+            }
+            Self::Answer { wanted, declined } => {
+                write_flags(&mut writer, wanted);
+                for (offset, why) in declined {
+                    writer.u16(*offset).u8(why.code());
+                }
+                ANSWER
+            }
+            Self::Settled { count, refused, declined } => {
+                writer.u64(*count).u32(len32(refused.len()));
+                for offset in refused {
+                    writer.u32(*offset);
+                }
+                for (offset, why) in declined {
+                    writer.u32(*offset).u8(why.code());
+                }
+                SETTLED
+            }
+            Self::Ping { answer } => {
+                writer.u8(if *answer { PING_ANSWER } else { 0 });
+                PING
+            }
         };
         let payload = writer.finish();
         let mut out = Vec::with_capacity(HEADER_LEN + payload.len());
@@ -185,11 +245,7 @@ impl Frame {
                 let count = reader.u64("acknowledged")?;
                 let mut refused = Vec::with_capacity(reader.remaining() / 4);
                 while reader.remaining() > 0 {
-                    let offset = reader.u32("refused")?;
-                    if refused.last().is_some_and(|last| *last >= offset) {
-                        return Err(DecodeError::Invalid { field: "refused" });
-                    }
-                    refused.push(offset);
+                    push_rising(&mut refused, reader.u32("refused")?)?;
                 }
                 Self::Ack { count, refused }
             }
@@ -204,6 +260,37 @@ impl Frame {
             }
             COMPARE => Self::Compare(Comparison::decode(&mut reader)?),
             PAST => Self::Past(read_ids(&mut reader)?),
+            SIZED_OFFER => {
+                let mut offered = Vec::with_capacity(reader.remaining() / SIZED_ID);
+                while reader.remaining() > 0 {
+                    offered.push((EntryId::from_bytes(reader.array("id")?), size(&mut reader)?));
+                }
+                Self::SizedOffer(some(offered, "ids")?)
+            }
+            ANSWER => {
+                let wanted = read_flags(&mut reader, OFFER_IDS_MAX)?;
+                let declined = read_declined(&mut reader, |reader| reader.u16("declined"))?;
+                let stray = |(offset, _): &(u16, _)| wanted.get(usize::from(*offset)) != Some(&false);
+                if declined.iter().any(stray) {
+                    return Err(DecodeError::Invalid { field: "declined" });
+                }
+                Self::Answer { wanted, declined }
+            }
+            SETTLED => {
+                let count = reader.u64("acknowledged")?;
+                let len = reader.u32("refused")? as usize;
+                // Each takes four bytes that must be there.
+                let mut refused = Vec::with_capacity(len.min(reader.remaining() / 4));
+                for _ in 0..len {
+                    push_rising(&mut refused, reader.u32("refused")?)?;
+                }
+                let declined = read_declined(&mut reader, |reader| reader.u32("declined"))?;
+                if declined.iter().any(|(offset, _)| refused.binary_search(offset).is_ok()) {
+                    return Err(DecodeError::Invalid { field: "declined" });
+                }
+                Self::Settled { count, refused, declined }
+            }
+            PING => Self::Ping { answer: flag(&mut reader, PING_ANSWER)? },
             _ => return Err(DecodeError::Invalid { field: "frame type" }),
         };
         reader.end()?;
@@ -241,6 +328,10 @@ const fn payload_max(kind: u8) -> Option<usize> {
         DONE => Some(9 + Fingerprint::LEN),
         LIMITED => Some(0),
         COMPARE => Some(COMPARE_FRAME_MAX),
+        SIZED_OFFER => Some(OFFER_IDS_MAX * SIZED_ID),
+        ANSWER => Some(2 + OFFER_IDS_MAX / 8 + 3 * OFFER_IDS_MAX),
+        SETTLED => Some(12 + 5 * OFFERED_MAX),
+        PING => Some(1),
         _ => None,
     }
 }
@@ -298,7 +389,41 @@ fn read_ids(reader: &mut Reader<'_>) -> Result<Vec<EntryId>, DecodeError> {
     while reader.remaining() > 0 {
         ids.push(EntryId::from_bytes(reader.array("id")?));
     }
-    if ids.is_empty() { Err(DecodeError::Invalid { field: "ids" }) } else { Ok(ids) }
+    some(ids, "ids")
+}
+
+fn some<T>(items: Vec<T>, field: &'static str) -> Result<Vec<T>, DecodeError> {
+    if items.is_empty() { Err(DecodeError::Invalid { field }) } else { Ok(items) }
+}
+
+fn push_rising(offsets: &mut Vec<u32>, offset: u32) -> Result<(), DecodeError> {
+    if offsets.last().is_some_and(|last| *last >= offset) {
+        return Err(DecodeError::Invalid { field: "refused" });
+    }
+    offsets.push(offset);
+    Ok(())
+}
+
+/// Pairs of an offset and a reason, up to the end of the payload: at least one, offsets rising.
+fn read_declined<O: Ord>(
+    reader: &mut Reader<'_>,
+    offset: impl Fn(&mut Reader<'_>) -> Result<O, DecodeError>,
+) -> Result<Vec<(O, Decline)>, DecodeError> {
+    let mut declined: Vec<(O, Decline)> = Vec::new();
+    while reader.remaining() > 0 {
+        let offset = offset(reader)?;
+        let why = Decline::from_code(reader.u8("declined")?);
+        let rises = declined.last().is_none_or(|(last, _)| *last < offset);
+        let why = why.filter(|_| rises).ok_or(DecodeError::Invalid { field: "declined" })?;
+        declined.push((offset, why));
+    }
+    some(declined, "declined")
+}
+
+fn size(reader: &mut Reader<'_>) -> Result<u32, DecodeError> {
+    let size = reader.u32("size")?;
+    let possible = (ENTRY_SEALED_MIN..=ENTRY_SEALED_MAX).contains(&(size as usize));
+    if possible { Ok(size) } else { Err(DecodeError::Invalid { field: "size" }) }
 }
 
 #[cfg(test)]
@@ -326,6 +451,15 @@ mod tests {
             Frame::Compare(comparison()),
             Frame::Compare(Comparison::default()),
             Frame::Past(vec![id(5)]),
+            Frame::SizedOffer(vec![(id(1), 1_100), (id(2), u32::try_from(ENTRY_SEALED_MAX).unwrap())]),
+            Frame::Answer {
+                wanted: vec![true, false, false],
+                declined: vec![(1, Decline::Full), (2, Decline::Other(200))],
+            },
+            Frame::Ping { answer: false },
+            Frame::Ping { answer: true },
+            Frame::Settled { count: 9, refused: vec![], declined: vec![(3, Decline::Size)] },
+            Frame::Settled { count: 9, refused: vec![1, 4], declined: vec![(0, Decline::Share)] },
         ]
     }
 
@@ -407,7 +541,7 @@ mod tests {
         for kind in 0..=u8::MAX {
             let mut input = BytesMut::from(&[kind, 0xff, 0, 0, 0][..]);
             let expected =
-                if (SINCE..=PAST).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
+                if (SINCE..=PING).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
             assert_eq!(Frame::take(&mut input), Err(expected), "type {kind}");
         }
     }

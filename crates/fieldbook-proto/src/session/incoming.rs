@@ -6,12 +6,14 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::Event;
+use super::decline::{Decline, Declined};
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, WireEntry};
 use super::limits::{
     BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX, PAST_MAX,
     PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
 };
+use super::wanted::Wanted;
 use crate::EntryId;
 
 /// Entries on their way to the store.
@@ -27,6 +29,13 @@ struct Batch {
     bytes: usize,
 }
 
+/// An offer that the store is looking up.
+struct Lookup {
+    ids: Vec<EntryId>,
+    /// Of each its size; empty when the peer does not tell.
+    sizes: Vec<u32>,
+}
+
 /// The receiving half of a session.
 #[derive(Default)]
 pub(super) struct Incoming {
@@ -40,13 +49,15 @@ pub(super) struct Incoming {
     settled: u64,
     acked: u64,
     refused_unacked: Vec<u64>,
+    declined: Declined,
+    declined_unacked: Vec<(u64, Decline)>,
     /// Marks, each with the number of entries received before it.
     marks: VecDeque<(u64, u64)>,
     mark: u64,
     cursor: Option<u64>,
     ended: bool,
     /// Offers whose ids the store is looking up.
-    checks: VecDeque<Vec<EntryId>>,
+    checks: VecDeque<Lookup>,
     checks_asked: usize,
     checking: usize,
     has_offered: bool,
@@ -57,15 +68,21 @@ pub(super) struct Incoming {
     past: Vec<EntryId>,
     past_asked: bool,
     past_named: usize,
-    /// Wanted and not yet here, in the order in which they must come.
-    wanted: VecDeque<EntryId>,
+    /// Wanted and not yet here.
+    wanted: Wanted,
 }
 
 impl Incoming {
-    /// `known` is how many ids the peer says that it knows.
-    pub(super) fn new(known: u64) -> Self {
+    /// `known` is how many ids the peer says that it knows; it sends what is wanted in any order, or not.
+    pub(super) fn new(known: u64, any_order: bool) -> Self {
         let vain_max = 2 * known.min(KNOWN_PLAUSIBLE) + VAIN_SLACK;
-        Self { vain_max, ..Self::default() }
+        Self { vain_max, wanted: Wanted::new(any_order), ..Self::default() }
+    }
+
+    /// Both sides agree and stay together: what comes from now on is judged anew.
+    pub(super) const fn rest(&mut self) {
+        self.has_offered = false;
+        self.offered = self.received;
     }
 
     /// Entries received so far, refused ones included.
@@ -81,6 +98,11 @@ impl Incoming {
     /// Entries that were refused.
     pub(super) const fn refused(&self) -> u64 {
         self.refused
+    }
+
+    /// Entries that were declined, offered or received.
+    pub(super) const fn declined(&self) -> Declined {
+        self.declined
     }
 
     /// The peer said that nothing follows, everything that it sent is settled, nothing is being looked up.
@@ -107,7 +129,8 @@ impl Incoming {
     pub(super) fn has_room(&self) -> bool {
         self.unstored_bytes < UNSTORED_BYTES_MAX
             && self.past.len() < PAST_WAITING
-            && self.filling.refused.len() + self.refused_unacked.len() < REFUSED_PENDING_MAX
+            && self.filling.refused.len() + self.refused_unacked.len() + self.declined_unacked.len()
+                < REFUSED_PENDING_MAX
     }
 
     /// Takes the entries of a frame.
@@ -124,16 +147,14 @@ impl Incoming {
     }
 
     fn entry(&mut self, entry: WireEntry, events: &mut VecDeque<Event>) -> Result<(), Fault> {
-        let expected = match self.wanted.pop_front() {
-            Some(id) if id.as_bytes()[..ID_PREFIX] == entry.prefix => Some(id),
-            Some(_) => return Err(Fault::Unsolicited),
-            None if self.has_offered => return Err(Fault::Unsolicited),
-            None => None,
-        };
+        let id = EntryId::of(&entry.bytes);
+        let expected = self.wanted.take(&id, &entry.prefix);
+        if expected.is_none() && (self.has_offered || !self.wanted.is_empty()) {
+            return Err(Fault::Unsolicited);
+        }
         let number = self.received;
         self.received += 1;
         self.received_bytes += entry.bytes.len() as u64;
-        let id = EntryId::of(&entry.bytes);
         let named = match expected {
             Some(expected) => id == expected,
             None => id.as_bytes()[..ID_PREFIX] == entry.prefix,
@@ -176,8 +197,8 @@ impl Incoming {
         Ok(())
     }
 
-    /// Takes an offer; the store must be asked which of it is unknown.
-    pub(super) fn offer(&mut self, ids: Vec<EntryId>) -> Result<(), Fault> {
+    /// Takes an offer; the store must be asked which of it is unknown. `sizes` may be empty.
+    pub(super) fn offer(&mut self, ids: Vec<EntryId>, sizes: Vec<u32>) -> Result<(), Fault> {
         if self.checking + self.wanted.len() + ids.len() > OFFERED_MAX {
             return Err(Fault::TooManyOffers);
         }
@@ -188,44 +209,56 @@ impl Incoming {
         self.ended = false;
         self.has_offered = true;
         self.checking += ids.len();
-        self.checks.push_back(ids);
+        self.checks.push_back(Lookup { ids, sizes });
         Ok(())
     }
 
     /// Ids that the store must be asked for, each offer once.
-    pub(super) fn next_check(&mut self) -> Option<Vec<EntryId>> {
-        let ids = self.checks.get(self.checks_asked)?.clone();
+    pub(super) fn next_check(&mut self) -> Option<(Vec<EntryId>, Vec<u32>)> {
+        let Lookup { ids, sizes } = self.checks.get(self.checks_asked)?;
         self.checks_asked += 1;
-        Some(ids)
+        Some((ids.clone(), sizes.clone()))
     }
 
-    /// The store's answer to the oldest question: which ids it never knew, in the order of the offer.
-    pub(super) fn unknown(&mut self, unknown: &[EntryId]) -> Result<Frame, SessionError> {
+    /// The store's answer to the oldest question: which ids it never knew, and which of these are declined, both
+    /// in the order of the offer.
+    pub(super) fn unknown(
+        &mut self,
+        unknown: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<Frame, SessionError> {
         if self.checks_asked == 0 {
             return Err(SessionError::Misused("unknown ids that were not asked for"));
         }
-        let ids = self.checks.pop_front().unwrap_or_default();
+        let Some(Lookup { ids, sizes }) = self.checks.pop_front() else {
+            return Err(SessionError::Misused("unknown ids that were not asked for"));
+        };
         self.checks_asked -= 1;
         self.checking = self.checking.saturating_sub(ids.len());
-        let mut unknown = unknown.iter().peekable();
-        let mut flags = Vec::with_capacity(ids.len());
-        for id in ids {
-            let wanted = unknown.next_if(|next| **next == id).is_some();
-            flags.push(wanted);
-            if wanted {
-                self.wanted.push_back(id);
+        let (mut unknown, mut declined) = (unknown.iter().peekable(), declined.iter().peekable());
+        let (mut flags, mut left) = (Vec::with_capacity(ids.len()), Vec::new());
+        for (offset, id) in (0_u16..).zip(ids) {
+            let mut wanted = unknown.next_if(|next| **next == id).is_some();
+            if wanted && let Some((_, why)) = declined.next_if(|(next, _)| *next == id) {
+                wanted = false;
+                self.declined.add(*why);
+                left.push((offset, *why));
             }
+            flags.push(wanted && self.wanted.add(id));
         }
-        if unknown.next().is_some() {
+        if unknown.next().is_some() || declined.next().is_some() {
             return Err(SessionError::Misused("unknown ids that were not offered, or in another order"));
         }
-        Ok(Frame::Want(flags))
+        if !left.is_empty() && sizes.is_empty() {
+            return Err(SessionError::Misused("entries declined towards a peer that cannot be told"));
+        }
+        Ok(if left.is_empty() { Frame::Want(flags) } else { Frame::Answer { wanted: flags, declined: left } })
     }
 
     /// The peer no longer holds what was wanted next.
     pub(super) fn gone(&mut self, ids: &[EntryId]) -> Result<(), Fault> {
         for id in ids {
-            if self.wanted.pop_front() != Some(*id) {
+            if !self.wanted.give_up(id) {
                 return Err(Fault::Unasked);
             }
         }
@@ -276,8 +309,12 @@ impl Incoming {
         Some(entries)
     }
 
-    /// The oldest batch is durable, but for the entries that the store refused.
-    pub(super) fn stored(&mut self, refused: &[EntryId]) -> Result<(), SessionError> {
+    /// The oldest batch is durable, but for the entries that the store refused or declined.
+    pub(super) fn stored(
+        &mut self,
+        refused: &[EntryId],
+        declined: &[(EntryId, Decline)],
+    ) -> Result<(), SessionError> {
         let batch = self.in_flight.pop_front().ok_or(SessionError::Misused("a batch that was not given"))?;
         self.unstored_bytes = self.unstored_bytes.saturating_sub(batch.bytes);
         let mut numbers = batch.refused;
@@ -289,6 +326,16 @@ impl Incoming {
         }
         numbers.sort_unstable();
         numbers.dedup();
+        let mut left: Vec<(u64, Decline)> = Vec::new();
+        for (id, why) in declined {
+            let found = batch.numbers.iter().filter(|(entry, _)| entry == id);
+            left.extend(found.map(|(_, number)| (*number, *why)));
+        }
+        left.sort_unstable();
+        left.dedup_by_key(|(number, _)| *number);
+        left.retain(|(number, _)| numbers.binary_search(number).is_err());
+        left.iter().for_each(|(_, why)| self.declined.add(*why));
+        self.declined_unacked.extend(left);
         self.refused_unacked.extend(numbers);
         self.settled = batch.end;
         self.settle();
@@ -307,17 +354,30 @@ impl Incoming {
         }
     }
 
-    /// The acknowledgement that is due, if any.
-    pub(super) fn take_ack(&mut self) -> Option<Frame> {
+    /// The acknowledgement that is due, if any. A peer that knows nothing of declining is told that the entry was
+    /// refused: it must not take it for held.
+    pub(super) fn take_ack(&mut self, may_decline: bool) -> Option<Frame> {
         self.settle();
         if self.settled == self.acked {
             return None;
         }
         let offset = |number: &u64| u32::try_from(number.saturating_sub(self.acked)).unwrap_or(u32::MAX);
+        if !may_decline && !self.declined_unacked.is_empty() {
+            self.refused_unacked.extend(self.declined_unacked.drain(..).map(|(number, _)| number));
+            self.refused_unacked.sort_unstable();
+        }
         let refused = self.refused_unacked.iter().map(offset).collect();
+        let declined: Vec<_> =
+            self.declined_unacked.iter().map(|(number, why)| (offset(number), *why)).collect();
         self.refused_unacked.clear();
+        self.declined_unacked.clear();
         self.acked = self.settled;
-        Some(Frame::Ack { count: self.settled, refused })
+        let count = self.settled;
+        Some(if declined.is_empty() {
+            Frame::Ack { count, refused }
+        } else {
+            Frame::Settled { count, refused, declined }
+        })
     }
 
     /// The peer's position up to which everything is durable here, if it moved.
@@ -334,16 +394,16 @@ mod tests {
     #[test]
     fn offers_in_vain_end_even_if_the_peer_says_that_it_knows_everything() {
         for (known, most) in [(0, 200_000), (1_000_000, 2_200_000), (u64::MAX, 40_000_000)] {
-            let mut incoming = Incoming::new(known);
+            let mut incoming = Incoming::new(known, true);
             let ids = vec![EntryId::from_bytes([1; 32]); OFFER_IDS_MAX];
             let mut offered = 0;
-            while incoming.offer(ids.clone()).is_ok() {
+            while incoming.offer(ids.clone(), Vec::new()).is_ok() {
                 offered += OFFER_IDS_MAX as u64;
                 assert!(offered < most, "still taking offers");
                 assert!(incoming.next_check().is_some());
-                incoming.unknown(&[]).unwrap();
+                incoming.unknown(&[], &[]).unwrap();
             }
-            assert_eq!(incoming.offer(ids), Err(Fault::MoreThanKnown));
+            assert_eq!(incoming.offer(ids, Vec::new()), Err(Fault::MoreThanKnown));
             assert!(offered >= 2 * known.min(KNOWN_PLAUSIBLE), "an honest peer may");
         }
     }

@@ -8,8 +8,15 @@ pub const VERSION: u8 = 1;
 /// The bit of the hello's features that stands for range-based reconciliation. It is used when both set it.
 pub const FEATURE_RECONCILE: u32 = 1;
 
-/// All optional parts that this module speaks.
-pub const FEATURES: u32 = FEATURE_RECONCILE;
+/// The bit for offers that tell sizes, and for entries that are declined. Only together with reconciliation, which
+/// finds again what was declined.
+pub const FEATURE_DECLINE: u32 = 2;
+
+/// The bit of a side that stays when both are in step, and pushes what arrives.
+pub const FEATURE_LIVE: u32 = 4;
+
+/// The optional parts of a session that ends when both sides are in step.
+pub const FEATURES: u32 = FEATURE_RECONCILE | FEATURE_DECLINE;
 
 /// Most transport secrets that a device keeps, and tries on an incoming hello. Two may be of one epoch.
 pub const EPOCHS_MAX: usize = 64;
@@ -79,6 +86,8 @@ pub(super) const READ_BYTES: u64 = 1 << 20;
 pub(super) const READ_ENTRIES: usize = 512;
 /// Arrivals are read so many at a time. Local.
 pub(super) const PAGE: usize = 2_048;
+/// So many bytes of small entries overtake large ones in a row; then one large one goes. Local.
+pub(super) const OVERTAKE_BYTES: u64 = 4 << 20;
 /// A mark is sent after so many entries or bytes, so that a cut costs no more. Local.
 pub(super) const MARK_ENTRIES: u64 = 1_000;
 pub(super) const MARK_BYTES: u64 = 2 << 20;

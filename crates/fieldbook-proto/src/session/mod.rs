@@ -12,7 +12,10 @@
 //! use fieldbook_proto::session::{Engine, Output, PeerDepot, SessionError, Span};
 //! # trait Connection { fn can_write(&self) -> bool; fn write(&mut self, b: &[u8]); fn read(&mut self) -> Option<Vec<u8>>; }
 //! # trait Store {
-//! #   fn store(&mut self, b: &[(fieldbook_proto::EntryId, bytes::Bytes)]) -> Vec<fieldbook_proto::EntryId>;
+//! #   fn store(&mut self, b: &[(fieldbook_proto::EntryId, bytes::Bytes)])
+//! #       -> (Vec<fieldbook_proto::EntryId>, Vec<(fieldbook_proto::EntryId, fieldbook_proto::session::Decline)>);
+//! #   fn declined(&mut self, ids: &[fieldbook_proto::EntryId], sizes: &[u32], unknown: &[fieldbook_proto::EntryId])
+//! #       -> Vec<(fieldbook_proto::EntryId, fieldbook_proto::session::Decline)>;
 //! #   fn unknown(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<fieldbook_proto::EntryId>;
 //! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
@@ -37,8 +40,15 @@
 //!             match output {
 //!                 Output::Send(bytes) => connection.write(&bytes),
 //!                 // `store` returns when the entries are durable: the peer is told so.
-//!                 Output::Store(batch) => engine.stored(&depot.store(&batch))?,
-//!                 Output::FindUnknown { ids } => engine.unknown(&depot.unknown(&ids))?,
+//!                 Output::Store(batch) => {
+//!                     let (refused, declined) = depot.store(&batch);
+//!                     engine.stored(&refused, &declined)?;
+//!                 }
+//!                 Output::FindUnknown { ids, sizes } => {
+//!                     let unknown = depot.unknown(&ids);
+//!                     let declined = depot.declined(&ids, &sizes, &unknown);
+//!                     engine.unknown(&unknown, &declined)?;
+//!                 }
 //!                 Output::ReadArrivals { after, max_entries } => {
 //!                     engine.arrivals(depot.arrivals(after, max_entries))?;
 //!                 }
@@ -80,6 +90,7 @@
 
 mod check;
 mod comparison;
+mod decline;
 mod engine;
 mod error;
 mod fingerprint;
@@ -96,13 +107,19 @@ mod testing;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_decline;
+#[cfg(test)]
 mod tests_limited;
 #[cfg(test)]
+mod tests_live;
+#[cfg(test)]
 mod tests_reconcile;
+mod wanted;
 
 use bytes::Bytes;
 
 pub use comparison::{Comparison, Part, ShortId, short};
+pub use decline::{Decline, Declined};
 pub use engine::Engine;
 pub use error::{Fault, Party, SessionError};
 pub use fingerprint::Fingerprint;
@@ -226,10 +243,14 @@ pub enum Output {
     Send(Bytes),
     /// Make these entries durable; their ids are those of their bytes. Answer with [`Engine::stored`].
     Store(Vec<(EntryId, Bytes)>),
-    /// Which of these ids did the depot never know? Answer with [`Engine::unknown`].
+    /// Which of these ids did the depot never know, and which of those does it decline? Answer with
+    /// [`Engine::unknown`].
     FindUnknown {
         /// At most [`limits::OFFER_IDS_MAX`].
         ids: Vec<EntryId>,
+        /// Of each the size of its sealed bytes, as the peer says. Empty when the peer is of an earlier version,
+        /// and cannot be told that an entry is declined.
+        sizes: Vec<u32>,
     },
     /// What arrived after this position? Answer with [`Engine::arrivals`].
     ReadArrivals {
@@ -311,9 +332,14 @@ pub enum Event {
     Held(Vec<EntryId>),
     /// The peer refused these entries.
     RefusedByPeer(Vec<EntryId>),
-    /// The peer has settled everything in this side's arrival order up to here: it holds it, or refused it
-    /// ([`Event::RefusedByPeer`]), or it was not for it.
+    /// These entries are in order, and the peer does not take them now. They are offered again in the next
+    /// session.
+    DeclinedByPeer(Vec<(EntryId, Decline)>),
+    /// The peer has settled everything in this side's arrival order between these positions: it holds it, or
+    /// refused it ([`Event::RefusedByPeer`]), or it was not for it. What it has declined lies beyond.
     PeerHolds {
+        /// In this side's arrival order, exclusive. Of what lies before, this session says nothing.
+        after: u64,
         /// In this side's arrival order.
         position: u64,
     },
@@ -332,6 +358,12 @@ pub enum Event {
     /// The check found a difference: now it is found out in what. With a peer that does not know how to, both
     /// sides offer everything.
     Repairing,
+    /// The check has come to a verdict, and both sides stay: from now on each pushes what arrives in its depot. Comes
+    /// again after each time that something moved.
+    AtRest {
+        /// Both know the same entries, but for what was declined.
+        agreed: bool,
+    },
     /// And they differ still: an entry was refused, or one side remembers no more of what the other has dropped.
     StillDifferent,
 }
@@ -341,6 +373,12 @@ pub enum Event {
 pub struct Summary {
     /// Both sides know the same entries. False until the end.
     pub in_step: bool,
+    /// They do but for the entries that one has declined in this session.
+    pub in_step_but_for_declined: bool,
+    /// Entries that this side declined.
+    pub declined: Declined,
+    /// Entries that the peer declined.
+    pub declined_by_peer: Declined,
     /// The check came to a verdict. False if one side's depot changed too fast to be compared, or if the
     /// session was limited.
     pub compared: bool,

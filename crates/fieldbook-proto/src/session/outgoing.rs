@@ -9,16 +9,21 @@
 //! ```
 //!
 //! so the oldest thing that is still in it tells how far the peer's cursor may move (a *mark*).
+//!
+//! While large entries are under way, small ones that arrive *overtake* them: they take a lane of their own
+//! through the pipeline, and marks do not move by them. The small pass that follows skips what has overtaken.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use super::decline::{Decline, Declined};
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, encode_entries};
 use super::limits::{
     ADDRESSED_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX, OFFERED_MAX,
-    PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX, UNASKED_MAX,
+    OVERTAKE_BYTES, PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX,
+    UNASKED_MAX,
 };
 use super::{Arrival, Event};
 use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
@@ -45,6 +50,14 @@ struct Item {
     size: u32,
     /// The peer asked for it, after an offer.
     asked: bool,
+}
+
+impl Item {
+    /// What is outside the limits of an entry is never sent: [`Outgoing::entries`] drops it.
+    fn told_size(&self) -> u32 {
+        let (least, most) = (ENTRY_SEALED_MIN as u32, ENTRY_SEALED_MAX as u32);
+        self.size.clamp(least, most)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,6 +90,8 @@ pub(super) struct Outgoing {
     limited: bool,
     /// The peer's set is empty: there is nothing to ask it.
     peer_is_empty: bool,
+    /// Offers tell sizes, and the peer may decline.
+    sized: bool,
     /// What came from the peer is sent back to it all the same up to here: it has forgotten us.
     resend_until: u64,
 
@@ -86,6 +101,20 @@ pub(super) struct Outgoing {
     page_asked: bool,
     page_end: bool,
     first_large: Option<u64>,
+    /// Small entries up to here have overtaken, if that is beyond what is covered.
+    overtaken: u64,
+    /// There may be more that overtake.
+    overtakers: bool,
+    /// Whether the page that was asked for is theirs.
+    page_overtakes: bool,
+    /// Something arrived since it was asked for.
+    stale_page: bool,
+    overtaking_offer: VecDeque<Item>,
+    overtaking: VecDeque<Item>,
+    /// Their bytes since a large entry went.
+    overtaking_run: u64,
+    /// Both sides agreed, and nothing was found since that must be said.
+    unheard: bool,
     covered: u64,
 
     undecided: VecDeque<Item>,
@@ -101,13 +130,16 @@ pub(super) struct Outgoing {
     loading: VecDeque<Item>,
     loaded: VecDeque<(Item, Option<Bytes>)>,
     loaded_bytes: u64,
-    unacked: VecDeque<(EntryId, u32)>,
+    unacked: VecDeque<(Item, u32)>,
     unacked_bytes: u64,
 
     sent: u64,
     sent_bytes: u64,
     acked: u64,
     refused: u64,
+    declined: Declined,
+    /// The first position of those: the peer does not hold what lies there.
+    declined_at: Option<u64>,
     marked: u64,
     entries_at_mark: u64,
     bytes_at_mark: u64,
@@ -126,6 +158,7 @@ impl Outgoing {
             peer,
             limited: false,
             peer_is_empty: peer_known == 0,
+            sized: false,
             resend_until: if since == 0 { head } else { 0 },
             pass: Pass::Small,
             manner: Manner::Undecided,
@@ -133,6 +166,14 @@ impl Outgoing {
             page_asked: false,
             page_end: false,
             first_large: None,
+            overtaken: 0,
+            overtakers: false,
+            page_overtakes: false,
+            stale_page: false,
+            overtaking_offer: VecDeque::new(),
+            overtaking: VecDeque::new(),
+            overtaking_run: 0,
+            unheard: false,
             covered: since,
             undecided: VecDeque::new(),
             undecided_bytes: 0,
@@ -151,6 +192,8 @@ impl Outgoing {
             sent_bytes: 0,
             acked: 0,
             refused: 0,
+            declined: Declined::default(),
+            declined_at: None,
             marked: since,
             entries_at_mark: 0,
             bytes_at_mark: 0,
@@ -168,6 +211,12 @@ impl Outgoing {
         outgoing
     }
 
+    /// The peer may decline entries, so it is told their sizes.
+    pub(super) const fn telling_sizes(mut self, sized: bool) -> Self {
+        self.sized = sized;
+        self
+    }
+
     /// Entries sent so far.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
@@ -183,6 +232,11 @@ impl Outgoing {
         self.refused
     }
 
+    /// Entries that the peer declined.
+    pub(super) const fn declined(&self) -> Declined {
+        self.declined
+    }
+
     /// Everything up to here was considered. Of what is not for the peer nothing has to be.
     pub(super) const fn covered(&self) -> u64 {
         if self.limited { u64::MAX } else { self.covered }
@@ -196,6 +250,41 @@ impl Outgoing {
     /// Goes on with what arrived since.
     pub(super) fn reopen(&mut self) {
         self.begin(Pass::Small, self.covered);
+    }
+
+    /// Both sides agree and stay together.
+    pub(super) const fn rest(&mut self) {
+        self.has_offered = false;
+        self.peer_is_empty = false;
+    }
+
+    /// Something arrived in the depot. False if it has to wait until the present pass is over.
+    pub(super) fn wake(&mut self, at_rest: bool) -> bool {
+        match self.pass {
+            _ if self.limited => false,
+            Pass::Small => {
+                self.page_end = false;
+                self.stale_page = self.page_asked;
+                true
+            }
+            Pass::Large { .. } if self.sized => {
+                self.overtakers = true;
+                self.stale_page |= self.page_overtakes;
+                true
+            }
+            Pass::Over if at_rest => {
+                self.reopen();
+                // The peer was told that nothing follows. If so it is, it need not be told again.
+                self.unheard = true;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Everything that was sent is settled.
+    pub(super) fn is_settled(&self) -> bool {
+        self.end_marked && self.unacked.is_empty()
     }
 
     /// Offers everything from the beginning.
@@ -239,6 +328,12 @@ impl Outgoing {
         self.page_end = false;
         self.first_large = if matches!(pass, Pass::Large { .. }) { self.first_large } else { None };
         self.end_marked = false;
+        self.unheard = false;
+        self.overtakers = false;
+        if self.sized && matches!(pass, Pass::Large { .. }) {
+            // Nothing large is sent in vain.
+            self.manner = Manner::Offered;
+        }
     }
 
     /// The next thing to do; frames only if `can_send`.
@@ -247,8 +342,15 @@ impl Outgoing {
         if can_send && let Some(frame) = self.next_frame() {
             return Some(frame);
         }
-        if self.loading.is_empty() && self.loaded_bytes < READ_BYTES && !self.queue.is_empty() {
+        let queued = !self.queue.is_empty() || !self.overtaking.is_empty();
+        if self.loading.is_empty() && self.loaded_bytes < READ_BYTES && queued {
             return Some(Act::ReadEntries(self.load()));
+        }
+        let overtakers = self.overtaking_offer.len() + self.overtaking.len();
+        if self.overtakers && !self.page_asked && overtakers < PAGE {
+            self.page_asked = true;
+            self.page_overtakes = true;
+            return Some(Act::ReadArrivals { after: self.overtakers_from(), max_entries: PAGE });
         }
         let waiting = self.undecided.len() + self.to_offer.len() + self.queue.len();
         let reads = !matches!(self.pass, Pass::Over | Pass::Differences);
@@ -260,6 +362,12 @@ impl Outgoing {
             return Some(Act::ReadArrivals { after: self.scanned, max_entries: PAGE });
         }
         None
+    }
+
+    /// Where to look for what overtakes: after what this pass goes over, and what was looked at.
+    fn overtakers_from(&self) -> u64 {
+        let until = if let Pass::Large { until } = self.pass { until } else { self.scanned };
+        self.overtaken.max(until)
     }
 
     fn next_frame(&mut self) -> Option<Act> {
@@ -277,7 +385,7 @@ impl Outgoing {
 
     /// The pipeline of a pass must be empty before the next begins: marks rely on one order.
     fn end_pass(&mut self) {
-        if !self.page_end || self.oldest().is_some() {
+        if !self.page_end || self.oldest().is_some() || self.page_overtakes {
             return;
         }
         match (self.pass, self.first_large) {
@@ -296,13 +404,21 @@ impl Outgoing {
     fn finish(&mut self, until: u64) {
         self.covered = self.covered.max(until);
         self.pass = Pass::Over;
+        if self.overtaken > self.covered || self.overtakers {
+            // Past what has overtaken, to what large things lie there.
+            let unheard = self.unheard;
+            self.reopen();
+            self.unheard = unheard;
+        }
     }
 
     fn oldest(&self) -> Option<&Item> {
         let loaded = self.loaded.front().map(|(item, _)| item);
         loaded
             .or_else(|| self.loading.front())
+            .or_else(|| self.overtaking.front())
             .or_else(|| self.queue.front())
+            .or_else(|| self.overtaking_offer.front())
             .or_else(|| self.offered.front().and_then(|ids| ids.first()))
             .or_else(|| self.to_offer.front())
             .or_else(|| self.undecided.front())
@@ -313,7 +429,10 @@ impl Outgoing {
         if self.limited || !std::mem::take(&mut self.page_asked) {
             return Err(SessionError::Misused("arrivals that were not asked for"));
         }
-        self.page_end = page.len() < PAGE;
+        if std::mem::take(&mut self.page_overtakes) {
+            return self.overtake(&page);
+        }
+        self.page_end = page.len() < PAGE && !std::mem::take(&mut self.stale_page);
         for arrival in page {
             if arrival.position <= self.scanned {
                 return Err(SessionError::Misused("arrivals out of order"));
@@ -330,6 +449,22 @@ impl Outgoing {
             self.consider(&arrival);
         }
         self.decide();
+        Ok(())
+    }
+
+    fn overtake(&mut self, page: &[Arrival]) -> Result<(), SessionError> {
+        self.overtakers = page.len() >= PAGE || std::mem::take(&mut self.stale_page);
+        for arrival in page {
+            if arrival.position <= self.overtakers_from() {
+                return Err(SessionError::Misused("arrivals out of order"));
+            }
+            self.overtaken = arrival.position;
+            let Arrival { position, id, size, .. } = *arrival;
+            let ours = !(arrival.from == Some(self.peer) && position > self.resend_until);
+            if arrival.held && ours && size <= SMALL_ENTRY_MAX {
+                self.overtaking_offer.push_back(Item { position, id, size, asked: false });
+            }
+        }
         Ok(())
     }
 
@@ -361,10 +496,12 @@ impl Outgoing {
                     self.first_large.get_or_insert(position);
                     return;
                 }
+                Pass::Small if position <= self.overtaken => return,
                 Pass::Large { .. } if !large => return,
                 _ => {}
             }
         }
+        self.unheard = false;
         self.undecided_bytes += u64::from(size);
         self.undecided.push_back(Item { position, id, size, asked: false });
     }
@@ -389,20 +526,38 @@ impl Outgoing {
     }
 
     fn offer_frame(&mut self) -> Option<Bytes> {
+        if !self.overtaking_offer.is_empty() {
+            let count = self.overtaking_offer.len().min(OFFER_IDS_MAX);
+            if self.open + count > OFFERED_MAX {
+                return None;
+            }
+            let items = self.overtaking_offer.drain(..count).collect();
+            return Some(self.offer(items));
+        }
         let count = self.to_offer.len().min(OFFER_IDS_MAX);
         let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
-        if !worth_it || self.open + count > OFFERED_MAX {
+        // Room is left for what overtakes.
+        let most = if self.sized { OFFERED_MAX - OFFER_IDS_MAX } else { OFFERED_MAX };
+        if !worth_it || self.open + count > most {
             return None;
         }
-        let mut items: Vec<Item> = self.to_offer.drain(..count).collect();
+        let items = self.to_offer.drain(..count).collect();
+        Some(self.offer(items))
+    }
+
+    fn offer(&mut self, mut items: Vec<Item>) -> Bytes {
         for item in &mut items {
             item.asked = true;
         }
-        self.open += count;
+        self.open += items.len();
         self.has_offered = true;
-        let frame = Frame::Offer(items.iter().map(|item| item.id).collect());
+        let frame = if self.sized {
+            Frame::SizedOffer(items.iter().map(|item| (item.id, item.told_size())).collect())
+        } else {
+            Frame::Offer(items.iter().map(|item| item.id).collect())
+        };
         self.offered.push_back(items);
-        Some(frame.encode().into())
+        frame.encode().into()
     }
 
     /// No more differences are taken before some are settled: then no frame waits to be filled.
@@ -416,14 +571,24 @@ impl Outgoing {
         worth_it.then(|| Frame::Past(self.past.drain(..count).collect()).encode().into())
     }
 
-    /// The peer's answer to the oldest offer.
-    pub(super) fn want(&mut self, flags: &[bool]) -> Result<(), Fault> {
+    /// The peer's answer to the oldest offer: which it wants, and which of the others it declines.
+    pub(super) fn want(
+        &mut self,
+        flags: &[bool],
+        declined: &[(u16, Decline)],
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Fault> {
         let items = self.offered.pop_front().ok_or(Fault::Unasked)?;
         if items.len() != flags.len() {
             return Err(Fault::Unasked);
         }
+        let declined: Vec<_> =
+            declined.iter().filter_map(|(at, why)| Some((*items.get(usize::from(*at))?, *why))).collect();
+        self.decline(&declined, events);
         for (item, wanted) in items.into_iter().zip(flags) {
-            if *wanted {
+            if *wanted && self.overtakes(&item) {
+                self.overtaking.push_back(item);
+            } else if *wanted {
                 self.queue.push_back(item);
             } else {
                 self.open = self.open.saturating_sub(1);
@@ -432,16 +597,36 @@ impl Outgoing {
         Ok(())
     }
 
+    fn decline(&mut self, declined: &[(Item, Decline)], events: &mut VecDeque<Event>) {
+        if declined.is_empty() {
+            return;
+        }
+        for (item, why) in declined {
+            self.declined.add(*why);
+            self.declined_at = Some(self.declined_at.map_or(item.position, |at| at.min(item.position)));
+        }
+        events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
+    }
+
+    fn overtakes(&self, item: &Item) -> bool {
+        matches!(self.pass, Pass::Large { until } if item.position > until)
+    }
+
     fn load(&mut self) -> Vec<EntryId> {
+        // Now and then a large one goes, however many overtake.
+        let large =
+            self.overtaking.is_empty() || (self.overtaking_run >= OVERTAKE_BYTES && !self.queue.is_empty());
+        let from = if large { &mut self.queue } else { &mut self.overtaking };
         let mut bytes = 0;
-        while let Some(item) = self.queue.front() {
+        while let Some(item) = from.front() {
             let size = u64::from(item.size);
             if self.loading.len() >= READ_ENTRIES || (bytes > 0 && bytes + size > READ_BYTES) {
                 break;
             }
             bytes += size;
-            self.loading.extend(self.queue.pop_front());
+            self.loading.extend(from.pop_front());
         }
+        self.overtaking_run = if large { 0 } else { self.overtaking_run + bytes };
         self.loading.iter().map(|item| item.id).collect()
     }
 
@@ -477,7 +662,7 @@ impl Outgoing {
             payload += ENTRY_OVERHEAD + len;
             self.loaded_bytes = self.loaded_bytes.saturating_sub(len as u64);
             self.unacked_bytes += len as u64;
-            self.unacked.push_back((item.id, u32::try_from(len).unwrap_or(u32::MAX)));
+            self.unacked.push_back((item, u32::try_from(len).unwrap_or(u32::MAX)));
             self.sent += 1;
             self.sent_bytes += len as u64;
             self.open = self.open.saturating_sub(usize::from(item.asked));
@@ -502,8 +687,30 @@ impl Outgoing {
         if gone.is_empty() { None } else { Some(Frame::Gone(gone).encode().into()) }
     }
 
+    /// The oldest thing that is under way, among what lies up to there.
+    fn oldest_until(&self, until: u64) -> Option<&Item> {
+        let within = |item: &&Item| item.position <= until;
+        let loaded = self.loaded.iter().map(|(item, _)| item).find(within);
+        loaded
+            .or_else(|| self.loading.iter().find(within))
+            .or_else(|| self.queue.front().filter(within))
+            .or_else(|| self.offered.iter().find_map(|ids| ids.first().filter(within)))
+            .or_else(|| self.to_offer.front().filter(within))
+            .or_else(|| self.undecided.front().filter(within))
+    }
+
     fn mark_frame(&mut self) -> Option<Bytes> {
+        let due = self.sent - self.entries_at_mark >= MARK_ENTRIES
+            || self.sent_bytes - self.bytes_at_mark >= MARK_BYTES;
+        if !due && self.pass != Pass::Over {
+            return None;
+        }
         let end = self.pass == Pass::Over && !self.end_marked && self.oldest().is_none();
+        if end && self.unheard {
+            // As was said before: nothing follows.
+            self.end_marked = true;
+            return None;
+        }
         let position = match (self.oldest(), self.pass) {
             _ if self.limited => self.marked,
             (_, Pass::Repair | Pass::Differences | Pass::Addressed) => self.marked,
@@ -512,12 +719,11 @@ impl Outgoing {
                 let safe = oldest.map_or(self.scanned, |item| item.position.saturating_sub(1));
                 safe.min(self.first_large.map_or(u64::MAX, |first| first.saturating_sub(1)))
             }
-            (oldest, Pass::Large { .. }) => {
-                oldest.map_or(self.scanned, |item| item.position.saturating_sub(1))
+            (_, Pass::Large { until }) => {
+                // What overtakes lies beyond, and holds no mark up.
+                self.oldest_until(until).map_or(self.scanned, |item| item.position.saturating_sub(1))
             }
         };
-        let due = self.sent - self.entries_at_mark >= MARK_ENTRIES
-            || self.sent_bytes - self.bytes_at_mark >= MARK_BYTES;
         if !(end || (due && position > self.marked)) {
             return None;
         }
@@ -529,28 +735,33 @@ impl Outgoing {
         Some(Frame::Mark { position: self.marked, end }.encode().into())
     }
 
-    /// The peer holds the first `count` entries, but for the refused ones.
+    /// The peer holds the first `count` entries, but for the refused and the declined ones.
     pub(super) fn ack(
         &mut self,
         count: u64,
         refused: &[u32],
+        declined: &[(u32, Decline)],
         events: &mut VecDeque<Event>,
     ) -> Result<(), Fault> {
         let fresh = count.checked_sub(self.acked).ok_or(Fault::FalseAcknowledgement)?;
         let fresh = usize::try_from(fresh).map_err(|_| Fault::FalseAcknowledgement)?;
-        // `refused` rises, so its last element is the largest.
-        let beyond = refused.last().is_some_and(|last| *last as usize >= fresh);
+        // Both rise, so their last elements are the largest.
+        let last = refused.last().max(declined.last().map(|(offset, _)| offset));
+        let beyond = last.is_some_and(|last| *last as usize >= fresh);
         if fresh == 0 || fresh > self.unacked.len() || beyond {
             return Err(Fault::FalseAcknowledgement);
         }
-        let (mut held, mut refused_ids) = (Vec::with_capacity(fresh - refused.len()), Vec::new());
+        let (mut held, mut refused_ids, mut left) = (Vec::with_capacity(fresh), Vec::new(), Vec::new());
         let mut next_refused = refused.iter().peekable();
-        for (offset, (id, size)) in self.unacked.drain(..fresh).enumerate() {
+        let mut next_declined = declined.iter().peekable();
+        for (offset, (item, size)) in self.unacked.drain(..fresh).enumerate() {
             self.unacked_bytes = self.unacked_bytes.saturating_sub(u64::from(size));
             if next_refused.next_if(|refused| **refused as usize == offset).is_some() {
-                refused_ids.push(id);
+                refused_ids.push(item.id);
+            } else if let Some((_, why)) = next_declined.next_if(|(at, _)| *at as usize == offset) {
+                left.push((item, *why));
             } else {
-                held.push(id);
+                held.push(item.id);
             }
         }
         self.acked = count;
@@ -561,16 +772,27 @@ impl Outgoing {
         if !refused_ids.is_empty() {
             events.push_back(Event::RefusedByPeer(refused_ids));
         }
+        self.decline(&left, events);
         Ok(())
     }
 
-    /// The position up to which the peer holds everything, if that is news.
+    /// The position up to which the peer holds everything that it was offered in this session, if that is news.
     pub(super) fn peer_holds(&mut self) -> Option<u64> {
         let mut holds = None;
         while let Some((_, position)) = self.marks.front().filter(|(sent, _)| *sent <= self.acked) {
             holds = Some(*position);
             self.marks.pop_front();
         }
-        holds
+        holds.map(|position| self.short_of_declined(position))
+    }
+
+    /// After the check has found that the peer knows everything but for what it declined in this session:
+    /// the position up to which it holds everything.
+    pub(super) fn holds_all(&self) -> Option<u64> {
+        (!self.limited).then(|| self.short_of_declined(self.covered))
+    }
+
+    fn short_of_declined(&self, position: u64) -> u64 {
+        position.min(self.declined_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
     }
 }

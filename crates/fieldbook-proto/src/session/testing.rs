@@ -3,12 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 
+use super::limits::{FEATURE_LIVE, FEATURES};
 use super::{
-    Arrival, Engine, Event, Fingerprint, Hello, Output, PeerDepot, SessionError, Setup, Side, Span,
-    TransportSecret,
+    Arrival, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, SessionError, Setup, Side,
+    Span, TransportSecret,
 };
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
@@ -121,6 +122,14 @@ pub(super) struct Memory {
     pub(super) addressed: HashMap<DeviceId, Vec<EntryId>>,
     /// What a peer's depot knows and no longer holds, and this one never knew.
     pub(super) past: HashMap<PeerDepot, BTreeSet<EntryId>>,
+    /// The largest entry that it takes.
+    pub(super) largest: usize,
+    /// How many bytes it takes in all.
+    pub(super) room: usize,
+    /// What it declined in this session.
+    pub(super) declined: BTreeSet<EntryId>,
+    /// What it ever declined: its cursors have gone past that.
+    pub(super) passed_over: BTreeSet<EntryId>,
 }
 
 impl Memory {
@@ -132,13 +141,34 @@ impl Memory {
             cursors: HashMap::new(),
             addressed: HashMap::new(),
             past: HashMap::new(),
+            largest: usize::MAX,
+            room: usize::MAX,
+            declined: BTreeSet::new(),
+            passed_over: BTreeSet::new(),
         }
+    }
+
+    /// Why it does not take an entry of this size, with so much promised already.
+    fn decline(&mut self, id: EntryId, size: usize, promised: &mut usize) -> Option<(EntryId, Decline)> {
+        let full = self.order.iter().map(|(_, size, _)| *size as usize).sum::<usize>() + *promised + size;
+        let why = match () {
+            () if size > self.largest => Decline::Size,
+            () if full > self.room => Decline::Full,
+            () => {
+                *promised += size;
+                return None;
+            }
+        };
+        self.declined.insert(id);
+        self.passed_over.insert(id);
+        Some((id, why))
     }
 
     pub(super) fn put(&mut self, id: EntryId, bytes: Bytes, from: Option<DeviceId>) {
         if !self.held.contains_key(&id) {
             self.order.push((id, u32::try_from(bytes.len()).unwrap(), from));
             self.held.insert(id, Some(bytes));
+            self.declined.remove(&id);
             for past in self.past.values_mut() {
                 past.remove(&id);
             }
@@ -164,7 +194,8 @@ impl Memory {
 
     /// What of a span is compared with a peer.
     pub(super) fn compared(&self, peer: &PeerDepot, span: Span) -> BTreeSet<EntryId> {
-        let all = self.held.keys().chain(self.past.get(peer).into_iter().flatten());
+        let past = self.past.get(peer).into_iter().flatten();
+        let all = self.held.keys().chain(past).chain(&self.declined);
         all.filter(|id| span.contains(id)).copied().collect()
     }
 
@@ -193,7 +224,8 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(setup: Setup, depot: Memory) -> Self {
+    pub(super) fn new(setup: Setup, mut depot: Memory) -> Self {
+        depot.declined.clear();
         Self {
             depot,
             engine: Engine::new(setup).unwrap(),
@@ -251,15 +283,27 @@ impl Node {
         match question {
             Output::Store(batch) => {
                 self.biggest_batch = self.biggest_batch.max(batch.len());
+                let mut declined = Vec::new();
                 for (id, bytes) in batch {
                     assert_eq!(EntryId::of(&bytes), id, "the engine checks ids");
-                    depot.put(id, bytes, self.peer);
+                    let known = depot.held.contains_key(&id);
+                    match (!known).then(|| depot.decline(id, bytes.len(), &mut 0)).flatten() {
+                        Some(left) => declined.push(left),
+                        None => depot.put(id, bytes, self.peer),
+                    }
                 }
-                self.engine.stored(&[])
+                self.engine.stored(&[], &declined)
             }
-            Output::FindUnknown { ids } => {
-                let unknown: Vec<_> = ids.into_iter().filter(|id| !depot.held.contains_key(id)).collect();
-                self.engine.unknown(&unknown)
+            Output::FindUnknown { ids, sizes } => {
+                let unknown: Vec<_> = ids.iter().copied().filter(|id| !depot.held.contains_key(id)).collect();
+                let sized = ids.into_iter().zip(sizes).filter(|(id, _)| !depot.held.contains_key(id));
+                let sized: Vec<_> = sized.collect();
+                let mut promised = 0;
+                let declined: Vec<_> = sized
+                    .into_iter()
+                    .filter_map(|(id, size)| depot.decline(id, size as usize, &mut promised))
+                    .collect();
+                self.engine.unknown(&unknown, &declined)
             }
             Output::ReadArrivals { after, max_entries } => {
                 let all = usize::try_from(after).unwrap()..depot.order.len();
@@ -331,6 +375,19 @@ impl Node {
         true
     }
 
+    /// The ids of all entries that it sent.
+    pub(super) fn said_entries(&self) -> Vec<EntryId> {
+        let hello = 2 + usize::from(u16::from_be_bytes([self.said[0], self.said[1]]));
+        let mut rest = BytesMut::from(&self.said[hello..]);
+        let mut ids = Vec::new();
+        while let Some(frame) = Frame::take(&mut rest).unwrap() {
+            if let Frame::Entries(entries) = frame {
+                ids.extend(entries.iter().map(|entry| EntryId::of(&entry.bytes)));
+            }
+        }
+        ids
+    }
+
     pub(super) fn saw(&self, event: impl Fn(&Event) -> bool) -> usize {
         self.events.iter().filter(|e| event(e)).count()
     }
@@ -348,6 +405,33 @@ impl Pair {
         Self {
             client: Node::new(team.setup(Side::Client, 1, 2, &client), client),
             server: Node::new(team.setup(Side::Server, 2, 1, &server), server),
+        }
+    }
+
+    /// Two that stay after they agree.
+    pub(super) fn live(client: Memory, server: Memory) -> Self {
+        let team = Team::new(1);
+        let mut pair = Self::new(client, server);
+        let features = FEATURES | FEATURE_LIVE;
+        for (node, side, own, peer) in
+            [(&mut pair.client, Side::Client, 1, 2), (&mut pair.server, Side::Server, 2, 1)]
+        {
+            node.engine = Engine::with_features(team.setup(side, own, peer, &node.depot), features).unwrap();
+        }
+        pair
+    }
+
+    /// Runs until nothing is under way; how many bytes were written.
+    pub(super) fn rest(&mut self) -> u64 {
+        let before = self.client.written + self.server.written;
+        loop {
+            self.client.settle();
+            self.server.settle();
+            assert!(self.client.failed.is_none() && self.server.failed.is_none());
+            let heard = self.server.hear(&mut self.client, usize::MAX);
+            if !(self.client.hear(&mut self.server, usize::MAX) || heard) {
+                return self.client.written + self.server.written - before;
+            }
         }
     }
 

@@ -370,13 +370,16 @@ pub(super) fn stumble(pair: &mut Pair, dice: &mut Dice, steps: usize) {
         for event in &own.events[before..] {
             match event {
                 Event::Held(ids) => assert!(ids.iter().all(|id| other.depot.held.contains_key(id))),
-                Event::PeerHolds { position } => {
-                    let count = usize::try_from(*position).unwrap();
-                    assert!(all_but_gone(&own.depot, count).all(|id| other.depot.held.contains_key(id)));
+                Event::PeerHolds { after, position } => {
+                    let [after, count] = [after, position].map(|at| usize::try_from(*at).unwrap());
+                    let claimed = own.depot.order[after.min(count)..count].iter().map(|(id, ..)| id);
+                    let mut claimed = claimed.filter(|id| own.depot.held[*id].is_some());
+                    assert!(claimed.all(|id| other.depot.held.contains_key(id)));
                 }
                 Event::CursorAdvanced { position, .. } => {
                     let count = usize::try_from(*position).unwrap();
-                    assert!(all_but_gone(&other.depot, count).all(|id| own.depot.held.contains_key(id)));
+                    let known = |id| own.depot.held.contains_key(id) || own.depot.passed_over.contains(id);
+                    assert!(all_but_gone(&other.depot, count).all(known));
                 }
                 _ => {}
             }

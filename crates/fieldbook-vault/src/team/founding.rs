@@ -27,6 +27,9 @@ pub(super) const FOUNDER_LIFE_S: u64 = 3650 * DAY_S;
 /// a device that slept knows an old one.
 const MONITOR_SECRETS_MAX: usize = 8;
 
+/// What a relay is told in place of its team's name.
+const TEAM_OF_A_RELAY: &str = "a team";
+
 const TEAM_ID_CONTEXT: &str = "fieldbook 2026 team id v1";
 
 impl Vault {
@@ -152,17 +155,19 @@ impl Vault {
             None => DeskInfo { id: desk, epoch: 0, recipient: request.keys.recipient.clone() },
         };
         let transport = team.transport_in_order();
+        // Whoever runs a relay need not be of the team, and has its keys: it hears no name.
+        let relay = role == Role::Relay;
         Ok(Admission {
             certificate,
             authority: team.authority.without_vouched().encode(),
-            team_name: team.name.clone(),
+            team_name: if relay { TEAM_OF_A_RELAY.to_owned() } else { team.name.clone() },
             desk: info,
             transport_secrets: transport
                 .iter()
                 .take(if role == Role::Monitor { MONITOR_SECRETS_MAX } else { EPOCHS_MAX })
                 .map(|row| (row.epoch, *row.secret))
                 .collect(),
-            coordinator_names: self.coordinator_names()?,
+            coordinator_names: if relay { Vec::new() } else { self.coordinator_names()? },
             recovery: team.sheets().filter(|_| own_desk).cloned(),
             desk_identities,
             addresses: Vec::new(),

@@ -320,7 +320,16 @@ impl Vault {
     pub(crate) fn tell_depot(&self) -> Result<(), VaultError> {
         let Some(team) = &self.team else { return Ok(()) };
         let transport = epochs::encode_transport(&team.transport_in_order());
+        // Of the relays of its desk, which a coordinator knows: they may not have heard of the newest epoch.
+        let mut relays = self.members()?;
+        relays.retain(|known| known.certificate.body().role == Role::Relay);
+        let mut list = Writer::new();
+        list.u32(u32::try_from(relays.len()).unwrap_or(0));
+        for known in relays {
+            list.bytes(&known.certificate.encode());
+        }
         for (name, value) in [
+            ("relays", list.finish()),
             ("authority", team.authority.encode()),
             ("certificate", team.certificate.encode()),
             ("transport-secrets", transport.to_vec()),

@@ -27,8 +27,15 @@ const GRANT_ITEMS_MAX: usize = 64;
 /// Bytes of removals in one grant, after which another one begins.
 const REMOVALS_BYTES_MAX: usize = 256 << 10;
 
+/// Whether a device hears names. A relay hears none: whoever runs it need not be of the team, and has its keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Names {
+    Told,
+    Withheld,
+}
+
 /// Devices that lack the same things.
-type Groups = BTreeMap<Vec<[u8; 32]>, Vec<(DeviceId, Recipient)>>;
+type Groups = BTreeMap<(Names, Vec<[u8; 32]>), Vec<(DeviceId, Recipient)>>;
 
 impl House<'_> {
     /// What every device of the desk is to know.
@@ -107,11 +114,13 @@ impl House<'_> {
             if lacks.is_empty() {
                 continue;
             }
-            let device = (id, known.certificate.body().keys.recipient.clone());
+            let body = known.certificate.body();
+            let device = (id, body.keys.recipient.clone());
+            let names = if body.role == Role::Relay { Names::Withheld } else { Names::Told };
             if self.unsure.contains(&id) {
-                alone.push((lacks, device));
+                alone.push((names, lacks, device));
             } else {
-                groups.entry(lacks).or_default().push(device);
+                groups.entry((names, lacks)).or_default().push(device);
             }
         }
         let name = String::from_utf8(store::required_meta(self.db, "name")?).unwrap_or_default();
@@ -122,13 +131,15 @@ impl House<'_> {
             let unknown = if id == me { name.as_str() } else { "" };
             labels.get(&id).copied().unwrap_or(unknown).to_owned()
         };
-        for (lacks, devices) in &groups {
+        for ((names, lacks), devices) in &groups {
+            let items = named(lacks, &all, *names, &label);
             for devices in devices.chunks(TOLD_AT_ONCE) {
-                self.tell_group(lacks, &all, &label, devices, false)?;
+                self.tell_group(lacks, &items, devices, false)?;
             }
         }
-        for (lacks, device) in &alone {
-            self.tell_group(lacks, &all, &label, std::slice::from_ref(device), true)?;
+        for (names, lacks, device) in &alone {
+            let items = named(lacks, &all, *names, &label);
+            self.tell_group(lacks, &items, std::slice::from_ref(device), true)?;
         }
         Ok(())
     }
@@ -137,19 +148,17 @@ impl House<'_> {
     fn tell_group(
         &mut self,
         lacks: &[[u8; 32]],
-        all: &BTreeMap<[u8; 32], Item>,
-        label: &impl Fn(DeviceId) -> String,
+        grants: &[Grant],
         devices: &[(DeviceId, Recipient)],
         addressed: bool,
     ) -> Result<(), VaultError> {
-        let items: Vec<&Item> = lacks.iter().filter_map(|hash| all.get(hash)).collect();
         let ids: Vec<DeviceId> = devices.iter().map(|(id, _)| *id).collect();
         let (mut audience, mut recipients) = self.team.desk_audience();
         recipients.extend(devices.iter().map(|(_, recipient)| recipient.clone()));
         if addressed {
             audience.readers.clone_from(&ids);
         }
-        for grant in grants(&items, label) {
+        for grant in grants {
             let body = grant.encode();
             let entry = Outgoing {
                 kind: Kind::Grant,
@@ -184,6 +193,26 @@ impl House<'_> {
         self.db.execute("DELETE FROM told WHERE device = ?1", [device.as_bytes()])?;
         self.unsure.insert(device);
         Ok(())
+    }
+}
+
+/// Grants of what some lack, with names or without.
+fn named(
+    lacks: &[[u8; 32]],
+    all: &BTreeMap<[u8; 32], Item>,
+    names: Names,
+    label: &impl Fn(DeviceId) -> String,
+) -> Vec<Grant> {
+    let items: Vec<&Item> = lacks.iter().filter_map(|hash| all.get(hash)).collect();
+    match names {
+        Names::Told => grants(&items, label),
+        Names::Withheld => {
+            let mut grants = grants(&items, |_| String::new());
+            for desk in grants.iter_mut().filter_map(|grant| grant.desk.as_mut()) {
+                desk.name = String::new();
+            }
+            grants
+        }
     }
 }
 

@@ -268,6 +268,8 @@ pub enum Request {
     Export(Export),
     /// Done: `Status`.
     Status,
+    /// Done: `Standing`, or null without a team.
+    Standing,
     /// Looks at everything once more. Item: `Finding`. Done: `Verified`.
     Verify,
     /// Finished reports of this device by who holds them. Item: [`Held`]. Done: null.

@@ -159,6 +159,7 @@ impl Desk {
             }
             Request::Export(export) => json(&publication::publish(&self.vault, &export, item)?),
             Request::Status => json(&self.vault.status()?),
+            Request::Standing => json(&self.vault.standing()?),
             Request::Verify => json(&self.vault.verify(&mut |finding| item(json(&finding)?))?),
             Request::Held => each(self.held()?, item),
             Request::Entries { report } => each(self.vault.entries(self.report(&report)?)?, item),

@@ -25,6 +25,13 @@ pub struct InitArgs {
 }
 
 pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
+    make(args.name, args.work_factor, global)?;
+    global.ui.note("Next: `fieldbook team create NAME`, or `fieldbook join CODE` with a coordinator's code.");
+    Ok(())
+}
+
+/// Makes it, and says so.
+pub(super) fn make(name: String, work_factor: Option<u8>, global: &Global) -> Result<(), Failure> {
     if Layout::new(&global.vault).slots().exists() {
         return Err(fieldbook_vault::VaultError::AlreadyExists.into());
     }
@@ -37,7 +44,7 @@ pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
             format_args!("{why}; five or six words that you picked by chance are better"),
         );
     }
-    let create = Create { name: args.name, work_factor: args.work_factor };
+    let create = Create { name, work_factor };
     let device: DeviceInfo = Agent::create(&vault, &passphrase, create)?;
     global.ui.emit(json(&device)?)?;
     global.ui.say(format_args!(
@@ -45,7 +52,5 @@ pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
         crate::sanitise::line(&global.vault.to_string_lossy()),
         crate::sanitise::line(&device.name),
         render::short(&device.id)
-    ))?;
-    global.ui.note("Next: `fieldbook team create NAME`, or `fieldbook join CODE` with a coordinator's code.");
-    Ok(())
+    ))
 }

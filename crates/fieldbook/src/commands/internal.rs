@@ -21,6 +21,8 @@ pub enum InternalCommand {
     Courier,
     /// The depot's process that writes and reads files on a stick
     Bundle,
+    /// The depot's process that answers a relay's operator
+    Relay,
     /// The connection of one pairing, which has no key
     Pair,
 }
@@ -32,6 +34,7 @@ pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
         InternalCommand::DaemonRun => network::daemon::run(ui),
         InternalCommand::Courier => network::courier::run(),
         InternalCommand::Bundle => network::bundle::run(),
+        InternalCommand::Relay => network::relay::run(),
         InternalCommand::Pair => network::pair::run(),
     }
 }

@@ -45,6 +45,15 @@ pub struct JoinArgs {
 }
 
 pub fn run(args: JoinArgs, global: &Global) -> Result<(), Failure> {
+    let paired = join(&args, global)?;
+    global.ui.emit(json!({
+        "event": "joined", "device": paired.device, "name": paired.name, "role": paired.role, "team": paired.team
+    }))?;
+    global.ui.say(format_args!("Joined the team \"{}\" as {}.", line(&paired.team), line(&paired.role)))
+}
+
+/// Joins, and says nothing of it.
+pub(super) fn join(args: &JoinArgs, global: &Global) -> Result<Paired, Failure> {
     if !args.yes && !global.ui.may_ask() {
         return Err(Failure::cannot_ask(
             "the check words must be compared by a person",
@@ -65,18 +74,14 @@ pub fn run(args: JoinArgs, global: &Global) -> Result<(), Failure> {
              stays the old device's and is delivered; drafts stay drafts, under new ids.",
         );
     }
-    let text = read_code(&args, global)?;
+    let text = read_code(args, global)?;
     let code: Code = text.parse().map_err(|error| Failure::usage("bad-code", format!("{error}")))?;
     let addresses = if args.at.is_empty() { code.addresses() } else { args.at.as_slice() };
     if addresses.is_empty() {
         return Err(Failure::usage("no-address", "the code does not say where the inviting device waits")
             .hint("give the whole code, with the part after @, or --at HOST:PORT"));
     }
-    let paired = first_that_answers(&mut agent, addresses, &text, (args.new_device, args.yes), global)?;
-    global.ui.emit(json!({
-        "event": "joined", "device": paired.device, "name": paired.name, "role": paired.role, "team": paired.team
-    }))?;
-    global.ui.say(format_args!("Joined the team \"{}\" as {}.", line(&paired.team), line(&paired.role)))
+    first_that_answers(&mut agent, addresses, &text, (args.new_device, args.yes), global)
 }
 
 fn read_code(args: &JoinArgs, global: &Global) -> Result<Zeroizing<String>, Failure> {

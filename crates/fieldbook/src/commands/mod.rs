@@ -11,6 +11,7 @@ mod bundle;
 mod conflicts;
 mod daemon;
 mod demo;
+mod doctor;
 mod edit;
 mod entry;
 mod export;
@@ -28,6 +29,7 @@ mod moved;
 mod new;
 mod recover;
 mod recovery;
+mod relay;
 mod render;
 mod resolve;
 mod restore;
@@ -88,6 +90,9 @@ pub enum Command {
     Forget(forget::ForgetArgs),
     /// Exchange sealed reports with others in the background
     Daemon(daemon::DaemonArgs),
+    /// Run a relay: a device that holds others' sealed reports until they are fetched, and can open none
+    #[command(subcommand)]
+    Relay(relay::RelayCommand),
     /// Exchange sealed reports with another device now
     Sync(sync::SyncArgs),
     /// Exchange sealed reports by files, for example on a stick
@@ -105,6 +110,8 @@ pub enum Command {
     Export(export::ExportArgs),
     /// How this device stands
     Status(status::StatusArgs),
+    /// Say what blocks a sync (exit 14 when no way leads to a device of the team)
+    Doctor(doctor::DoctorArgs),
     /// Look at everything here once more: what was tampered with, what is missing (exit 16, exit 3)
     Verify(verify::VerifyArgs),
     /// Sheets of paper that bring everything back when all coordinators' devices are lost
@@ -163,6 +170,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Share(args) => share::run(args, global),
         Command::Forget(args) => forget::run(args, global),
         Command::Daemon(args) => daemon::run(args, global),
+        Command::Relay(command) => relay::run(command, global),
         Command::Sync(args) => sync::run(args, global),
         Command::Bundle(command) => bundle::run(command, global),
         Command::Ask(args) => ask::run(args, global),
@@ -171,6 +179,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Resolve(args) => resolve::run(args, global),
         Command::Export(args) => export::run(args, global),
         Command::Status(args) => status::run(args, global),
+        Command::Doctor(args) => doctor::run(args, global),
         Command::Verify(args) => verify::run(args, global),
         Command::Recover(args) => recover::run(args, global),
         Command::Recovery(command) => recovery::run(command, global),

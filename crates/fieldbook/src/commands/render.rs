@@ -1,7 +1,7 @@
 //! How reports look to a person. Everything that another device wrote is sanitised here.
 
 use fieldbook_report::{FieldValue, ReportView};
-use fieldbook_vault::{ClashView, Delivery, NoteView, Problem, ReportSummary, WaitingView};
+use fieldbook_vault::{ClashView, Delivery, Holder, NoteView, Problem, ReportSummary, WaitingView};
 
 use crate::sanitise::{line, text};
 use crate::ui::{count, time};
@@ -32,7 +32,10 @@ pub fn delivery(delivery: &Delivery) -> String {
     match delivery.word.as_str() {
         "draft" => "draft, only here".to_owned(),
         "only here" => "finished, only here".to_owned(),
-        "carried" => "on its way, not opened yet".to_owned(),
+        "carried" => match since(&delivery.relays) {
+            Some(since) => format!("on the relay since {since}"),
+            None => "on its way, not opened yet".to_owned(),
+        },
         "received" => {
             let holders: Vec<String> = delivery
                 .holders
@@ -51,6 +54,16 @@ pub fn delivery(delivery: &Delivery) -> String {
         "needs attention" => "needs attention: see `fieldbook status`".to_owned(),
         other => line(other),
     }
+}
+
+/// Since when the first of these relays has it.
+fn since(relays: &[Holder]) -> Option<String> {
+    relays.iter().map(|relay| relay.time_ms).min().map(time)
+}
+
+/// Why a report needs its person.
+pub fn attention(delivery: &Delivery) -> String {
+    delivery.attention.iter().map(|why| format!("needs attention: {}\n", line(why))).collect()
 }
 
 /// The line of a report in a list.
@@ -108,6 +121,10 @@ pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
         "{}\n\n",
         if summary.mine { delivery(&summary.delivery) } else { "written by others".into() }
     ));
+    if !summary.delivery.attention.is_empty() {
+        out.truncate(out.trim_end().len());
+        out.push_str(&format!("\n{}\n", attention(&summary.delivery)));
+    }
     if let Some(sealed_ms) = summary.sealed_ms {
         out.truncate(out.trim_end().len());
         out.push_str(&format!(

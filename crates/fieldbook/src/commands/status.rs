@@ -1,5 +1,8 @@
 //! `fieldbook status`
 
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use clap::Args;
 use fieldbook_vault::Status;
 
@@ -13,12 +16,43 @@ use crate::ui::{count, size, time};
 
 /// How this device stands: what exists only here, who was reached and when, what is wrong.
 #[derive(Debug, Args)]
-pub struct StatusArgs {}
+pub struct StatusArgs {
+    /// Stay, and say it again whenever it changes; Ctrl-C ends it
+    #[arg(long)]
+    watch: bool,
+}
 
-pub fn run(_: StatusArgs, global: &Global) -> Result<(), Failure> {
-    let status: Status = Agent::open(global)?.call(&Request::Status)?;
-    global.ui.emit(json(&status)?)?;
-    global.ui.say(text(&status).trim_end())
+/// How often `--watch` looks.
+const WATCH: Duration = Duration::from_secs(2);
+
+pub fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
+    let mut agent = Agent::open(global)?;
+    let mut before = None;
+    loop {
+        let status: Status = agent.call(&Request::Status)?;
+        let now = json(&status)?;
+        if before.as_ref() != Some(&now) {
+            if args.watch && !global.ui.json() {
+                global.ui.say(format_args!(
+                    "{}— {} —",
+                    if before.is_some() { "\n" } else { "" },
+                    time(now_ms())
+                ))?;
+            }
+            global.ui.emit(now.clone())?;
+            global.ui.say(text(&status).trim_end())?;
+            before = Some(now);
+        }
+        if !args.watch || global.ui.reader_gone() {
+            return Ok(());
+        }
+        thread::sleep(WATCH);
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn text(status: &Status) -> String {
@@ -41,7 +75,11 @@ fn text(status: &Status) -> String {
     for (number, words) in [
         (status.drafts, "in drafts, which never leave this device"),
         (status.only_here, "finished, only here: sync when you can"),
-        (status.carried, "finished and on the way, not opened yet as far as is known"),
+        (status.on_relay, "finished and on a relay, not opened yet as far as is known"),
+        (
+            status.carried.saturating_sub(status.on_relay),
+            "finished and on the way, not opened yet as far as is known",
+        ),
         (status.received, "received by a coordinator"),
         (status.sealed, "sealed: this device can read them no more"),
         (status.theirs, "written by others"),
@@ -59,6 +97,12 @@ fn text(status: &Status) -> String {
         out.push_str(&format!(
             "Reports are sealed by themselves after {}\n",
             count(number.into(), "coordinator has confirmed them", "coordinators have confirmed them")
+        ));
+    }
+    if status.attention > 0 {
+        out.push_str(&format!(
+            "{} attention: `fieldbook show` says why\n",
+            count(status.attention as u64, "report needs", "reports need")
         ));
     }
     if status.questions > 0 {

@@ -87,7 +87,7 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(text(&synced).trim_end())
 }
 
-fn check_proxy(text: &str, flag: &str) -> Result<(), Failure> {
+pub(super) fn check_proxy(text: &str, flag: &str) -> Result<(), Failure> {
     text.parse::<fieldbook_daemon::Proxy>().map(drop).map_err(|error| {
         Failure::usage("bad-proxy", format!("\"{}\" is not a proxy: {error}", line(text)))
             .hint(format!("Tor listens at {flag} socks5://127.0.0.1:9050, Tor Browser's at port 9150"))

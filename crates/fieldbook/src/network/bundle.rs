@@ -202,7 +202,7 @@ fn read(depot: &SqlDepot, paths: &[PathBuf]) -> Result<Said, Failure> {
     let summary = read_bundles(depot, paths, &mut |event| match event {
         ReadEvent::Planned { files, bytes } => tell(&Said::ReadPlanned { files, bytes }),
         ReadEvent::Progress { bytes } => pace.progress(bytes),
-        ReadEvent::File(report) => tell(&Said::File(file(report))),
+        ReadEvent::File(report) => tell(&Said::File(file(*report))),
     })?;
     let missing = |missing: MissingParts| Missing {
         read: missing.read,

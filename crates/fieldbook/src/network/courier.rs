@@ -29,13 +29,22 @@ pub fn run() -> Result<(), Failure> {
             end_with_the_parent(orders);
             run_courier(&network.depot, &key, &addresses, ways, told)?
         }
+        Task::Examine { addresses, proxy, only_proxy } => {
+            let ways = ways(proxy.as_deref(), only_proxy)?;
+            end_with_the_parent(orders);
+            return super::examine::run(&network, &addresses, ways);
+        }
         Task::Pipe { serve } => {
             let ends = handover::take(&orders).map_err(Failure::io("the pipe was not handed over"))?;
             end_with_the_parent(orders);
             let side = if serve { Side::Server } else { Side::Client };
             run_pipe(&network.depot, &key, side, ends, told)?
         }
-        Task::Listen { .. } | Task::WriteBundle(_) | Task::ReadBundles { .. } => {
+        Task::Listen { .. }
+        | Task::RelayListen { .. }
+        | Task::Relay(_)
+        | Task::WriteBundle(_)
+        | Task::ReadBundles { .. } => {
             return Err(Failure::failed("internal", "this job is not a courier's"));
         }
     };

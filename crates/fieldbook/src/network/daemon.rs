@@ -1,10 +1,12 @@
 //! The daemon's process: the job from standard input, then listen until told to stop.
 
-use std::io;
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use fieldbook_daemon::relay::RelaySettings;
 use fieldbook_daemon::{Carriers, DaemonOptions, run_daemon};
+use fieldbook_depot::{DepotKey, SqlDepot};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
@@ -18,32 +20,58 @@ use crate::ui::Ui;
 /// It cannot listen, another one runs, or the depot cannot be used.
 pub fn run(ui: &Ui) -> Result<(), Failure> {
     harden();
-    let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    let Task::Listen {
-        address,
-        udp,
-        tcp,
-        control,
-        #[cfg(feature = "bucket")]
-        bucket,
-    } = task
-    else {
-        return Err(Failure::failed("internal", "this job is not a daemon's"));
+    let orders = rustix::stdio::stdin();
+    let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
+    let Job { network, task } = job::read(&mut orders)?;
+    let depot_key = job::depot_key(&network)?;
+    #[cfg(feature = "bucket")]
+    let in_bucket;
+    let (listen, udp, tcp, control, relay) = match task {
+        Task::Listen {
+            address,
+            udp,
+            tcp,
+            control,
+            #[cfg(feature = "bucket")]
+            bucket,
+        } => {
+            #[cfg(feature = "bucket")]
+            (in_bucket = bucket);
+            (address, udp, tcp, control, false)
+        }
+        Task::RelayListen {
+            listen,
+            control,
+            #[cfg(feature = "bucket")]
+            bucket,
+        } => {
+            // It is a part of a relay, and does not stay without the rest.
+            super::courier::end_with_the_parent(orders);
+            #[cfg(feature = "bucket")]
+            (in_bucket = bucket);
+            let listen = match listen {
+                Some(listen) => listen,
+                None => policy(&network.depot, &depot_key)?.listen,
+            };
+            (listen, true, true, control, true)
+        }
+        _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
     };
     let options = DaemonOptions {
-        depot_key: job::depot_key(&network)?,
+        depot_key,
         depot_path: network.depot,
-        listen: addresses(&address)?,
+        listen: addresses(&listen)?,
         carriers: Carriers { udp, tcp },
         control_socket: control,
         lock_path: network.lock,
+        relay,
     };
     let json = ui.json();
     let mut told = Ok(());
     let listening = |bound: &[SocketAddr]| told = tell(bound, carriers(udp, tcp), ui);
     let log = move |line: &str| log(line, json);
     #[cfg(feature = "bucket")]
-    if let Some(bucket) = bucket {
+    if let Some(bucket) = in_bucket {
         serve_bucket(&bucket, options, listening, log)?;
         return told;
     }
@@ -88,6 +116,12 @@ fn serve_bucket(
     let ended = run_daemon_on(open, options, listening, log);
     failed.map_or(Ok(()), Err)?;
     Ok(ended?)
+}
+
+/// The relay's policy, which says where it listens.
+fn policy(depot: &Path, key: &DepotKey) -> Result<RelaySettings, Failure> {
+    let depot = SqlDepot::open(depot, key)?;
+    RelaySettings::load(&depot)?.ok_or_else(super::relay::no_policy)
 }
 
 /// Says where it listens: from now on it can be reached.

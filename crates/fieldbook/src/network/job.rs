@@ -38,6 +38,19 @@ pub enum Task {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         bucket: Option<super::bucket::Bucket>,
     },
+    /// Be a relay until stopped, by the policy in the depot.
+    RelayListen {
+        /// Where, host:port, if not where the policy says.
+        listen: Option<String>,
+        /// The control socket.
+        control: PathBuf,
+        /// The bucket that is served instead of the vault's depot.
+        #[cfg(feature = "bucket")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bucket: Option<super::bucket::Bucket>,
+    },
+    /// Answer a relay's operator.
+    Relay(super::relay::Ask),
     /// Sync once with the first address that answers.
     Sync {
         /// In the order in which they are tried.
@@ -45,6 +58,15 @@ pub enum Task {
         /// A proxy, as `socks5://ADDRESS:PORT`.
         proxy: Option<String>,
         /// Nothing but the proxy may be used.
+        only_proxy: bool,
+    },
+    /// Only look where the ways to these addresses lead.
+    Examine {
+        /// Which.
+        addresses: Vec<String>,
+        /// As in [`Task::Sync`].
+        proxy: Option<String>,
+        /// As in [`Task::Sync`].
         only_proxy: bool,
     },
     /// Sync once over two descriptors, which follow the job (see `handover.rs`).

@@ -5,10 +5,12 @@ pub mod bucket;
 pub mod bundle;
 pub mod courier;
 pub mod daemon;
+pub mod examine;
 pub mod handover;
 pub mod job;
 pub mod pair;
 pub mod reachable;
+pub mod relay;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};

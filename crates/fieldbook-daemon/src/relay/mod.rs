@@ -1,0 +1,124 @@
+//! A relay: a depot that others' sealed entries pass through, run by somebody who need not be of the team.
+//!
+//! It is an ordinary depot with a policy: how much it takes, from each device and in total, and how long it
+//! keeps what. The policy lies in the depot's settings, so that every process finds the same one. `retention`
+//! drops what need not be kept, `keeper` sees to it while the relay runs, `status` is what its operator sees:
+//! counts, sizes and ages.
+
+mod keeper;
+mod retention;
+mod status;
+
+pub(crate) use keeper::Keeper;
+pub use retention::{Collected, Dropped, collect_all};
+pub use status::{RelayStatus, Synced};
+
+use std::time::Duration;
+
+use fieldbook_depot::Depot;
+use serde::{Deserialize, Serialize};
+
+use crate::carry::Carry;
+use crate::error::DaemonError;
+
+/// Where the policy lies in the depot: a JSON object.
+const SETTING: &str = "relay";
+/// How long the relay has run in all, in milliseconds, as a decimal number. Ages are counted in this time: a
+/// clock that is set wrong, or a machine that was off, makes nothing look old.
+const LIVED: &str = "relay-lived";
+
+const DAY_S: u64 = 24 * 60 * 60;
+
+/// A relay's policy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelaySettings {
+    /// Where it listens, as `host:port`.
+    pub listen: String,
+    /// Bytes that it holds at most.
+    pub total_bytes: u64,
+    /// Bytes that it holds at most of what one device brought.
+    pub device_bytes: u64,
+    /// What is older than this is dropped, in seconds.
+    pub keep_s: u64,
+    /// What a monitor brought, and every coordinator that syncs here holds, is dropped when it is older than
+    /// this, in seconds.
+    pub keep_received_s: u64,
+    /// Nothing younger than this is dropped, in seconds.
+    pub floor_s: u64,
+}
+
+impl RelaySettings {
+    /// Where a relay listens if nobody says otherwise.
+    pub const LISTEN: &'static str = "0.0.0.0:4040";
+    /// How long it keeps everything.
+    pub const KEEP_S: u64 = 365 * DAY_S;
+    /// How long it keeps what has arrived.
+    pub const KEEP_RECEIVED_S: u64 = 30 * DAY_S;
+    /// What is younger is never dropped.
+    pub const FLOOR_S: u64 = 7 * DAY_S;
+
+    /// The quotas for a disk with so much room: half of it, and a quarter of that for one device.
+    pub fn quotas(free: u64) -> (u64, u64) {
+        let total = (free / 2).max(64 << 20);
+        (total, (total / 4).max(16 << 20))
+    }
+
+    /// The policy of a depot; none if it is not a relay's.
+    ///
+    /// # Errors
+    /// The depot's; [`DaemonError::Damaged`].
+    pub fn load(depot: &dyn Depot) -> Result<Option<Self>, DaemonError> {
+        let Some(stored) = depot.setting(SETTING)? else { return Ok(None) };
+        let settings = serde_json::from_slice(&stored);
+        settings.map(Some).map_err(|_| DaemonError::Damaged("relay's policy"))
+    }
+
+    /// Makes it the depot's, for this process and all others.
+    ///
+    /// # Errors
+    /// The depot's.
+    pub fn store(&self, depot: &dyn Depot) -> Result<(), DaemonError> {
+        let json = serde_json::to_vec(self).map_err(|_| DaemonError::Damaged("relay's policy"))?;
+        let (total, per_device) = (Some(self.total_bytes), Some(self.device_bytes));
+        // What sessions judge by. First, so that there is no relay without a limit.
+        Carry { total, per_device, largest: None, reports_only: false }.set(depot)?;
+        Ok(depot.set_setting(SETTING, Some(&json))?)
+    }
+
+    /// What is wrong with it, in words.
+    pub fn fault(&self) -> Option<&'static str> {
+        if self.device_bytes > self.total_bytes {
+            return Some("one device may bring more than the relay takes in all");
+        }
+        if self.device_bytes < 2 << 20 {
+            return Some("one device may bring less than 2M: a piece of a photograph alone can have 1M");
+        }
+        if self.keep_s < self.floor_s || self.keep_received_s < self.floor_s {
+            return Some("something would be dropped that is younger than what is never dropped");
+        }
+        if self.keep_s < self.keep_received_s {
+            return Some("what has arrived would be kept for longer than what has not");
+        }
+        None
+    }
+
+    /// The shortest term, by which the keeper paces itself.
+    fn shortest(&self) -> Duration {
+        Duration::from_secs(self.floor_s.min(self.keep_received_s).min(self.keep_s))
+    }
+
+    /// A part of the shortest term, between a second and `longest`.
+    pub(crate) fn pace(&self, part: u32, longest: Duration) -> Duration {
+        (self.shortest() / part).clamp(Duration::from_secs(1), longest)
+    }
+}
+
+fn lived(depot: &dyn Depot) -> Result<u64, DaemonError> {
+    let Some(stored) = depot.setting(LIVED)? else { return Ok(0) };
+    let number = std::str::from_utf8(&stored).ok().and_then(|text| text.parse().ok());
+    number.ok_or(DaemonError::Damaged("age"))
+}
+
+fn set_lived(depot: &dyn Depot, lived_ms: u64) -> Result<(), DaemonError> {
+    Ok(depot.set_setting(LIVED, Some(lived_ms.to_string().as_bytes()))?)
+}

@@ -1,0 +1,123 @@
+//! What a relay's operator sees: counts, sizes, ages and room. Never a name, an address or an id of a device.
+
+use fieldbook_depot::{Depot, Source};
+use fieldbook_proto::certificate::Role;
+use fieldbook_proto::limits::ENTRY_SEALED_MAX;
+use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
+use serde::{Deserialize, Serialize};
+
+use super::retention::{Dropped, held_by_all};
+use super::{RelaySettings, lived};
+use crate::error::DaemonError;
+
+/// What was dropped last, and when: a JSON object.
+pub(super) const COLLECTED: &str = "relay-collected";
+
+/// How a relay stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelayStatus {
+    /// Its policy.
+    pub policy: RelaySettings,
+    /// Entries held.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries whose bytes were dropped; their ids are remembered.
+    pub gone: u64,
+    /// Entries that were damaged.
+    pub damaged: u64,
+    /// Bytes that it can still take: what the policy leaves, or the disk, if that is less.
+    pub room: u64,
+    /// Bytes that the disk has free; none of a relay whose depot is in a bucket.
+    pub disk_free: Option<u64>,
+    /// Whether it takes nothing more, but for what coordinators bring.
+    pub full: bool,
+    /// Whether it takes no more large entries, as those of attachments are: the last tenth is for small ones.
+    pub full_for_attachments: bool,
+    /// Devices of which it holds something.
+    pub devices: u64,
+    /// Bytes that it holds of the one that brought most.
+    pub most_of_one_device: u64,
+    /// Devices that synced with it, since it was made.
+    pub synced: Synced,
+    /// Entries that have come since the last that every coordinator holds who syncs here.
+    pub not_collected: u64,
+    /// How old the oldest entry is at most that it holds, in seconds during which the relay ran.
+    pub oldest_s: Option<u64>,
+    /// What was dropped last.
+    pub last_dropped: Option<LastDropped>,
+}
+
+/// Devices by their role.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Synced {
+    /// Coordinators.
+    pub coordinators: u64,
+    /// Monitors.
+    pub monitors: u64,
+    /// Other relays.
+    pub relays: u64,
+    /// The last sync of any, in milliseconds since 1970.
+    pub last_ms: Option<i64>,
+}
+
+/// What was dropped, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastDropped {
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+    /// What.
+    #[serde(flatten)]
+    pub dropped: Dropped,
+}
+
+impl RelayStatus {
+    /// Reads it from the depot; none if this is not a relay's. Costs little, whatever the number of entries.
+    ///
+    /// # Errors
+    /// The depot's; [`DaemonError::Damaged`].
+    pub fn of(depot: &dyn Depot) -> Result<Option<Self>, DaemonError> {
+        let Some(policy) = RelaySettings::load(depot)? else { return Ok(None) };
+        let (stats, disk_free) = (depot.stats()?, depot.room_on_disk()?);
+        let room = policy.total_bytes.saturating_sub(stats.held_bytes);
+        let room = room.min(disk_free.unwrap_or(u64::MAX));
+        let each = depot.held_by_each()?;
+        let of_devices = || each.iter().filter(|(source, _)| matches!(source, Source::Peer(_)));
+        let mut synced = Synced::default();
+        for peer in depot.peers()? {
+            match peer.role {
+                Role::Coordinator => synced.coordinators += 1,
+                Role::Monitor => synced.monitors += 1,
+                Role::Relay => synced.relays += 1,
+            }
+            synced.last_ms = synced.last_ms.max(Some(peer.last_sync_ms));
+        }
+        let last = depot.setting(COLLECTED)?;
+        Ok(Some(Self {
+            entries: stats.held,
+            bytes: stats.held_bytes,
+            gone: stats.gone,
+            damaged: stats.quarantined,
+            room,
+            disk_free,
+            full: room < u64::from(SMALL_ENTRY_MAX),
+            full_for_attachments: room < policy.total_bytes / 10 + ENTRY_SEALED_MAX as u64,
+            devices: of_devices().count() as u64,
+            most_of_one_device: of_devices().map(|(_, held)| held.bytes).max().unwrap_or(0),
+            synced,
+            not_collected: depot.head()?.saturating_sub(held_by_all(depot)?),
+            oldest_s: oldest(depot)?,
+            last_dropped: last.and_then(|json| serde_json::from_slice(&json).ok()),
+            policy,
+        }))
+    }
+}
+
+fn oldest(depot: &dyn Depot) -> Result<Option<u64>, DaemonError> {
+    let Some(first) = depot.first_held()? else { return Ok(None) };
+    let now = lived(depot)?;
+    // It came after the last mark below it. Before the first mark was the beginning.
+    let marks = depot.marks()?;
+    let before = marks.iter().rev().find(|mark| mark.position < first).map_or(0, |mark| mark.time_ms);
+    Ok(Some(now.saturating_sub(before) / 1_000))
+}

@@ -1,0 +1,70 @@
+//! Entries that are in order and that the other side does not take now.
+//!
+//! A *refused* entry is a bad one. A *declined* one stays with its sender, which offers it again in the next
+//! session, and does not count it as held by the other side.
+
+/// Why an entry is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Decline {
+    /// There is no room for it.
+    Full,
+    /// There is room, and not for more from this device.
+    Share,
+    /// Entries of its size are not carried.
+    Size,
+    /// For a reason that a later version knows. Never the number of one of the above.
+    Other(u8),
+}
+
+impl Decline {
+    /// As it stands on the wire.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Full => 1,
+            Self::Share => 2,
+            Self::Size => 3,
+            Self::Other(code) => code,
+        }
+    }
+
+    /// From the wire; 0 stands for nothing.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            0 => None,
+            1 => Some(Self::Full),
+            2 => Some(Self::Share),
+            3 => Some(Self::Size),
+            code => Some(Self::Other(code)),
+        }
+    }
+}
+
+/// How many entries were declined in a session, by the reason.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Declined {
+    /// [`Decline::Full`].
+    pub full: u64,
+    /// [`Decline::Share`].
+    pub share: u64,
+    /// [`Decline::Size`].
+    pub size: u64,
+    /// [`Decline::Other`].
+    pub other: u64,
+}
+
+impl Declined {
+    /// One more.
+    pub const fn add(&mut self, why: Decline) {
+        match why {
+            Decline::Full => self.full += 1,
+            Decline::Share => self.share += 1,
+            Decline::Size => self.size += 1,
+            Decline::Other(_) => self.other += 1,
+        }
+    }
+
+    /// All of them.
+    pub const fn total(&self) -> u64 {
+        self.full + self.share + self.size + self.other
+    }
+}

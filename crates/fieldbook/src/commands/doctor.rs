@@ -1,0 +1,151 @@
+//! `fieldbook doctor`
+
+use clap::Args;
+use fieldbook_daemon::control::Ask;
+use fieldbook_vault::{Standing, Status};
+use serde_json::json;
+
+use super::json;
+use super::sync::check_proxy;
+use crate::agent::client::{Agent, existing};
+use crate::agent::place::Place;
+use crate::agent::protocol::{Network, Request};
+use crate::doctor::{self, Check, Verdict};
+use crate::error::{Failure, Kind};
+use crate::global::Global;
+use crate::network;
+use crate::sync::remembered;
+use crate::ui::{Ui, count};
+
+/// Say what blocks a sync: the clock, a blocked network, another team, a membership that ran out.
+///
+/// Looks at this device, then tries each way to each address as far as the other side's first message. Nothing
+/// is sent or taken in. Exit 14 when no way leads to a device of the team.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Where the other device listens; without it, where devices were reached before
+    #[arg(long, value_name = "HOST:PORT")]
+    with: Option<String>,
+    /// Try this SOCKS5 proxy as well
+    #[arg(long, value_name = "socks5://ADDRESS:PORT")]
+    via: Option<String>,
+    /// Try this SOCKS5 proxy and nothing else: no other connection, no UDP, no name looked up
+    #[arg(long, value_name = "socks5://ADDRESS:PORT", conflicts_with = "via")]
+    only_via: Option<String>,
+}
+
+pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
+    if let Some(address) = &args.with {
+        network::check_address(address, "--with")?;
+    }
+    let only_proxy = args.only_via.is_some();
+    let proxy = args.via.or(args.only_via);
+    if let Some(proxy) = &proxy {
+        check_proxy(proxy, if only_proxy { "--only-via" } else { "--via" })?;
+    }
+    let ui = &global.ui;
+    let mut agent = Agent::open(global)?;
+    let status: Status = agent.call(&Request::Status)?;
+    let standing: Option<Standing> = agent.call(&Request::Standing)?;
+    let mut tally = Tally { ui, bad: 0 };
+    for check in doctor::of_this_device(&status, standing.as_ref()) {
+        tally.tell(&check)?;
+    }
+    tally.tell(&doctor::waiting(&status))?;
+    tally.tell(&daemon(global)?)?;
+    if standing.is_none() {
+        return tally.end(Ok(()));
+    }
+    let addresses = args.with.map_or_else(|| remembered(&status), |address| vec![address]);
+    if addresses.is_empty() {
+        tally.tell(&Check {
+            check: "address",
+            verdict: Verdict::Notice,
+            found: "this device does not know yet whom to sync with".to_owned(),
+            advice: Some("give --with HOST:PORT, as the other device's daemon printed it".to_owned()),
+        })?;
+        return tally.end(Ok(()));
+    }
+    let network: Network = agent.call(&Request::Network)?;
+    drop(agent);
+    let mut said = Vec::new();
+    doctor::look(network, addresses.clone(), proxy, only_proxy, |one| {
+        ui.emit(with_event(&one, "tried")?)?;
+        said.push(one);
+        Ok(())
+    })?;
+    let mut reached = false;
+    for address in &addresses {
+        let of_it: Vec<_> = said.iter().filter(|one| one.address == *address).cloned().collect();
+        let checks = doctor::of_address(address, &of_it);
+        reached |= checks.last().is_some_and(|check| check.verdict != Verdict::Bad);
+        for check in &checks {
+            // The ways were told to programs as they were tried. A way that fails beside one that works is no fault.
+            let harmless =
+                check.check == "way" && !matches!(checks.last(), Some(last) if last.verdict == Verdict::Bad);
+            tally.tell_as(check, harmless)?;
+        }
+    }
+    tally.end(if reached {
+        Ok(())
+    } else {
+        Err(Failure::new(
+            Kind::Unreachable,
+            "unreachable",
+            "no way leads to a device of your team; your work is safe here",
+        ))
+    })
+}
+
+fn daemon(global: &Global) -> Result<Check, Failure> {
+    let place = Place::of(&existing(global)?)?;
+    let found = match network::ask(&place, Ask::Status)? {
+        Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
+        Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),
+        None => "no daemon runs here: this device syncs when `fieldbook sync` is called".to_owned(),
+    };
+    Ok(Check { check: "daemon", verdict: Verdict::Good, found, advice: None })
+}
+
+fn with_event(value: &impl serde::Serialize, event: &str) -> Result<serde_json::Value, Failure> {
+    let mut object = json(value)?;
+    object["event"] = event.into();
+    Ok(object)
+}
+
+struct Tally<'a> {
+    ui: &'a Ui,
+    bad: u64,
+}
+
+impl Tally<'_> {
+    fn tell(&mut self, check: &Check) -> Result<(), Failure> {
+        self.tell_as(check, false)
+    }
+
+    fn tell_as(&mut self, check: &Check, harmless: bool) -> Result<(), Failure> {
+        let bad = check.verdict == Verdict::Bad && !harmless;
+        self.bad += u64::from(bad && check.check != "way");
+        self.ui.emit(with_event(check, "check")?)?;
+        let mark = match check.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Notice => "note",
+            Verdict::Bad if harmless => "-   ",
+            Verdict::Bad => "BAD ",
+        };
+        self.ui.say(format_args!("{mark}  {}", check.found))?;
+        match &check.advice {
+            Some(advice) => self.ui.say(format_args!("      → {advice}")),
+            None => Ok(()),
+        }
+    }
+
+    fn end(self, reached: Result<(), Failure>) -> Result<(), Failure> {
+        self.ui.emit(json!({"event": "done", "bad": self.bad}))?;
+        match self.bad {
+            0 => self.ui.say("Nothing stands in the way.")?,
+            bad => self.ui.say(format_args!("{} in the way.", count(bad, "thing stands", "things stand")))?,
+        }
+        reached
+    }
+}

@@ -1,0 +1,171 @@
+//! The process that answers an operator's questions to a relay's depot: the job from standard input, one line
+//! on standard output.
+
+use std::fs::File;
+
+use fieldbook_daemon::relay::{Collected, RelaySettings, RelayStatus, collect_all};
+use fieldbook_depot::{Depot, SqlDepot};
+use serde::{Deserialize, Serialize};
+
+use super::courier::{end_with_the_parent, say};
+use super::job::{self, Job, Task};
+use crate::agent::process::harden;
+use crate::error::Failure;
+
+/// What a relay in a bucket takes for the room there, of which nobody tells it.
+const ROOM_IN_A_BUCKET: u64 = 200 << 30;
+
+/// A question.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ask {
+    /// How it stands.
+    Status,
+    /// Change its policy; what has none yet gets one.
+    Set(Change),
+    /// Drop what is due.
+    Collect {
+        /// Only say what that is.
+        dry_run: bool,
+    },
+}
+
+/// What changes of a policy.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// Where it listens.
+    pub listen: Option<String>,
+    /// Bytes in all.
+    pub total_bytes: Option<u64>,
+    /// Bytes of one device.
+    pub device_bytes: Option<u64>,
+    /// The longest term, in seconds.
+    pub keep_s: Option<u64>,
+    /// The term of what has arrived, in seconds.
+    pub keep_received_s: Option<u64>,
+    /// What is younger is never dropped, in seconds.
+    pub floor_s: Option<u64>,
+}
+
+/// An answer.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Said {
+    /// How it stands.
+    Status(Box<RelayStatus>),
+    /// Its policy now.
+    Policy(RelaySettings),
+    /// What was dropped, or would be.
+    Collected(Collected),
+    /// It did not work.
+    Failed(Failure),
+}
+
+impl Change {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The policy after it. `free`: what the disk has, for a relay that has no quotas yet.
+    fn apply(self, before: Option<RelaySettings>, free: u64) -> Result<RelaySettings, Failure> {
+        let new = before.is_none();
+        let (total, device) = RelaySettings::quotas(free);
+        let mut policy = before.unwrap_or_else(|| RelaySettings {
+            listen: RelaySettings::LISTEN.to_owned(),
+            total_bytes: total,
+            device_bytes: device,
+            keep_s: RelaySettings::KEEP_S,
+            keep_received_s: RelaySettings::KEEP_RECEIVED_S,
+            floor_s: RelaySettings::FLOOR_S,
+        });
+        let Self { listen, total_bytes, device_bytes, keep_s, keep_received_s, floor_s } = self;
+        policy.listen = listen.unwrap_or(policy.listen);
+        if let Some(total) = total_bytes {
+            policy.total_bytes = total;
+            // One device's share follows, unless it was said or would still fit.
+            policy.device_bytes =
+                if new { (total / 4).max(16 << 20).min(total) } else { policy.device_bytes.min(total) };
+        }
+        policy.device_bytes = device_bytes.unwrap_or(policy.device_bytes);
+        policy.keep_s = keep_s.unwrap_or(policy.keep_s);
+        policy.keep_received_s = keep_received_s.unwrap_or(policy.keep_received_s.min(policy.keep_s));
+        // Never lowered by the way: it is what protects from a mistake with the others.
+        policy.floor_s = floor_s.unwrap_or(policy.floor_s);
+        match policy.fault() {
+            None => Ok(policy),
+            Some(why) => Err(Failure::usage("bad-policy", format!("this cannot be a relay's policy: {why}"))
+                .hint("nothing was changed; `fieldbook relay set --help` explains each number")),
+        }
+    }
+}
+
+/// Runs it.
+///
+/// # Errors
+/// Nobody can be told. What went wrong otherwise is told on standard output.
+pub fn run() -> Result<(), Failure> {
+    harden();
+    let doing = "the job cannot be read";
+    let orders = rustix::stdio::stdin();
+    let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
+    let Job { network, task } = job::read(&mut orders)?;
+    let Task::Relay(ask) = task else {
+        return Err(Failure::failed("internal", "this job is not a relay's"));
+    };
+    end_with_the_parent(orders);
+    let key = job::depot_key(&network)?;
+    let answer =
+        SqlDepot::open(&network.depot, &key).map_err(Failure::from).and_then(|depot| answer(&depot, ask));
+    say(&answer.unwrap_or_else(Said::Failed))
+}
+
+fn answer(depot: &dyn Depot, ask: Ask) -> Result<Said, Failure> {
+    let policy = RelaySettings::load(depot)?;
+    match ask {
+        Ask::Status => Ok(Said::Status(Box::new(RelayStatus::of(depot)?.ok_or_else(no_policy)?))),
+        Ask::Set(change) => {
+            let policy = change.apply(policy, depot.room_on_disk()?.unwrap_or(ROOM_IN_A_BUCKET))?;
+            policy.store(depot)?;
+            Ok(Said::Policy(policy))
+        }
+        Ask::Collect { dry_run } => {
+            Ok(Said::Collected(collect_all(depot, &policy.ok_or_else(no_policy)?, dry_run)?))
+        }
+    }
+}
+
+/// A relay that was not made by `relay init`.
+pub(super) fn no_policy() -> Failure {
+    Failure::failed("no-relay", "this relay has no policy yet").hint("`fieldbook relay set` gives it one")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn a_policy_has_sensible_numbers_and_changes_one_by_one() {
+        let first = Change::default().apply(None, 100 * GIB).unwrap();
+        assert_eq!((first.total_bytes, first.device_bytes, first.fault()), (50 * GIB, 50 * GIB / 4, None));
+        assert_eq!(Change::default().apply(None, 0).unwrap().fault(), None, "also on a full disk");
+        let smaller = Change { total_bytes: Some(GIB), ..Change::default() };
+        let next = smaller.clone().apply(Some(first.clone()), 0).unwrap();
+        assert_eq!((next.total_bytes, next.device_bytes, next.keep_s), (GIB, GIB, first.keep_s));
+        assert_eq!(smaller.apply(None, 0).unwrap().device_bytes, GIB / 4);
+        let sooner = Change { keep_s: Some(10 * 86_400), ..Change::default() };
+        let next = sooner.apply(Some(first.clone()), 0).unwrap();
+        assert_eq!((next.keep_received_s, next.floor_s), (10 * 86_400, RelaySettings::FLOOR_S));
+        for bad in [
+            Change { keep_s: Some(86_400), ..Change::default() },
+            Change { device_bytes: Some(60 * GIB), ..Change::default() },
+            Change { total_bytes: Some(1), ..Change::default() },
+            Change { floor_s: Some(u64::MAX), ..Change::default() },
+            Change { keep_received_s: Some(RelaySettings::KEEP_S + 1), ..Change::default() },
+        ] {
+            assert_eq!(bad.clone().apply(Some(first.clone()), 0).unwrap_err().code, "bad-policy", "{bad:?}");
+        }
+    }
+}
