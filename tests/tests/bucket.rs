@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use fieldbook_tests::{BucketServer, Machine, Running, free_port, processes, team_of_two, wait_for};
+use fieldbook_tests::{BucketServer, Machine, Running, free_port, processes, run, team_of_two, wait_for};
+use rustix::process::Signal;
+use serde_json::Value;
 
 use crate::reading::ids;
 
@@ -92,4 +94,81 @@ fn what_is_wrong_with_a_bucket_is_said_before_anything_starts() {
     fs::write(a.path("key"), format!("{}\n", "ab".repeat(32))).expect("another key");
     let wrong = daemon(&[]).exits(1).error();
     assert!(wrong["message"].as_str().is_some_and(|said| said.contains("does not open")), "{wrong}");
+}
+
+/// Everything of one machine's vault and bucket files on another, as an operator takes it there.
+fn brought_to(from: &Machine) -> Machine {
+    // Its passphrase is the same, and so is its name.
+    let other = Machine::new(from.name());
+    for (from, to) in [(from.vault(), other.vault()), (from.path("bucket.json"), other.path("bucket.json"))]
+        .into_iter()
+        .chain(["credentials", "key"].map(|name| (from.path(name), other.path(name))))
+    {
+        let mut copy = std::process::Command::new("cp");
+        copy.arg("-a").arg(from).arg(to);
+        run(copy, b"").exits(0);
+    }
+    other
+}
+
+fn relay_runs(relay: &Machine, more: &[&str]) -> (Running, String) {
+    let mut process = relay.start(&[&["relay", "run", "--listen", "127.0.0.1:0"], more].concat());
+    let address = process.object_with("listening")["listening"].as_str().expect("an address").to_owned();
+    (process, address)
+}
+
+#[track_caller]
+fn relay_status(relay: &Machine) -> Value {
+    relay.json(&["relay", "status"]).remove(0)
+}
+
+#[test]
+fn a_relay_in_a_bucket_is_served_by_two_machines_and_none_keeps_what_the_other_needs() {
+    let (coordinator, monitor) = team_of_two();
+    let mut server = BucketServer::start();
+    let one = Machine::new("Relay");
+    let config = named(&one, &server);
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut invitation =
+        coordinator.start(&["team", "invite", "--listen", &address, "--yes", "--role", "relay"]);
+    let code = invitation.object_with("code")["code"].as_str().expect("a code").to_owned();
+    let how = ["relay", "init", &code, "--at", &address, "--yes", "--work-factor", "15", "--total", "300M"];
+    one.json(&[&how[..], &["--bucket", &config, "--new-bucket"]].concat());
+    assert!(invitation.ends().success(), "{}", invitation.err());
+
+    // The other machine has a copy, whose file lies elsewhere.
+    let two = brought_to(&one);
+    let (mut first, at_one) = relay_runs(&one, &[]);
+    let id = finished(&monitor);
+    monitor.ok(&["sync", "--with", &at_one]);
+    server.kill();
+    monitor.fails(14, &["sync", "--with", &at_one]);
+    server.restart(&[]);
+    let elsewhere = two.path("bucket.json").display().to_string();
+    let (second, at_two) = relay_runs(&two, &["--bucket", &elsewhere]);
+    coordinator.ok(&["sync", "--with", &at_two]);
+    assert!(ids(&coordinator).contains(&id));
+    // The receipt goes the same way back.
+    coordinator.ok(&["sync", "--with", &at_two]);
+    wait_for("the receipt", || {
+        monitor.ok(&["sync", "--with", &at_one]);
+        (monitor.show(&id)["summary"]["delivery"]["word"] == "received").then_some(())
+    });
+    let (seen, also) = (relay_status(&one), relay_status(&two));
+    for seen in [&seen, &also] {
+        assert_eq!(seen["policy"]["total_bytes"], 300 << 20, "{seen}");
+        assert_eq!(seen["disk_free"], Value::Null, "{seen}");
+        assert_eq!(
+            (&seen["synced"]["coordinators"], &seen["synced"]["monitors"]),
+            (&1.into(), &1.into()),
+            "{seen}"
+        );
+    }
+    first.signal(Signal::TERM);
+    assert!(first.ends().success(), "{}", first.err());
+    // Without a process of its own, a machine answers from the bucket.
+    let resting = relay_status(&one);
+    assert_eq!((&resting["running"], &resting["entries"]), (&Value::Null, &relay_status(&two)["entries"]));
+    assert_eq!(one.json(&["relay", "gc"]).remove(0)["aged"]["entries"], 0);
+    drop(second);
 }

@@ -1,18 +1,15 @@
-//! A relay's depot in a bucket: the file that says where, what the network process is given of it, and how the
-//! depot of the vault and the one in the bucket keep each other up to date.
+//! A relay's depot in a bucket: the file that says where, and what the network process is given of it. How the
+//! depot of the vault and the one in the bucket keep each other up to date is in `in_step`.
 
 use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Weak};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use fieldbook_bucket::{BucketConfig, BucketDepot, CREDENTIALS_MAX, Credentials};
-use fieldbook_depot::{Depot, DepotError, DepotKey, Incoming};
+use fieldbook_depot::{DepotError, DepotKey};
 use fieldbook_proto::DepotId;
-use fieldbook_proto::certificate::Certificate;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -20,13 +17,6 @@ use crate::agent::wire::Hex;
 use crate::error::{Failure, Kind};
 use crate::sanitise::line;
 
-/// What a daemon in a vault shows and believes. In the bucket it is what all processes on it show.
-const IDENTITY: [&str; 4] = ["transport-seed", "certificate", "authority", "transport-secrets"];
-/// How often the two depots look at each other.
-const PAUSE: Duration = Duration::from_secs(2);
-/// Entries that go from one to the other at once.
-const ENTRIES: usize = 256;
-const BYTES: u64 = 8 << 20;
 /// What a name in a systemd credentials directory begins with.
 const SYSTEMD: &str = "systemd:";
 
@@ -179,76 +169,9 @@ impl Bucket {
     }
 }
 
-/// Takes the vault's identity into the bucket, unless another device's is there.
-///
-/// # Errors
-/// Another device's is there, or one of the two depots fails.
-pub fn adopt(local: &dyn Depot, bucket: &dyn Depot) -> Result<(), Failure> {
-    let device = |depot: &dyn Depot| -> Result<_, Failure> {
-        let certificate = depot.setting("certificate").map_err(fieldbook_daemon::DaemonError::Depot)?;
-        Ok(certificate.and_then(|bytes| Certificate::decode(&bytes).ok()).map(|it| it.device_id()))
-    };
-    if let (Some(ours), Some(theirs)) = (device(local)?, device(bucket)?)
-        && ours != theirs
-    {
-        let what = "the depot in this bucket is another device's relay: each bucket (or prefix) has one";
-        return Err(Failure::failed("bucket", what).hint("give another bucket or another prefix"));
-    }
-    copy_identity(local, bucket).map_err(|error| fieldbook_daemon::DaemonError::Depot(error).into())
-}
-
-fn copy_identity(local: &dyn Depot, bucket: &dyn Depot) -> Result<(), DepotError> {
-    for name in IDENTITY {
-        let value = local.setting(name)?;
-        if value != bucket.setting(name)? {
-            bucket.set_setting(name, value.as_deref())?;
-        }
-    }
-    Ok(())
-}
-
-/// As long as the bucket's depot is used: what the vault says of the team goes into the bucket, what the vault
-/// writes, too, and what comes to the bucket goes to the vault, where its agent absorbs what is for it.
-pub fn keep_in_step(local: Arc<dyn Depot>, bucket: Weak<dyn Depot>) {
-    thread::spawn(move || {
-        while let Some(bucket) = bucket.upgrade() {
-            // A failure is the next round's.
-            let _ = step(local.as_ref(), bucket.as_ref());
-            drop(bucket);
-            thread::sleep(PAUSE);
-        }
-    });
-}
-
-fn step(local: &dyn Depot, bucket: &dyn Depot) -> Result<(), DepotError> {
-    copy_identity(local, bucket)?;
-    bucket.head()?;
-    // How far each has read in the other is kept in the reader, as with any peer.
-    for (from, to) in [(local, bucket), (bucket, local)] {
-        loop {
-            let cursor = to.peer_cursor(&from.depot_id())?;
-            let some = from.arrivals_with_bytes(cursor, ENTRIES, BYTES)?;
-            let Some((last, _)) = some.last() else { break };
-            let last = last.position;
-            let batch: Vec<_> = some
-                .iter()
-                .filter_map(|(arrival, bytes)| {
-                    Some(Incoming { id: arrival.id, bytes: bytes.as_deref()?, from: arrival.from })
-                })
-                .collect();
-            to.put(&batch)?;
-            to.set_peer_cursor(&from.depot_id(), last)?;
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-
-    use fieldbook_depot::{Source, SqlDepot};
-    use fieldbook_proto::EntryId;
 
     use super::*;
 
@@ -284,28 +207,5 @@ mod tests {
         assert_eq!(read(&at("bucket.json"), false).unwrap_err().code, "bad-bucket");
         write(&at("bucket.json"), "{}", 0o600);
         assert_eq!(read(&at("bucket.json"), false).unwrap_err().code, "bad-bucket");
-    }
-
-    #[test]
-    fn the_two_depots_exchange_what_is_new_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = |n: u8| {
-            let path = dir.path().join(n.to_string());
-            SqlDepot::create(&path, &DepotKey::new([n; 32]), DepotId::from_bytes([n; 16])).unwrap()
-        };
-        let (one, two) = (open(1), open(2));
-        let add = |depot: &SqlDepot, n: u16| {
-            let bytes = vec![u8::try_from(n % 251).unwrap(); 1_100 + usize::from(n)];
-            depot.put(&[Incoming { id: EntryId::of(&bytes), bytes: &bytes, from: Source::Own }]).unwrap();
-        };
-        (0..300).for_each(|n| add(&one, n));
-        (400..410).for_each(|n| add(&two, n));
-        one.set_setting("certificate", Some(b"c")).unwrap();
-        step(&one, &two).unwrap();
-        assert_eq!((one.head().unwrap(), two.head().unwrap()), (310, 310));
-        assert_eq!(one.fingerprint().unwrap(), two.fingerprint().unwrap());
-        assert_eq!(two.setting("certificate").unwrap().as_deref(), Some(&b"c"[..]));
-        step(&one, &two).unwrap();
-        assert_eq!((one.head().unwrap(), two.head().unwrap()), (310, 310));
     }
 }

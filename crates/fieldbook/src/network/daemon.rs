@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use fieldbook_daemon::relay::RelaySettings;
-use fieldbook_daemon::{Carriers, DaemonOptions, run_daemon};
-use fieldbook_depot::{DepotKey, SqlDepot};
+use fieldbook_daemon::{Carriers, DaemonError, DaemonOptions, run_daemon_on};
+use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
@@ -24,38 +25,28 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
     let depot_key = job::depot_key(&network)?;
-    #[cfg(feature = "bucket")]
-    let in_bucket;
-    let (listen, udp, tcp, control, relay) = match task {
-        Task::Listen {
-            address,
-            udp,
-            tcp,
-            control,
-            #[cfg(feature = "bucket")]
-            bucket,
-        } => {
-            #[cfg(feature = "bucket")]
-            (in_bucket = bucket);
-            (address, udp, tcp, control, false)
-        }
-        Task::RelayListen {
-            listen,
-            control,
-            #[cfg(feature = "bucket")]
-            bucket,
-        } => {
+    let (mut task, relay) = match task {
+        Task::RelayListen { .. } => {
             // It is a part of a relay, and does not stay without the rest.
             super::courier::end_with_the_parent(orders);
-            #[cfg(feature = "bucket")]
-            (in_bucket = bucket);
-            let listen = match listen {
-                Some(listen) => listen,
-                None => policy(&network.depot, &depot_key)?.listen,
-            };
-            (listen, true, true, control, true)
+            (task, true)
         }
+        task => (task, false),
+    };
+    let served = Served::of(&mut task, &network.depot, &depot_key)?;
+    let (listen, udp, tcp, control) = match task {
+        Task::Listen { address, udp, tcp, control, .. } => (Some(address), udp, tcp, control),
+        Task::RelayListen { listen, control, .. } => (listen, true, true, control),
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
+    };
+    if runs(&network.lock) {
+        return Err(DaemonError::InUse.into());
+    }
+    let depot = served.open(&network.depot, relay, ui.json())?;
+    let listen = match listen {
+        Some(listen) => listen,
+        // The relay's policy says where.
+        None => RelaySettings::load(depot.as_ref())?.ok_or_else(super::relay::no_policy)?.listen,
     };
     let options = DaemonOptions {
         depot_key,
@@ -69,59 +60,65 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let json = ui.json();
     let mut told = Ok(());
     let listening = |bound: &[SocketAddr]| told = tell(bound, carriers(udp, tcp), ui);
-    let log = move |line: &str| log(line, json);
-    #[cfg(feature = "bucket")]
-    if let Some(bucket) = in_bucket {
-        serve_bucket(&bucket, options, listening, log)?;
-        return told;
-    }
-    let ended = run_daemon(options, listening, log);
+    let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
     Ok(ended?)
 }
 
-/// Serves the depot in a bucket; the vault's own is kept in step with it.
-#[cfg(feature = "bucket")]
-fn serve_bucket(
-    bucket: &super::bucket::Bucket,
-    options: DaemonOptions,
-    listening: impl FnOnce(&[SocketAddr]),
-    log: impl Fn(&str) + Send + Sync + 'static,
-) -> Result<(), Failure> {
-    use std::sync::Arc;
-
-    use fieldbook_daemon::run_daemon_on;
-    use fieldbook_depot::{Depot, DepotError, SqlDepot};
-
-    let mut failed = None;
-    let open = |options: &DaemonOptions| -> Result<Arc<dyn Depot>, DepotError> {
-        let local = Arc::new(SqlDepot::open(&options.depot_path, &options.depot_key)?);
-        let folder = options.depot_path.parent().unwrap_or(Path::new("."));
-        let opened = bucket.open(folder).and_then(|depot| {
-            super::bucket::adopt(local.as_ref(), &depot)?;
-            Ok(depot)
-        });
-        match opened {
-            Ok(depot) => {
-                let depot: Arc<dyn Depot> = Arc::new(depot);
-                super::bucket::keep_in_step(local, Arc::downgrade(&depot));
-                Ok(depot)
-            }
-            Err(failure) => {
-                failed = Some(failure);
-                Err(DepotError::Missing)
-            }
-        }
-    };
-    let ended = run_daemon_on(open, options, listening, log);
-    failed.map_or(Ok(()), Err)?;
-    Ok(ended?)
+/// The depot that is served.
+struct Served {
+    local: Arc<SqlDepot>,
+    #[cfg(feature = "bucket")]
+    bucket: Option<super::bucket::Bucket>,
 }
 
-/// The relay's policy, which says where it listens.
-fn policy(depot: &Path, key: &DepotKey) -> Result<RelaySettings, Failure> {
-    let depot = SqlDepot::open(depot, key)?;
-    RelaySettings::load(&depot)?.ok_or_else(super::relay::no_policy)
+impl Served {
+    fn of(task: &mut Task, depot: &Path, key: &DepotKey) -> Result<Self, Failure> {
+        let local = Arc::new(SqlDepot::open(depot, key)?);
+        #[cfg(feature = "bucket")]
+        let bucket = match task {
+            Task::Listen { bucket, .. } => bucket.take(),
+            Task::RelayListen { bucket, .. } => {
+                let named = bucket.clone();
+                let named =
+                    named.map_or_else(|| super::relay::in_bucket(local.as_ref()), |named| Ok(Some(named)))?;
+                named.map(|file| super::bucket::read(&file, false)).transpose()?
+            }
+            _ => None,
+        };
+        #[cfg(not(feature = "bucket"))]
+        if matches!(task, Task::RelayListen { .. }) {
+            super::relay::in_bucket(local.as_ref())?;
+        }
+        Ok(Self {
+            local,
+            #[cfg(feature = "bucket")]
+            bucket,
+        })
+    }
+
+    #[cfg(not(feature = "bucket"))]
+    fn open(self, _: &Path, _: bool, _: bool) -> Result<Arc<dyn Depot>, Failure> {
+        Ok(self.local)
+    }
+
+    /// Opens the bucket, if there is one; the vault's depot is then kept in step with it.
+    #[cfg(feature = "bucket")]
+    fn open(self, path: &Path, relay: bool, json: bool) -> Result<Arc<dyn Depot>, Failure> {
+        use super::in_step;
+
+        let Some(bucket) = self.bucket else { return Ok(self.local) };
+        let depot = bucket.open(path.parent().unwrap_or(Path::new(".")))?;
+        in_step::adopt(self.local.as_ref(), &depot)?;
+        let depot: Arc<dyn Depot> = Arc::new(depot);
+        in_step::keep(self.local, Arc::downgrade(&depot), relay, move || {
+            if relay {
+                // The agent looks at once at what came.
+                let _ = Ui::new(json, true).emit(json!({"event": "in-step"}));
+            }
+        });
+        Ok(depot)
+    }
 }
 
 /// Says where it listens: from now on it can be reached.

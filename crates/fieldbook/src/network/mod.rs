@@ -7,6 +7,8 @@ pub mod courier;
 pub mod daemon;
 pub mod examine;
 pub mod handover;
+#[cfg(feature = "bucket")]
+mod in_step;
 pub mod job;
 pub mod pair;
 pub mod reachable;
