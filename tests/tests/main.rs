@@ -4,6 +4,7 @@
 mod answers;
 mod backup;
 mod browser;
+mod bucket;
 mod bundles;
 mod carriers;
 mod conventions;

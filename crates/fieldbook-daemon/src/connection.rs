@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldbook_depot::{Depot, SqlDepot};
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::{Channel, Way};
 use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{Connection, VarInt};
@@ -106,7 +106,7 @@ pub(crate) async fn session(
     link: Link,
     side: Side,
     identity: &Identity,
-    depot: &Arc<SqlDepot>,
+    depot: &Arc<dyn Depot>,
     how: How,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
@@ -116,7 +116,9 @@ pub(crate) async fn session(
     let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
     let pings = way != Way::Quic;
     let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit };
-    let engine = match setup(depot.as_ref(), identity, side, channel) {
+    // A depot beyond the network is asked here whether others have added to it, and may take its time.
+    let prepared = tokio::task::block_in_place(|| setup(depot.as_ref(), identity, side, channel));
+    let engine = match prepared {
         Ok(setup) => match Engine::with_features(setup, features) {
             Ok(engine) => engine,
             Err(error) => return nothing(error.into()),
@@ -153,10 +155,12 @@ pub(crate) async fn session(
     };
     if let Some(device) = met {
         // Only a help for people: a failure of it is no failure of the session.
-        let _ = ways::note(depot.as_ref(), &device, way);
-        if done.1.is_ok() {
-            let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
-        }
+        tokio::task::block_in_place(|| {
+            let _ = ways::note(depot.as_ref(), &device, way);
+            if done.1.is_ok() {
+                let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
+            }
+        });
     }
     done
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldbook_depot::{DepotKey, SqlDepot};
+use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::session::SessionFailure;
@@ -87,7 +87,7 @@ pub fn run_courier(
     dialling: impl Into<Dialling>,
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
-    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let Dialling { ways, limit } = dialling.into();
     let runtime = connection::runtime()?;
@@ -117,7 +117,7 @@ pub fn run_pipe(
     (input, output): (OwnedFd, OwnedFd),
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
-    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
@@ -131,7 +131,7 @@ pub fn run_pipe(
 
 struct Courier<T> {
     identity: Identity,
-    depot: Arc<SqlDepot>,
+    depot: Arc<dyn Depot>,
     limit: Option<Arc<Limit>>,
     tell: T,
 }

@@ -32,7 +32,7 @@ mod ways;
 pub use calls::Calls;
 pub use carry::{Carry, Load};
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
-pub use daemon::{Carriers, DaemonOptions, run_daemon};
+pub use daemon::{Carriers, DaemonOptions, run_daemon, run_daemon_on};
 pub use dial::{Dialling, Tried, Ways};
 pub use error::DaemonError;
 pub use examine::{Examined, Outcome, examine};

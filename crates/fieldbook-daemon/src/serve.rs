@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use fieldbook_depot::SqlDepot;
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
@@ -41,7 +41,7 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// What all connections of a daemon share.
 pub(crate) struct Serving {
-    pub depot: Arc<SqlDepot>,
+    pub depot: Arc<dyn Depot>,
     pub hub: Arc<Hub>,
     /// Shared by all sessions.
     pub limit: Option<Arc<Limit>>,
@@ -59,7 +59,7 @@ pub(crate) struct Serving {
 
 impl Serving {
     pub fn new(
-        depot: Arc<SqlDepot>,
+        depot: Arc<dyn Depot>,
         limit: Option<NonZeroU64>,
         log: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Self {

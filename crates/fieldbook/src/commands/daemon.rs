@@ -46,6 +46,14 @@ pub struct DaemonArgs {
     /// Listen by TCP only
     #[arg(long, requires = "listen", conflicts_with = "no_tcp")]
     no_udp: bool,
+    /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
+    #[cfg(feature = "bucket")]
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    bucket: Option<std::path::PathBuf>,
+    /// Begin a new depot in the bucket, where none may be
+    #[cfg(feature = "bucket")]
+    #[arg(long, requires = "bucket")]
+    new_bucket: bool,
     #[command(subcommand)]
     command: Option<DaemonCommand>,
 }
@@ -75,6 +83,8 @@ pub fn run(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
 
 /// Becomes the daemon: this process keeps its id and its terminal, and has never held a content key.
 fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
+    #[cfg(feature = "bucket")]
+    let bucket = args.bucket.map(|path| network::bucket::read(&path, args.new_bucket)).transpose()?;
     let (known, with): (Vec<String>, Vec<String>) = args.with.into_iter().partition(|with| with == KNOWN);
     with.iter().try_for_each(|address| network::check_address(address, "--with"))?;
     let only_proxy = args.only_via.is_some();
@@ -98,6 +108,8 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
         udp: !args.no_udp,
         tcp: !args.no_tcp,
         control: place.daemon(),
+        #[cfg(feature = "bucket")]
+        bucket,
     };
     let job = Job { network, task };
     Err(network::replace_this_process("daemon-run", &job, global.ui.json()))

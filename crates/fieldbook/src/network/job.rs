@@ -49,6 +49,10 @@ pub enum Task {
         tcp: bool,
         /// The control socket.
         control: PathBuf,
+        /// The bucket that is served instead of the vault's depot.
+        #[cfg(feature = "bucket")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bucket: Option<super::bucket::Bucket>,
     },
     /// Be a relay until stopped, by the policy in the depot.
     RelayListen {
@@ -56,6 +60,10 @@ pub enum Task {
         listen: Option<String>,
         /// The control socket.
         control: PathBuf,
+        /// The file that names the bucket that is served this time, if it is not the one that was remembered.
+        #[cfg(feature = "bucket")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bucket: Option<PathBuf>,
     },
     /// Answer a relay's operator.
     Relay(super::relay::Ask),

@@ -38,6 +38,16 @@ const TELL: Duration = Duration::from_secs(60);
 /// How long the daemon may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What is different this time.
+#[derive(Debug, Default)]
+pub struct How {
+    /// Where it listens, if not where the policy says.
+    pub listen: Option<String>,
+    /// The file that names the bucket, if it is not the one that was remembered.
+    #[cfg(feature = "bucket")]
+    pub bucket: Option<PathBuf>,
+}
+
 enum Event {
     /// The daemon said something.
     Said(Value),
@@ -50,7 +60,7 @@ enum Event {
 ///
 /// # Errors
 /// It cannot begin; or its agent or its daemon ended by itself, which a restart mends.
-pub fn run(listen: Option<String>, global: &Global) -> Result<(), Failure> {
+pub fn run(how: How, global: &Global) -> Result<(), Failure> {
     let manager = Manager::of_this_process();
     let vault = existing(global)?;
     let place = Place::of(&vault)?;
@@ -65,7 +75,12 @@ pub fn run(listen: Option<String>, global: &Global) -> Result<(), Failure> {
     let network: Network = open.agent.call(&Request::Network)?;
     let gone = events.clone();
     open.agent.when_gone(move || drop(gone.send(Event::AgentGone)))?;
-    let task = Task::RelayListen { listen, control: place.daemon() };
+    let task = Task::RelayListen {
+        listen: how.listen,
+        control: place.daemon(),
+        #[cfg(feature = "bucket")]
+        bucket: how.bucket,
+    };
     let daemon = Daemon::start(&Job { network, task }, events)?;
     let mut relay = Relay {
         manager,
@@ -164,6 +179,11 @@ impl Relay<'_> {
                 let text = said["text"].as_str().unwrap_or_default();
                 self.ui.note(line(text));
                 self.due |= text.starts_with("session ");
+                Ok(())
+            }
+            // The bucket and the vault have exchanged something.
+            Some("in-step") => {
+                self.look();
                 Ok(())
             }
             _ => Ok(()),
