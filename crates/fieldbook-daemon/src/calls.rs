@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::signals::Signals;
 use fieldbook_proto::session::{Event, Side};

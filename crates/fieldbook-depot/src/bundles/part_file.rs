@@ -104,6 +104,22 @@ pub(super) fn free(dir: &Path) -> Option<u64> {
     }
 }
 
+/// What came under the name meanwhile is not replaced. A stick's file system may not know how to see to that: then
+/// it is looked just before.
+fn rename_to_a_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -139,28 +155,6 @@ mod tests {
         assert!(matches!(error, BundleError::File { .. }));
         assert_eq!(names(dir.path()), Vec::<String>::new());
     }
-}
-
-/// What came under the name meanwhile is not replaced. A stick's file system may not know how to see to that: then
-/// it is looked just before.
-fn rename_to_a_free_name(from: &Path, to: &Path) -> io::Result<()> {
-    use rustix::fs::{CWD, RenameFlags, renameat_with};
-    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
-            if to.symlink_metadata().is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            fs::rename(from, to)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use super::*;
 
     #[test]
     fn what_came_under_the_name_meanwhile_stays() {
