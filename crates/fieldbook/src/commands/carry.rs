@@ -125,6 +125,6 @@ mod tests {
         );
         let carry = Carry { total: Some(1 << 30), reports_only: true, ..Carry::default() };
         let said = words(&carry, 2_048);
-        assert!(said.contains("no attachments") && said.contains("1024.0 MiB in all"), "{said}");
+        assert!(said.contains("no attachments") && said.contains("1.0 GiB in all"), "{said}");
     }
 }
