@@ -156,6 +156,9 @@ impl Pace {
     }
 }
 
+/// The socket by which the target knows a client, and what is on its way to the target.
+type Client = (Arc<UdpSocket>, Sender<(Instant, Vec<u8>)>);
+
 impl Inner {
     fn over(&self) -> bool {
         self.ended.load(Relaxed)
@@ -177,7 +180,7 @@ impl Inner {
     }
 
     fn datagrams(self: &Arc<Self>, near: &UdpSocket) {
-        let mut clients: HashMap<SocketAddr, (Arc<UdpSocket>, Sender<(Instant, Vec<u8>)>)> = HashMap::new();
+        let mut clients: HashMap<SocketAddr, Client> = HashMap::new();
         let mut pace = Pace::new(self.weather);
         let mut buffer = vec![0; 65_536];
         while let Ok((len, from)) = near.recv_from(&mut buffer) {
@@ -203,11 +206,7 @@ impl Inner {
     }
 
     /// A socket of its own for each client, so that answers find back.
-    fn client(
-        self: &Arc<Self>,
-        near: &UdpSocket,
-        client: SocketAddr,
-    ) -> (Arc<UdpSocket>, Sender<(Instant, Vec<u8>)>) {
+    fn client(self: &Arc<Self>, near: &UdpSocket, client: SocketAddr) -> Client {
         let far = Arc::new(UdpSocket::bind("127.0.0.1:0").expect("a socket"));
         let (there, due) = channel();
         let (out, target) = (far.clone(), self.target);

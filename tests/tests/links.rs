@@ -98,7 +98,7 @@ fn a_link_that_comes_and_goes_carries_each_part_once() {
     b.ok(&["finish", &id, "--incomplete"]);
     let own = b.json(&["status"])[0]["depot_entries"].as_u64().expect("a number");
     sync_until_done(&b, &link.address());
-    assert_eq!(ids(&a), [id.clone()]);
+    assert_eq!(ids(&a), std::slice::from_ref(&id));
     let out = a.path("photo");
     a.ok(&["attachment", &id, "photo.jpg", "--out", out.to_str().expect("a path")]);
     assert_eq!(std::fs::read(&out).expect("the file"), noise);

@@ -5,15 +5,16 @@
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
 use std::num::NonZeroU64;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
+use fieldbook_net::session::SessionFailure;
 use fieldbook_net::signals::Hub;
 use fieldbook_net::tcp;
 use fieldbook_proto::certificate::Role;
@@ -55,6 +56,22 @@ pub(crate) struct Serving {
     pub received: AtomicU64,
     pub sent: AtomicU64,
     pub log: Arc<dyn Fn(&str) + Send + Sync>,
+    own_failures: Seldom,
+}
+
+/// Something that is done once in ten seconds at most.
+#[derive(Default)]
+struct Seldom(Mutex<Option<Instant>>);
+
+impl Seldom {
+    fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|last| last.elapsed() > Duration::from_secs(10));
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
 }
 
 impl Serving {
@@ -77,6 +94,7 @@ impl Serving {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             log,
+            own_failures: Seldom::default(),
         }
     }
 
@@ -218,6 +236,12 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
     // Whoever was never met is counted: a line for each could be asked for without end.
     let Some(who) = who else {
         serving.failed.fetch_add(1, Relaxed);
+        // That this device's own depot fails must be known, and once in a while is enough.
+        if let Err(error @ SessionFailure::Store(_)) = &result
+            && serving.own_failures.is_due()
+        {
+            (serving.log)(&format!("no session can be served: {error}"));
+        }
         return;
     };
     let counts = format!("by {way}: {} in, {} out", summary.received, summary.sent);
