@@ -1,5 +1,6 @@
 //! Runs `protocol/vectors/session/`, and can write it anew:
 //! `cargo test -p fieldbook-proto --test session_vectors -- --ignored`
+//! It is one file because what it reads and what it writes share the frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use bytes::{Bytes, BytesMut};
@@ -127,7 +128,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
                 Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
                 Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
-                Output::ReadCursor { .. } => engine.cursor(0).unwrap(),
+                Output::ReadCursor { .. } => engine.cursor(0, None).unwrap(),
                 Output::TakeSnapshot { past: with } => {
                     let past = with.iter().flat_map(|_| past.iter());
                     engine.snapshot(known.iter().chain(past).copied().collect(), 0).unwrap();
@@ -155,7 +156,9 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
 
 /// The server of these conversations has dropped the bytes of all that it stored.
 fn held_nowhere(ids: &[EntryId]) -> Vec<Arrival> {
-    ids.iter().map(|id| Arrival { position: 1, id: *id, size: 0, from: None, held: false }).collect()
+    ids.iter()
+        .map(|id| Arrival { position: 1, id: *id, size: 0, from: None, own: false, held: false })
+        .collect()
 }
 
 const fn class_of_fault(fault: Fault) -> &'static str {
