@@ -24,6 +24,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 pub mod binary;
+mod bucket;
 mod daemon;
 pub mod link;
 mod machine;
@@ -33,6 +34,7 @@ mod run;
 mod running;
 pub mod traces;
 
+pub use bucket::BucketServer;
 pub use daemon::Daemon;
 pub use machine::{MACHINE, Machine};
 pub use pairing::{pair, pair_new_desk, team_of_two};

@@ -4,6 +4,7 @@
 mod answers;
 mod backup;
 mod browser;
+mod bucket;
 mod bundles;
 mod carriers;
 mod conventions;
@@ -17,6 +18,7 @@ mod image;
 mod integrity;
 mod interop;
 mod links;
+mod live;
 mod need;
 mod network;
 mod pairing;

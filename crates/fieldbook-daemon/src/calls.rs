@@ -11,17 +11,17 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::signals::Signals;
 use fieldbook_proto::session::{Event, Side};
 use tokio::time::sleep;
 
-use crate::connection;
+use crate::connection::{self, How};
 use crate::control::CallStatus;
 use crate::courier::{went_silent, why};
-use crate::dial::{self, Reached, Road, Tried, Ways};
+use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
 use crate::identity::Identity;
+use crate::relays;
 use crate::serve::Serving;
 use crate::store::now_ms;
 
@@ -47,8 +47,8 @@ pub struct Calls {
     pub with: Vec<String>,
     /// Also every device that was reached before.
     pub known: bool,
-    /// The ways that may be taken.
-    pub ways: Ways,
+    /// The ways that may be taken, and how fast all sessions of the daemon may be together.
+    pub dialling: Dialling,
 }
 
 /// How the calls stand, by address.
@@ -102,7 +102,7 @@ pub(crate) async fn call_all(calls: Calls, serving: Arc<Serving>, board: Arc<Boa
         }
         for address in addresses {
             if board.enter(&address) {
-                tasks.spawn(keep(address, calls.ways, serving.clone(), board.clone()));
+                tasks.spawn(keep(address, calls.dialling.ways, serving.clone(), board.clone()));
             }
         }
         sleep(LOOK).await;
@@ -162,7 +162,7 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
         Err(error) => return Ended::Broke { why: error.to_string(), stayed: false },
     };
     let mut tried: Vec<Tried> = Vec::new();
-    let mut stayed = false;
+    let (mut stayed, mut back) = (false, 0);
     let mut roads = dial::roads(address, ways, &mut tried).await;
     roads.reverse();
     while let Some(road) = roads.pop() {
@@ -171,7 +171,8 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             () = signals.renew() => return Ended::Renew,
         };
         let Some(Reached { link, endpoint }) = reached else { continue };
-        let (way, ending) = (link.way, link.ending());
+        let (way, ending, key) = (link.way, link.ending(), link.peer_key());
+        let identity = identity.in_epoch(back);
         let (mut met, mut running) = (false, None);
         let declined = AtomicBool::new(false);
         let mut on_event = |event: &Event| match event {
@@ -188,11 +189,11 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             Event::DeclinedByPeer(_) => declined.store(true, Relaxed),
             _ => {}
         };
-        let remembered = Some(address.to_owned());
         let staying = Some(serving.hub.signals());
+        let how = How { address: Some(address.to_owned()), staying, limit: serving.limit.clone() };
         let side = Side::Client;
         let depot = &serving.depot;
-        let session = connection::session(link, side, &identity, depot, remembered, staying, &mut on_event);
+        let session = connection::session(link, side, &identity, depot, how, &mut on_event);
         let done = tokio::select! {
             done = session => Some(done),
             () = signals.renew() => None,
@@ -213,7 +214,12 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
                 serving.done.fetch_add(1, Relaxed);
                 return Ended::Over;
             }
+            Err(failure) if !met && relays::may_go_back(&failure, back, &identity, depot.as_ref(), &key) => {
+                back += 1;
+                roads.push(road);
+            }
             Err(failure) => {
+                back = 0;
                 serving.failed.fetch_add(1, Relaxed);
                 if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
                     roads.push(Road::StraightTcp(*target));

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldbook_depot::{Depot, SqlDepot};
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::{Channel, Way};
+use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{Connection, VarInt};
 use fieldbook_net::secured::Secured;
-use fieldbook_net::session::{SessionFailure, Staying, run_session};
+use fieldbook_net::session::{SessionFailure, Staying, Terms, run_session};
 use fieldbook_net::signals::Signals;
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURES};
@@ -88,28 +89,41 @@ impl Link {
     }
 }
 
-/// Runs a session on an established connection. With `staying` it goes on when both are in step, if the peer
-/// wants that, too.
+/// How a session is run.
+#[derive(Debug, Default)]
+pub(crate) struct How {
+    /// Where the peer was reached, if this device dialled.
+    pub address: Option<String>,
+    /// It goes on when both are in step.
+    pub staying: Option<Signals>,
+    /// It may be no faster.
+    pub limit: Option<Arc<Limit>>,
+}
+
+/// Runs a session on an established connection. With `staying` it goes on when both are in step, if
+/// the peer wants that, too.
 pub(crate) async fn session(
     link: Link,
     side: Side,
     identity: &Identity,
-    depot: &Arc<SqlDepot>,
-    address: Option<String>,
-    staying: Option<Signals>,
+    depot: &Arc<dyn Depot>,
+    how: How,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
+    let How { address, staying, limit } = how;
     let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
     let pings = way != Way::Quic;
-    let staying = staying.map(|signals| Staying { signals, pings });
-    let engine = match setup(depot.as_ref(), identity, side, channel) {
+    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit };
+    // A depot beyond the network is asked here whether others have added to it, and may take its time.
+    let prepared = tokio::task::block_in_place(|| setup(depot.as_ref(), identity, side, channel));
+    let engine = match prepared {
         Ok(setup) => match Engine::with_features(setup, features) {
             Ok(engine) => engine,
             Err(error) => return nothing(error.into()),
         },
-        Err(error) => return nothing(SessionFailure::Store(error.to_string())),
+        Err(error) => return nothing(SessionFailure::Store(error.into())),
     };
     let store = DepotStore::new(depot.clone(), identity, address);
     let mut met: Option<DeviceId> = None;
@@ -124,7 +138,7 @@ pub(crate) async fn session(
         on_event(event);
     };
     let done = match carrier {
-        Carrier::Quic(connection) => over_quic(&connection, side, engine, store, staying, &mut heard).await,
+        Carrier::Quic(connection) => over_quic(&connection, side, engine, store, terms, &mut heard).await,
         Carrier::Stream(stream) => {
             let told = async {
                 match &ending {
@@ -134,17 +148,19 @@ pub(crate) async fn session(
             };
             // What is dropped here says nothing more.
             tokio::select! {
-                done = over_stream(*stream, engine, store, staying, &mut heard) => done,
+                done = over_stream(*stream, engine, store, terms, &mut heard) => done,
                 () = told => nothing(SessionFailure::Removed),
             }
         }
     };
     if let Some(device) = met {
         // Only a help for people: a failure of it is no failure of the session.
-        let _ = ways::note(depot.as_ref(), &device, way);
-        if done.1.is_ok() {
-            let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
-        }
+        tokio::task::block_in_place(|| {
+            let _ = ways::note(depot.as_ref(), &device, way);
+            if done.1.is_ok() {
+                let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
+            }
+        });
     }
     done
 }
@@ -154,7 +170,7 @@ async fn over_quic(
     side: Side,
     engine: Engine,
     store: DepotStore,
-    staying: Option<Staying>,
+    terms: Terms,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
     let nothing = |failure| (Summary::default(), Err(failure));
@@ -169,7 +185,7 @@ async fn over_quic(
         Ok(Err(error)) => return nothing(SessionFailure::Connection(error.into())),
         Err(_) => return nothing(SessionFailure::Stalled),
     };
-    let (summary, result) = run_session(engine, &mut reader, writer, store, staying, on_event).await;
+    let (summary, result) = run_session(engine, &mut reader, writer, store, terms, on_event).await;
     if result.is_ok() {
         // Each side has finished its stream; whoever dialled closes once it has heard the other end.
         let _ = match side {
@@ -185,11 +201,11 @@ async fn over_stream(
     stream: Secured,
     engine: Engine,
     store: DepotStore,
-    staying: Option<Staying>,
+    terms: Terms,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
     let (mut reader, writer) = tokio::io::split(stream);
-    let (summary, result) = run_session(engine, &mut reader, writer, store, staying, on_event).await;
+    let (summary, result) = run_session(engine, &mut reader, writer, store, terms, on_event).await;
     if result.is_ok() {
         // Each side has said that this was all. Both hear the other's end before they hang up: what is
         // closed with bytes unread can take with it what was just sent.

@@ -6,16 +6,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fieldbook_depot::{DepotKey, SqlDepot};
+use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
+use fieldbook_net::limit::Limit;
 use fieldbook_net::session::SessionFailure;
 use fieldbook_net::{pipe, secured};
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, SessionError, Side, Summary};
 
-use crate::connection::{self, Link};
-use crate::dial::{self, Reached, Road, Tried, Ways};
+use crate::connection::{self, How, Link};
+use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::relays;
@@ -83,23 +84,25 @@ pub fn run_courier(
     depot_path: &Path,
     depot_key: &DepotKey,
     addresses: &[String],
-    ways: Ways,
+    dialling: impl Into<Dialling>,
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
-    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
+    let Dialling { ways, limit } = dialling.into();
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
-        let mut courier = Courier { identity, depot, tell };
+        let limit = limit.map(|limit| Arc::new(Limit::new(limit)));
+        let mut courier = Courier { identity, depot, limit, tell };
         for address in addresses {
-            if let Some(summary) = courier.try_address(address, ways).await {
-                return Some(summary);
+            if let Some(summary) = courier.try_address(address, ways).await? {
+                return Ok(Some(summary));
             }
         }
-        None
+        Ok(None)
     });
     runtime.shutdown_timeout(Duration::from_secs(1));
-    Ok(done)
+    done
 }
 
 /// Syncs with whoever is at the other end of two pipes, as the side that asks or the side that answers.
@@ -114,26 +117,27 @@ pub fn run_pipe(
     (input, output): (OwnedFd, OwnedFd),
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
-    let depot = Arc::new(SqlDepot::open(depot_path, depot_key)?);
+    let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
-        let mut courier = Courier { identity, depot, tell };
+        let mut courier = Courier { identity, depot, limit: None, tell };
         courier.try_pipe(side, input, output).await
     });
     // The thread that reads may wait for ever for a pipe that nobody closes.
     runtime.shutdown_background();
-    Ok(done)
+    done
 }
 
 struct Courier<T> {
     identity: Identity,
-    depot: Arc<SqlDepot>,
+    depot: Arc<dyn Depot>,
+    limit: Option<Arc<Limit>>,
     tell: T,
 }
 
 impl<T: FnMut(CourierEvent) + Send> Courier<T> {
-    async fn try_address(&mut self, address: &str, ways: Ways) -> Option<Summary> {
+    async fn try_address(&mut self, address: &str, ways: Ways) -> Result<Option<Summary>, DaemonError> {
         (self.tell)(CourierEvent::Trying(address.to_owned()));
         let mut tried = Vec::new();
         let mut answered = false;
@@ -152,8 +156,12 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             }
             answered |= met;
             match result {
-                Ok(()) => return Some(summary),
-                Err(failure) if !met && relays::hung_up(&failure) && self.goes_back(back, &key) => {
+                Ok(()) => return Ok(Some(summary)),
+                Err(SessionFailure::Store(error)) => return Err(own(error)),
+                Err(failure)
+                    if !met
+                        && relays::may_go_back(&failure, back, &self.identity, self.depot.as_ref(), &key) =>
+                {
                     back += 1;
                     roads.push(road);
                 }
@@ -168,16 +176,15 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             }
         }
         self.failed(address, answered, tried);
-        None
+        Ok(None)
     }
 
-    /// Whether this is a relay, which may not have heard of the newest epochs, and there is an earlier one.
-    fn goes_back(&self, back: usize, key: &[u8; 32]) -> bool {
-        let earlier = self.identity.secrets.len().saturating_sub(1).min(relays::EPOCHS_BACK);
-        back < earlier && relays::is_relays(self.depot.as_ref(), &self.identity.authority, key)
-    }
-
-    async fn try_pipe(&mut self, side: Side, input: OwnedFd, output: OwnedFd) -> Option<Summary> {
+    async fn try_pipe(
+        &mut self,
+        side: Side,
+        input: OwnedFd,
+        output: OwnedFd,
+    ) -> Result<Option<Summary>, DaemonError> {
         (self.tell)(CourierEvent::Trying(PIPE.to_owned()));
         let stream = pipe::join_pipe(input, output);
         let key = &self.identity.transport;
@@ -193,15 +200,16 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             Ok((stream, channel)) => Link::stream(stream, channel, Way::Stdio, Arc::default()),
             Err(error) => {
                 self.failed(PIPE, false, tried(error.to_string()));
-                return None;
+                return Ok(None);
             }
         };
         let (summary, result, met) = self.talk(link, side, PIPE, &[], 0).await;
         match result {
-            Ok(()) => Some(summary),
+            Ok(()) => Ok(Some(summary)),
+            Err(SessionFailure::Store(error)) => Err(own(error)),
             Err(failure) => {
                 self.failed(PIPE, met, tried(why(&failure, met)));
-                None
+                Ok(None)
             }
         }
     }
@@ -220,10 +228,11 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         tried: &[Tried],
         back: usize,
     ) -> (Summary, Result<(), SessionFailure>, bool) {
-        let Self { identity, depot, tell } = self;
+        let Self { identity, depot, limit, tell } = self;
         let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
+        let how = How { address: remembered, staying: None, limit: limit.clone() };
         let (mut answered, mut peer_until, mut held) = (false, 0, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
@@ -250,9 +259,16 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
             Event::Repairing => tell(CourierEvent::Repairing),
             _ => {}
         };
-        let (summary, result) =
-            connection::session(link, side, identity, depot, remembered, None, &mut on_event).await;
+        let (summary, result) = connection::session(link, side, identity, depot, how, &mut on_event).await;
         (summary, result, answered)
+    }
+}
+
+/// This device's own depot failed: no other address mends that.
+fn own(error: Box<dyn std::error::Error + Send + Sync>) -> DaemonError {
+    match error.downcast::<DaemonError>() {
+        Ok(error) => *error,
+        Err(error) => DaemonError::io("the depot cannot be asked")(io::Error::other(error)),
     }
 }
 

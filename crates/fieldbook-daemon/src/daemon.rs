@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use fieldbook_depot::{DepotKey, SqlDepot};
+use fieldbook_depot::{Depot, DepotError, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::{self, Endpoint, QuicError, VarInt};
 use fieldbook_net::secured::Acceptor;
@@ -93,7 +93,7 @@ impl Controlled for State {
             sessions_failed: serving.failed.load(Relaxed),
             received: serving.received.load(Relaxed),
             sent: serving.sent.load(Relaxed),
-            relay: RelayStatus::of(&serving.depot).ok().flatten(),
+            relay: RelayStatus::of(serving.depot.as_ref()).ok().flatten(),
             calls: self.board.all(),
         }
     }
@@ -110,20 +110,36 @@ impl Controlled for State {
     }
 }
 
-/// Runs until it is told to stop (control socket, SIGTERM, SIGINT). `listening` hears the bound
+/// Runs on the depot in the file that the options name, see [`run_daemon_on`].
+///
+/// # Errors
+/// As [`run_daemon_on`].
+pub fn run_daemon(
+    options: DaemonOptions,
+    listening: impl FnOnce(&[SocketAddr]),
+    log: impl Fn(&str) + Send + Sync + 'static,
+) -> Result<(), DaemonError> {
+    let open = |options: &DaemonOptions| -> Result<Arc<dyn Depot>, DepotError> {
+        Ok(Arc::new(SqlDepot::open(&options.depot_path, &options.depot_key)?))
+    };
+    run_daemon_on(open, options, listening, log)
+}
+
+/// Runs on the depot that `open` gives, until it is told to stop (control socket, SIGTERM, SIGINT). `listening` hears the bound
 /// addresses once; `log` gets a line a session: counts, and short device ids where this device keeps those;
 /// never a name, an address or a title.
 ///
 /// # Errors
 /// [`DaemonError::InUse`], [`DaemonError::NoTeam`]; the depot, an address or the control socket
 /// cannot be used.
-pub fn run_daemon(
+pub fn run_daemon_on(
+    open: impl FnOnce(&DaemonOptions) -> Result<Arc<dyn Depot>, DepotError>,
     options: DaemonOptions,
     listening: impl FnOnce(&[SocketAddr]),
     log: impl Fn(&str) + Send + Sync + 'static,
 ) -> Result<(), DaemonError> {
     let _lock = lock(&options.lock_path)?;
-    let depot = Arc::new(SqlDepot::open(&options.depot_path, &options.depot_key)?);
+    let depot = open(&options)?;
     let identity = Identity::load(depot.as_ref())?;
     let log: Arc<dyn Fn(&str) + Send + Sync> = Arc::new(log);
     let _keeper = match options.relay {
@@ -150,7 +166,7 @@ pub fn run_daemon(
             carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            serving: Arc::new(Serving::new(depot, log)),
+            serving: Arc::new(Serving::new(depot, options.calls.dialling.limit, log)),
             board: Arc::default(),
         });
         let controlled: Arc<dyn Controlled> = state.clone();

@@ -7,6 +7,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,21 @@ pub enum Ways {
     StraightThen(Proxy),
     /// Through the proxy and not otherwise: no other connection, no datagram, no name looked up.
     Only(Proxy),
+}
+
+/// How to dial, and how fast to be then.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Dialling {
+    /// The ways that may be taken.
+    pub ways: Ways,
+    /// At most so many bytes a second, in both directions together.
+    pub limit: Option<NonZeroU64>,
+}
+
+impl From<Ways> for Dialling {
+    fn from(ways: Ways) -> Self {
+        Self { ways, limit: None }
+    }
 }
 
 /// A way that was tried and led nowhere.

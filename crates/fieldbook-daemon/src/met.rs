@@ -7,6 +7,9 @@ use fieldbook_proto::session::Peer;
 
 use crate::connection::Ending;
 
+/// Sessions of one device at a time: a daemon that stays, and a sync or two beside it. The oldest makes room.
+const PER_DEVICE: usize = 3;
+
 /// Who is being served.
 #[derive(Debug, Default)]
 pub(crate) struct Met(Mutex<Sessions>);
@@ -30,6 +33,15 @@ impl Met {
         let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let number = sessions.next;
         sessions.next += 1;
+        let device = peer.device.id();
+        let of_it = sessions.running.iter().filter(|(_, (other, _))| other.device.id() == device);
+        let mut of_it: Vec<u64> = of_it.map(|(number, _)| *number).collect();
+        of_it.sort_unstable();
+        if of_it.len() >= PER_DEVICE
+            && let Some((_, connection)) = of_it.first().and_then(|oldest| sessions.running.get(oldest))
+        {
+            connection.end();
+        }
         sessions.running.insert(number, (peer, connection));
         Session { among: self.clone(), number }
     }

@@ -17,6 +17,7 @@ use fieldbook_proto::limits::CERTIFICATE_MAX;
 use fieldbook_proto::session::{Peer, SessionError};
 
 use crate::error::DaemonError;
+use crate::identity::Identity;
 
 /// What this device's vault knows: a coordinator's knows the relays of its desk. See [`read`].
 const KNOWN: &str = "relays";
@@ -25,7 +26,7 @@ const MET: &str = "relays-met";
 /// Relays of which a certificate is kept.
 const KEPT: usize = 16;
 /// How many earlier epochs are tried.
-pub(crate) const EPOCHS_BACK: usize = 8;
+const EPOCHS_BACK: usize = 8;
 
 /// Keeps the certificate of a relay that was met.
 pub(crate) fn note(depot: &dyn Depot, peer: &Peer) -> Result<(), DaemonError> {
@@ -48,7 +49,7 @@ pub(crate) fn note(depot: &dyn Depot, peer: &Peer) -> Result<(), DaemonError> {
 }
 
 /// Whether this is the transport key of a relay that stands.
-pub(crate) fn is_relays(depot: &dyn Depot, authority: &Authority, key: &[u8; 32]) -> bool {
+fn is_relays(depot: &dyn Depot, authority: &Authority, key: &[u8; 32]) -> bool {
     // What does not read back only costs the try.
     let known = [KNOWN, MET].into_iter().filter_map(|setting| read(depot, setting).ok());
     known.flatten().any(|certificate| {
@@ -70,8 +71,21 @@ fn read(depot: &dyn Depot, setting: &str) -> Result<Vec<Certificate>, DaemonErro
     certificates.collect()
 }
 
+/// Whether the next try may speak in the epoch before the one that is `back` before the newest: the other side hung
+/// up before it was met, is a relay by the key that it has just proven, and there is an earlier epoch.
+pub(crate) fn may_go_back(
+    failure: &SessionFailure,
+    back: usize,
+    identity: &Identity,
+    depot: &dyn Depot,
+    key: &[u8; 32],
+) -> bool {
+    let earlier = identity.secrets.len().saturating_sub(1).min(EPOCHS_BACK);
+    back < earlier && hung_up(failure) && is_relays(depot, &identity.authority, key)
+}
+
 /// Whether the other side hung up before it had said anything, as one does that cannot open the hello.
-pub(crate) fn hung_up(failure: &SessionFailure) -> bool {
+fn hung_up(failure: &SessionFailure) -> bool {
     match failure {
         SessionFailure::Session(SessionError::Cut) => true,
         SessionFailure::Connection(error) => error.kind() != io::ErrorKind::TimedOut,

@@ -4,12 +4,14 @@
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use fieldbook_depot::SqlDepot;
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
+use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
 use fieldbook_net::signals::Hub;
@@ -17,16 +19,20 @@ use fieldbook_net::tcp;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, Side};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
-use crate::connection::{self, Link};
+use crate::connection::{self, How, Link};
 use crate::identity::{self, Identity};
 use crate::met::Met;
 use crate::strangers::{Stranger, Strangers};
 
-/// Sessions at a time; more wait or are turned away.
-const SESSIONS_MAX: usize = 256;
+/// Sessions with devices of the team at a time; beyond, whoever comes is turned away and tries again. Many of them
+/// stay.
+const SESSIONS_MAX: usize = 512;
+/// Connections at a time that have not shown yet that they are of the team. They have places of their own:
+/// strangers keep no device of the team out of a session.
+const NEWCOMERS_MAX: usize = 256;
 /// Handshakes by UDP at a time, beyond which an address must first show that it receives our answers.
 const HANDSHAKES_FREE: usize = 16;
 const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,9 +41,12 @@ const BREATH: Duration = Duration::from_millis(50);
 
 /// What all connections of a daemon share.
 pub(crate) struct Serving {
-    pub depot: Arc<SqlDepot>,
+    pub depot: Arc<dyn Depot>,
     pub hub: Arc<Hub>,
+    /// Shared by all sessions.
+    pub limit: Option<Arc<Limit>>,
     sessions: Arc<Semaphore>,
+    newcomers: Arc<Semaphore>,
     handshakes: Semaphore,
     strangers: Arc<Strangers>,
     pub met: Arc<Met>,
@@ -49,11 +58,17 @@ pub(crate) struct Serving {
 }
 
 impl Serving {
-    pub fn new(depot: Arc<SqlDepot>, log: Arc<dyn Fn(&str) + Send + Sync>) -> Self {
+    pub fn new(
+        depot: Arc<dyn Depot>,
+        limit: Option<NonZeroU64>,
+        log: Arc<dyn Fn(&str) + Send + Sync>,
+    ) -> Self {
         Self {
             depot,
             hub: Arc::default(),
+            limit: limit.map(|limit| Arc::new(Limit::new(limit))),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
+            newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
             handshakes: Semaphore::new(HANDSHAKES_FREE),
             strangers: Arc::default(),
             met: Arc::default(),
@@ -105,17 +120,16 @@ pub(crate) async fn accept_quic(endpoint: Endpoint, serving: Arc<Serving>) {
             incoming.ignore();
             continue;
         };
-        let Ok(permit) = serving.sessions.clone().try_acquire_owned() else {
+        let Ok(permit) = serving.newcomers.clone().try_acquire_owned() else {
             incoming.ignore();
             continue;
         };
         let serving = serving.clone();
         tokio::spawn(async move {
             match shake_quic(incoming, &serving).await {
-                Some(link) => converse(link, stranger, &serving).await,
+                Some(link) => converse(link, (stranger, permit), &serving).await,
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
-            drop(permit);
         });
     }
 }
@@ -136,14 +150,13 @@ pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, servin
         };
         let leave = Arc::new(Notify::new());
         let Some(stranger) = serving.strangers.enter_proven(from.ip(), leave.clone()) else { continue };
-        let Ok(permit) = serving.sessions.clone().try_acquire_owned() else { continue };
+        let Ok(permit) = serving.newcomers.clone().try_acquire_owned() else { continue };
         let (serving, acceptor) = (serving.clone(), acceptor.clone());
         tokio::spawn(async move {
             match shake_tcp(stream, &acceptor, leave).await {
-                Some(link) => converse(link, stranger, &serving).await,
+                Some(link) => converse(link, (stranger, permit), &serving).await,
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
-            drop(permit);
         });
     }
 }
@@ -158,49 +171,55 @@ async fn shake_tcp(stream: TcpStream, acceptor: &Acceptor, leave: Arc<Notify>) -
 }
 
 /// One session with whoever shook hands.
-async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
+async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), serving: &Serving) {
     // Read anew each time: the agent may have learnt of a removal, or of a new coordinator.
     let identity = match Identity::load(serving.depot.as_ref()) {
         Ok(identity) => identity,
         Err(error) => return (serving.log)(&format!("no session can be served: {error}")),
     };
-    let mut who = "a stranger".to_owned();
-    let mut stranger = Some(stranger);
+    let mut who = None;
+    let mut newcomer = Some(newcomer);
     let mut running = None;
     let ending = link.ending();
     let own_role = identity.certificate.body().role;
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
-            stranger = None;
-            running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone()));
-            who = if own_role == Role::Relay {
-                // Whoever runs it need not be of the team: it is told how many come, and not who.
-                format!("a {}", peer.device.body().role.word())
+            newcomer = None;
+            let Ok(place) = serving.sessions.clone().try_acquire_owned() else { return ending.end() };
+            running = Some((place, serving.met.enter(peer.as_ref().clone(), ending.clone())));
+            who = Some(if own_role == Role::Relay {
+                // Whoever runs it need not be of the team, and others read its system's log: it is told how many
+                // come, and not who.
+                "a device of the team".to_owned()
             } else if identity.names(peer) {
                 format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
             } else {
                 "another device of the team".to_owned()
-            };
+            });
         }
-        Event::Limited(limits) if limits.us => who += " (to it, our membership has run out)",
-        Event::Limited(_) => who += " (its membership has run out)",
+        Event::Limited(limits) => {
+            if let Some(who) = &mut who {
+                *who += if limits.us {
+                    " (to it, our membership has run out)"
+                } else {
+                    " (its membership has run out)"
+                };
+            }
+        }
         _ => {}
     };
     let way = link.way.word();
-    let staying = serving.hub.signals();
-    let (summary, result) = connection::session(
-        link,
-        Side::Server,
-        &identity,
-        &serving.depot,
-        None,
-        Some(staying),
-        &mut on_event,
-    )
-    .await;
-    drop((stranger, running));
+    let how = How { address: None, staying: Some(serving.hub.signals()), limit: serving.limit.clone() };
+    let (summary, result) =
+        connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event).await;
+    drop((newcomer, running));
     serving.received.fetch_add(summary.received, Relaxed);
     serving.sent.fetch_add(summary.sent, Relaxed);
+    // Whoever was never met is counted: a line for each could be asked for without end.
+    let Some(who) = who else {
+        serving.failed.fetch_add(1, Relaxed);
+        return;
+    };
     let counts = format!("by {way}: {} in, {} out", summary.received, summary.sent);
     match result {
         Ok(()) => {

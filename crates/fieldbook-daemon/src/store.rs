@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, SqlDepot, State};
+use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, State};
 use fieldbook_net::session::{NotStored, SessionStore};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{
@@ -39,7 +39,7 @@ static HIDDEN_CURSORS: Mutex<()> = Mutex::new(());
 
 /// The depot behind one session.
 pub(crate) struct DepotStore {
-    depot: Arc<SqlDepot>,
+    depot: Arc<dyn Depot>,
     identity: Identity,
     address: Option<String>,
     peer: Option<Box<Peer>>,
@@ -65,7 +65,7 @@ pub(crate) struct DepotStore {
 
 impl DepotStore {
     /// `address` is where the peer was reached, if this device dialled.
-    pub fn new(depot: Arc<SqlDepot>, identity: &Identity, address: Option<String>) -> Self {
+    pub fn new(depot: Arc<dyn Depot>, identity: &Identity, address: Option<String>) -> Self {
         Self {
             depot,
             identity: identity.clone(),
@@ -346,12 +346,12 @@ impl SessionStore for DepotStore {
     }
 
     fn entries(&mut self, ids: &[EntryId]) -> Result<Vec<Option<Bytes>>, DaemonError> {
-        ids.iter()
-            .map(|id| match self.depot.get(id)? {
-                Lookup::Held(bytes) => Ok(Some(Bytes::from(bytes))),
-                Lookup::Gone | Lookup::Unknown => Ok(None),
-            })
-            .collect()
+        let found = self.depot.get_all(ids)?;
+        let held = found.into_iter().map(|found| match found {
+            Lookup::Held(bytes) => Some(Bytes::from(bytes)),
+            Lookup::Gone | Lookup::Unknown => None,
+        });
+        Ok(held.collect())
     }
 
     fn cursor(&mut self, depot: &DepotId) -> Result<u64, DaemonError> {

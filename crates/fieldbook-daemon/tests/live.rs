@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_daemon::control::{Ask, CallStatus, DaemonStatus, ask};
-use fieldbook_daemon::{Calls, Carriers, Carry, DaemonOptions, run_daemon};
+use fieldbook_daemon::{Calls, Carriers, Carry, DaemonOptions, Dialling, run_courier, run_daemon};
 use fieldbook_depot::Depot;
 
 mod team;
@@ -40,6 +40,7 @@ fn call(device: &Device, with: &str) -> Caller {
         relay: false,
         control_socket: control.clone(),
         lock_path: device.dir.path().join("caller.lock"),
+        relay: false,
     };
     let thread = thread::spawn(move || run_daemon(options, |_| {}, |_| {}).unwrap());
     Caller { control, thread }
@@ -176,6 +177,23 @@ fn a_removed_device_does_not_stay() {
     thread::sleep(Duration::from_millis(300));
     assert!(!ids.iter().any(|id| one.knows_entry(id)));
     caller.stop();
+    daemon.stop();
+}
+
+#[test]
+fn a_sync_is_no_faster_than_it_may_be_and_everything_arrives() {
+    let (relay, one) = (device(1, 1, 9), device(2, 1, 9));
+    relay.add(900, 1, 1_100);
+    let daemon = start(&relay);
+    let ids = one.add(0, 3, 200_000);
+    let limit = std::num::NonZeroU64::new(300_000);
+    let begun = Instant::now();
+    let dialling = Dialling { limit, ..Dialling::default() };
+    let done = run_courier(&one.path(), &one.key, std::slice::from_ref(&daemon.address), dialling, |_| {});
+    assert!(done.unwrap().unwrap().in_step);
+    assert!(ids.iter().all(|id| relay.knows_entry(id)));
+    // The cap is a promise, whatever the machine; how much slower it is belongs to benchmarks.
+    assert!(begun.elapsed() >= Duration::from_millis(1_900), "{:?}", begun.elapsed());
     daemon.stop();
 }
 

@@ -225,6 +225,15 @@ pub trait Depot: Send + Sync {
     /// The backend's.
     fn get(&self, id: &EntryId) -> Result<Lookup, DepotError>;
 
+    /// The bytes of several entries, in the order of their ids. A backend beyond the network asks for many at
+    /// once.
+    ///
+    /// # Errors
+    /// The backend's.
+    fn get_all(&self, ids: &[EntryId]) -> Result<Vec<Lookup>, DepotError> {
+        ids.iter().map(|id| self.get(id)).collect()
+    }
+
     /// Which of these ids this depot never knew, in the order given.
     ///
     /// # Errors
@@ -416,6 +425,13 @@ pub trait Depot: Send + Sync {
     /// # Errors
     /// The backend's.
     fn acknowledged(&self) -> Result<Vec<Acknowledged>, DepotError>;
+
+    /// Bytes that the disk has free for what is put here, as far as its owner may use them; none where the room
+    /// is somebody else's and nobody can tell.
+    ///
+    /// # Errors
+    /// The disk's.
+    fn room_on_disk(&self) -> Result<Option<u64>, DepotError>;
 
     /// Counts and sizes. Costs the same whatever the number of entries.
     ///

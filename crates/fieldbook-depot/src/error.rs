@@ -27,6 +27,9 @@ pub enum DepotError {
     Busy,
     /// The disk is full.
     Full,
+    /// The place beyond the network where the depot lies is out of reach at present; why, in words. What was
+    /// acknowledged is stored there.
+    Away(String),
     /// The disk, or the file's permissions.
     Io(io::Error),
     /// Any other failure of the database.
@@ -51,6 +54,9 @@ impl fmt::Display for DepotError {
             }
             Self::Busy => f.write_str("another process kept the store locked for too long"),
             Self::Full => f.write_str("the disk is full"),
+            Self::Away(why) => {
+                write!(f, "the relay's store is away ({why}); nothing is lost, and it is tried again later")
+            }
             Self::Io(error) => write!(f, "the store could not be read or written: {error}"),
             Self::Database(error) => write!(f, "the store failed: {error}"),
         }

@@ -24,9 +24,10 @@
 //! ```
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
-//! tables and their migrations, `compared` what reconciliation asks, `accounts` what retention
-//! and quotas ask, `anew` a depot under another name, [`bundles`]
-//! how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's too), `error` what can
+//! tables and their migrations, `compared` what reconciliation asks, `accounts` what retention and quotas ask,
+//! `anew` a depot under another name, `judged` an entry that was looked at, `replica` the tables as a process's
+//! own copy, [`bundles`] how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's
+//! too), `error` what can
 //! go wrong.
 
 mod accounts;
@@ -37,6 +38,8 @@ pub mod cipher;
 mod compared;
 mod depot;
 mod error;
+mod judged;
+mod replica;
 mod rows;
 mod schema;
 mod sql;
@@ -47,4 +50,5 @@ pub use depot::{
 };
 pub use error::DepotError;
 pub use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
+pub use judged::Judged;
 pub use sql::SqlDepot;

@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fieldbook_proto::certificate::Role;
-use fieldbook_proto::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
 use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, TransactionBehavior, params};
@@ -21,6 +20,7 @@ use crate::depot::{
     Acknowledged, Arrival, ArrivalWithBytes, Depot, DepotKey, Held, Incoming, Lookup, Mark, PeerRecord,
     PutSummary, Quarantined, Refusal, Source, State, Stats,
 };
+use crate::judged::Judged;
 use crate::rows::{
     UNNAMED, read_arrival, read_peer, read_role, read_source, read_state, sql_int, state_code, unsigned,
 };
@@ -34,7 +34,7 @@ const REFUSED_KEPT: i64 = 1_000;
 pub struct SqlDepot {
     db: Mutex<Connection>,
     pub(crate) depot: DepotId,
-    path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 impl SqlDepot {
@@ -71,15 +71,6 @@ impl SqlDepot {
         &self.path
     }
 
-    /// Bytes that the disk has free for this file, as far as its owner may use them.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn room_on_disk(&self) -> Result<u64, DepotError> {
-        let disk = rustix::fs::statvfs(&self.path).map_err(|error| DepotError::Io(error.into()))?;
-        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
-    }
-
     /// Closes the file. The last process to close moves everything into it, so that no `-wal` remains.
     ///
     /// # Errors
@@ -87,6 +78,64 @@ impl SqlDepot {
     pub fn close(self) -> Result<(), DepotError> {
         let db = self.db.into_inner().unwrap_or_else(PoisonError::into_inner);
         db.close().map_err(|(_, error)| error.into())
+    }
+
+    /// [`Depot::put`] for entries that were judged already; what is kept of each, [`Judged::stored`] says.
+    ///
+    /// # Errors
+    /// The backend's; then nothing of the batch was taken.
+    pub fn put_judged(&self, batch: &[Judged<'_>]) -> Result<PutSummary, DepotError> {
+        let mut summary = PutSummary::default();
+        if batch.is_empty() {
+            return Ok(summary);
+        }
+        let db = self.db();
+        let transaction = write(&db)?;
+        {
+            let mut totals = Totals::load(&transaction)?;
+            let mut origins = Origins { db: &transaction, last: None };
+            let mut changes = Changes::default();
+            let any_past = compared::any_past(&transaction)?;
+            let mut known = transaction.prepare_cached(
+                "INSERT INTO known (id, size, origin, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
+            )?;
+            let mut sealed =
+                transaction.prepare_cached("INSERT INTO sealed (position, bytes) VALUES (?1, ?2)")?;
+            for entry in batch {
+                let refusal = entry.refusal;
+                let origin = origins.number(entry.from)?;
+                if refusal != Some(Refusal::WrongId) {
+                    let state = if refusal.is_none() { State::Held } else { State::Quarantined };
+                    if known.execute(params![entry.id.as_bytes(), entry.size, origin, state_code(state)])?
+                        == 0
+                    {
+                        summary.already_known += 1;
+                        continue;
+                    }
+                    totals.add(&entry.id);
+                    if any_past {
+                        compared::no_longer_past(&transaction, &entry.id)?;
+                    }
+                    if refusal.is_none() {
+                        sealed.execute(params![transaction.last_insert_rowid(), entry.stored])?;
+                        totals.stats.held += 1;
+                        totals.stats.held_bytes += u64::from(entry.size);
+                        changes.held(origin, i64::from(entry.size));
+                        summary.added += 1;
+                    } else {
+                        totals.stats.quarantined += 1;
+                    }
+                }
+                if let Some(refusal) = refusal {
+                    note_bad(&transaction, &entry.id, origin, refusal.words())?;
+                    summary.refused.push((entry.id, refusal));
+                }
+            }
+            totals.store(&transaction)?;
+            changes.store(&transaction)?;
+        }
+        transaction.commit()?;
+        Ok(summary)
     }
 
     /// A panic in another thread dropped its transaction, which rolled it back: the connection is sound.
@@ -128,57 +177,8 @@ impl Depot for SqlDepot {
 
     fn put(&self, batch: &[Incoming<'_>]) -> Result<PutSummary, DepotError> {
         // Hashing needs no lock; do it before the other processes have to wait.
-        let judged: Vec<_> = batch.iter().map(|incoming| (incoming, judge(incoming))).collect();
-        let mut summary = PutSummary::default();
-        if batch.is_empty() {
-            return Ok(summary);
-        }
-        let db = self.db();
-        let transaction = write(&db)?;
-        {
-            let mut totals = Totals::load(&transaction)?;
-            let mut origins = Origins { db: &transaction, last: None };
-            let mut changes = Changes::default();
-            let any_past = compared::any_past(&transaction)?;
-            let mut known = transaction.prepare_cached(
-                "INSERT INTO known (id, size, origin, state) VALUES (?1, ?2, ?3, ?4) ON CONFLICT (id) DO NOTHING",
-            )?;
-            let mut sealed =
-                transaction.prepare_cached("INSERT INTO sealed (position, bytes) VALUES (?1, ?2)")?;
-            for (incoming, judgement) in judged {
-                let refusal = judgement.err();
-                let origin = origins.number(incoming.from)?;
-                if refusal != Some(Refusal::WrongId) {
-                    let state = if refusal.is_none() { State::Held } else { State::Quarantined };
-                    let size = i64::try_from(incoming.bytes.len()).unwrap_or(i64::MAX);
-                    if known.execute(params![incoming.id.as_bytes(), size, origin, state_code(state)])? == 0 {
-                        summary.already_known += 1;
-                        continue;
-                    }
-                    totals.add(&incoming.id);
-                    if any_past {
-                        compared::no_longer_past(&transaction, &incoming.id)?;
-                    }
-                    if refusal.is_none() {
-                        sealed.execute(params![transaction.last_insert_rowid(), incoming.bytes])?;
-                        totals.stats.held += 1;
-                        totals.stats.held_bytes += incoming.bytes.len() as u64;
-                        changes.held(origin, size);
-                        summary.added += 1;
-                    } else {
-                        totals.stats.quarantined += 1;
-                    }
-                }
-                if let Some(refusal) = refusal {
-                    note_bad(&transaction, &incoming.id, origin, refusal.words())?;
-                    summary.refused.push((incoming.id, refusal));
-                }
-            }
-            totals.store(&transaction)?;
-            changes.store(&transaction)?;
-        }
-        transaction.commit()?;
-        Ok(summary)
+        let judged: Vec<_> = batch.iter().map(Judged::of).collect();
+        self.put_judged(&judged)
     }
 
     fn get(&self, id: &EntryId) -> Result<Lookup, DepotError> {
@@ -516,6 +516,11 @@ impl Depot for SqlDepot {
         accounts::acknowledgements(&self.db())
     }
 
+    fn room_on_disk(&self) -> Result<Option<u64>, DepotError> {
+        let disk = rustix::fs::statvfs(&self.path).map_err(|error| DepotError::Io(error.into()))?;
+        Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
+    }
+
     fn stats(&self) -> Result<Stats, DepotError> {
         Ok(Totals::load(&self.db())?.stats)
     }
@@ -604,16 +609,6 @@ impl Origins<'_> {
 
 fn write(db: &Connection) -> Result<Transaction<'_>, DepotError> {
     Ok(Transaction::new_unchecked(db, TransactionBehavior::Immediate)?)
-}
-
-fn judge(incoming: &Incoming<'_>) -> Result<(), Refusal> {
-    if EntryId::of(incoming.bytes) != incoming.id {
-        return Err(Refusal::WrongId);
-    }
-    if !(ENTRY_SEALED_MIN..=ENTRY_SEALED_MAX).contains(&incoming.bytes.len()) {
-        return Err(Refusal::WrongSize);
-    }
-    Ok(())
 }
 
 /// Lists a bad entry once, and keeps the list short: of those whose id is not known here (anybody can

@@ -1,4 +1,5 @@
-//! Random histories of a depot agree with a plain model of it, across reopening.
+//! Random histories of a depot agree with a plain model of it, across reopening. Other backends run the same
+//! histories (`fieldbook-bucket`).
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ fn id(number: u8) -> EntryId {
 }
 
 #[derive(Debug, Clone)]
-enum Offer {
+pub(crate) enum Offer {
     Good(u8),
     /// The id of one entry with the bytes of another.
     Swapped(u8),
@@ -33,7 +34,7 @@ enum Offer {
 }
 
 #[derive(Debug, Clone)]
-enum Step {
+pub(crate) enum Step {
     Put(Vec<(Offer, u8)>),
     Get(u8),
     Unknown(Vec<u8>),
@@ -46,7 +47,7 @@ enum Step {
     Reopen,
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
     let number = 0..24_u8;
     let offer = prop_oneof![
         6 => number.clone().prop_map(Offer::Good),
@@ -127,7 +128,7 @@ impl Model {
     }
 }
 
-fn put(depot: &SqlDepot, model: &mut Model, offers: &[(Offer, u8)]) {
+fn put(depot: &dyn Depot, model: &mut Model, offers: &[(Offer, u8)]) {
     let offers: Vec<(EntryId, Vec<u8>, Source, Option<Refusal>)> = offers
         .iter()
         .map(|(offer, from)| match offer {
@@ -165,7 +166,7 @@ fn put(depot: &SqlDepot, model: &mut Model, offers: &[(Offer, u8)]) {
 }
 
 /// The sums by who brought it are those of the entries.
-fn held_by_whom(depot: &SqlDepot, model: &Model) {
+fn held_by_whom(depot: &dyn Depot, model: &Model) {
     let held = |source: Source| {
         let of_it = model.known.iter().filter(|known| known.2 == source && known.3 == State::Held);
         of_it.fold(Held::default(), |sum, known| Held {
@@ -184,16 +185,16 @@ fn held_by_whom(depot: &SqlDepot, model: &Model) {
     assert_eq!(depot.first_held().unwrap(), first.map(|place| place as u64 + 1));
 }
 
-fn run(steps: Vec<Step>) {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("depot");
-    let key = DepotKey::new([9; 32]);
-    let name = DepotId::from_bytes([3; 16]);
-    let mut depot = SqlDepot::create(&path, &key, name).unwrap();
+/// The depot's name in histories.
+pub(crate) const NAME: DepotId = DepotId::from_bytes([3; 16]);
+
+/// Runs a history; `reopen` makes the depot at first, and then closes it and opens it again.
+pub(crate) fn run(steps: Vec<Step>, reopen: &mut dyn FnMut(Option<Box<dyn Depot>>) -> Box<dyn Depot>) {
+    let mut depot = reopen(None);
     let mut model = Model::default();
     for step in steps {
         match step {
-            Step::Put(offers) => put(&depot, &mut model, &offers),
+            Step::Put(offers) => put(depot.as_ref(), &mut model, &offers),
             Step::Get(n) => {
                 let expected = match model.find(&id(n)) {
                     None => Lookup::Unknown,
@@ -290,14 +291,12 @@ fn run(steps: Vec<Step>) {
                 model.peers.insert(device, record);
             }
             Step::Reopen => {
-                depot.close().unwrap();
-                assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the file itself remains");
-                depot = SqlDepot::open(&path, &key).unwrap();
+                depot = reopen(Some(depot));
             }
         }
         assert_eq!(depot.fingerprint().unwrap(), model.fingerprint());
         assert_eq!(depot.stats().unwrap(), model.stats());
-        held_by_whom(&depot, &model);
+        held_by_whom(depot.as_ref(), &model);
         assert_eq!(depot.head().unwrap(), model.known.len() as u64);
         for (place, (id, ..)) in model.known.iter().enumerate() {
             assert_eq!(depot.position(id).unwrap(), Some(place as u64 + 1));
@@ -313,7 +312,7 @@ fn run(steps: Vec<Step>) {
         let mut peers: Vec<_> = model.peers.values().cloned().collect();
         peers.sort_by_key(|peer| (-peer.last_sync_ms, peer.device));
         assert_eq!(depot.peers().unwrap(), peers);
-        assert_eq!(depot.depot_id(), name);
+        assert_eq!(depot.depot_id(), NAME);
     }
 }
 
@@ -322,7 +321,15 @@ proptest! {
 
     #[test]
     fn a_depot_and_its_model_agree(steps in steps()) {
-        run(steps);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("depot");
+        let key = DepotKey::new([9; 32]);
+        run(steps, &mut |before| {
+            let Some(before) = before else { return Box::new(SqlDepot::create(&path, &key, NAME).unwrap()) };
+            drop(before);
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "only the file itself remains");
+            Box::new(SqlDepot::open(&path, &key).unwrap())
+        });
     }
 }
 

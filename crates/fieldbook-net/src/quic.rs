@@ -157,6 +157,36 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_connection_survives_that_the_device_changes_its_network() {
+        let ((server, _), (client, _)) = (key(1), key(2));
+        let listening = listener(&server, ([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listening.local_addr().unwrap();
+        let dialling = dialler(&client, address).unwrap();
+        let before = dialling.local_addr().unwrap();
+        let heard = tokio::spawn(async move {
+            let connection = listening.accept().await.unwrap().await.unwrap();
+            let (mut writer, mut reader) = connection.accept_bi().await.unwrap();
+            let mut first = [0; 6];
+            reader.read_exact(&mut first).await.unwrap();
+            writer.write_all(b"heard").await.unwrap();
+            let rest = reader.read_to_end(1_000).await.unwrap();
+            (first, rest, connection.remote_address(), listening)
+        });
+        let (connection, _) = dial(&dialling, address, Duration::from_secs(10)).await.unwrap();
+        let (mut writer, mut reader) = connection.open_bi().await.unwrap();
+        writer.write_all(b"before").await.unwrap();
+        let mut answer = [0; 5];
+        reader.read_exact(&mut answer).await.unwrap();
+        dialling.rebind(std::net::UdpSocket::bind("127.0.0.1:0").unwrap()).unwrap();
+        let after = dialling.local_addr().unwrap();
+        assert_ne!(before, after);
+        writer.write_all(b"after").await.unwrap();
+        writer.finish().unwrap();
+        let (first, rest, remote, _listening) = heard.await.unwrap();
+        assert_eq!((&first[..], &rest[..], remote), (&b"before"[..], &b"after"[..], after));
+    }
+
+    #[tokio::test]
     async fn nobody_there_is_an_error_in_time() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();

@@ -7,10 +7,11 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
-use std::sync::mpsc as blocking;
+use std::sync::{Arc, mpsc as blocking};
 use std::thread;
 use std::time::Duration;
 
+use crate::limit::Limit;
 use crate::signals::Signals;
 use bytes::Bytes;
 use fieldbook_proto::session::{
@@ -18,12 +19,14 @@ use fieldbook_proto::session::{
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 /// Bytes read at once.
 const READ_LEN: usize = 128 * 1024;
+/// Bytes written at once: each is progress.
+const WRITE_LEN: usize = 64 * 1024;
 /// Pieces that wait to be written: entries come in frames of up to a quarter of a MiB.
 const WRITES_WAITING: usize = 8;
 /// A session in which nothing moves for so long is given up.
@@ -48,7 +51,7 @@ pub struct NotStored {
 /// What a session needs of a depot. Calls may block; all come from one thread, in the engine's order.
 pub trait SessionStore: Send {
     /// Whatever the store fails with.
-    type Error: fmt::Display + Send + 'static;
+    type Error: std::error::Error + Send + Sync + 'static;
 
     /// Makes entries durable before it returns; which were refused or declined. See [`Engine::stored`] for what
     /// follows for the set that is compared.
@@ -145,7 +148,7 @@ pub enum SessionFailure {
     /// The connection.
     Connection(io::Error),
     /// This side's store, in its words.
-    Store(String),
+    Store(Box<dyn std::error::Error + Send + Sync>),
     /// The other device was removed from the team while the session ran.
     Removed,
     /// Nothing moved for a minute, or no hello came within ten seconds.
@@ -190,7 +193,7 @@ enum Answer {
     Known(Vec<Arrival>),
     PastNoted,
     Removed,
-    Failed(String),
+    Failed(Box<dyn std::error::Error + Send + Sync>),
 }
 
 /// What a session that stays needs beside its streams.
@@ -200,6 +203,16 @@ pub struct Staying {
     pub signals: Signals,
     /// Whether the session has to find out by itself that the peer is gone. QUIC does it beneath.
     pub pings: bool,
+}
+
+/// On what terms a session runs.
+#[derive(Debug, Default)]
+pub struct Terms {
+    /// It stays when both are in step, if the engine was made to.
+    pub staying: Option<Staying>,
+    /// How fast it may be. What the other side sends is slowed down by not being read: what the carrier's windows
+    /// hold (some MiB) comes at once.
+    pub limit: Option<Arc<Limit>>,
 }
 
 /// Runs a session to its end. `on_event` hears of everything, in order; the store has been asked to
@@ -212,7 +225,7 @@ pub async fn run_session<R, W, S>(
     mut reader: R,
     writer: W,
     store: S,
-    staying: Option<Staying>,
+    terms: Terms,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>)
 where
@@ -220,9 +233,11 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     S: SessionStore + 'static,
 {
-    let (pieces, mut writing) = start_writer(writer);
+    let written = Arc::new(Notify::new());
+    let (pieces, mut writing) = start_writer(writer, written.clone(), terms.limit.clone());
     let (questions, answers) = start_store(store);
-    let result = drive(&mut engine, &mut reader, &pieces, questions, answers, staying, on_event).await;
+    let result =
+        drive(&mut engine, &mut reader, &pieces, questions, answers, (terms, &written), on_event).await;
     let result = match result {
         Ok(()) => {
             drop(pieces);
@@ -244,11 +259,13 @@ async fn drive<R: AsyncRead + Unpin>(
     pieces: &mpsc::Sender<Bytes>,
     questions: blocking::Sender<Question>,
     mut answers: mpsc::UnboundedReceiver<Answer>,
-    mut staying: Option<Staying>,
+    (terms, written): (Terms, &Notify),
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<(), SessionFailure> {
-    let gone = |what: &str| SessionFailure::Store(format!("{what} ended"));
-    let mut buffer = vec![0; READ_LEN];
+    let gone = |what: &str| SessionFailure::Store(format!("{what} ended").into());
+    let Terms { mut staying, limit } = terms;
+    let mut buffer = vec![0; if limit.is_some() { Limit::PIECE } else { READ_LEN }];
+    let mut read_from = Instant::now();
     // One term for all of the hello: a stranger does not gain time by sending it byte by byte.
     let hello_until = Instant::now() + HELLO_PATIENCE;
     let mut moved = Instant::now();
@@ -290,6 +307,7 @@ async fn drive<R: AsyncRead + Unpin>(
             // The connection beneath notices.
             (Some(_), true) => pulse + STALL,
         };
+        let may_read = read_from <= Instant::now();
         let step = async {
             tokio::select! {
                 answer = answers.recv() => {
@@ -300,12 +318,21 @@ async fn drive<R: AsyncRead + Unpin>(
                     }
                     take(engine, answer)
                 }
-                read = reader.read(&mut buffer), if engine.wants_input() => {
+                () = written.notified() => {
+                    moved = Instant::now();
+                    Ok(())
+                }
+                () = sleep_until(read_from), if !may_read => Ok(()),
+                read = reader.read(&mut buffer), if may_read && engine.wants_input() => {
                     moved = Instant::now();
                     heard = moved;
                     match read {
                         Ok(0) => engine.closed().map_err(SessionFailure::from),
-                        Ok(len) => { engine.receive(&buffer[..len]); Ok(()) }
+                        Ok(len) => {
+                            read_from = limit.as_ref().map_or(moved, |limit| limit.count(len));
+                            engine.receive(&buffer[..len]);
+                            Ok(())
+                        }
                         Err(error) => Err(SessionFailure::Connection(error)),
                     }
                 }
@@ -364,11 +391,24 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
 }
 
 /// A task that writes pieces in order and finishes the stream when no more can come.
-fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(mut writer: W) -> (mpsc::Sender<Bytes>, Writing) {
+fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(
+    mut writer: W,
+    written: Arc<Notify>,
+    limit: Option<Arc<Limit>>,
+) -> (mpsc::Sender<Bytes>, Writing) {
+    let at_once = if limit.is_some() { Limit::PIECE } else { WRITE_LEN };
     let (sender, mut pieces) = mpsc::channel::<Bytes>(WRITES_WAITING);
     let task = tokio::spawn(async move {
         while let Some(piece) = pieces.recv().await {
-            writer.write_all(&piece).await?;
+            for part in piece.chunks(at_once) {
+                writer.write_all(part).await?;
+                // On a slow line one piece takes minutes, and all is well.
+                written.notify_one();
+                if let Some(limit) = &limit {
+                    writer.flush().await?;
+                    limit.pass(part.len()).await;
+                }
+            }
             // Else the end of it may stay with a carrier that encrypts piece by piece.
             writer.flush().await?;
         }
@@ -400,7 +440,7 @@ fn start_store<S: SessionStore + 'static>(
             let answer = match question {
                 Question::Note(event) => match store.note(&event) {
                     Ok(()) => continue,
-                    Err(error) => Answer::Failed(error.to_string()),
+                    Err(error) => Answer::Failed(error.into()),
                 },
                 Question::Ask(output) => match ask(&mut store, output) {
                     Ok(Some(Answer::Removed)) => {
@@ -410,7 +450,7 @@ fn start_store<S: SessionStore + 'static>(
                     }
                     Ok(Some(answer)) => answer,
                     Ok(None) => continue,
-                    Err(error) => Answer::Failed(error.to_string()),
+                    Err(error) => Answer::Failed(error.into()),
                 },
             };
             if answers.send(answer).is_err() {
@@ -419,7 +459,7 @@ fn start_store<S: SessionStore + 'static>(
         }
     });
     if let Err(error) = started {
-        let _ = failed.send(Answer::Failed(error.to_string()));
+        let _ = failed.send(Answer::Failed(error.into()));
     }
     (questions, answered)
 }

@@ -1,4 +1,5 @@
-//! Runs `protocol/vectors/session/`, and can write it anew:
+//! Runs `protocol/vectors/session/`, and can write it anew. (It is one file because what writes the vectors and what
+//! judges them share the devices and the words.)
 //! `cargo test -p fieldbook-proto --test session_vectors -- --ignored`
 //! It is one file because what it reads and what it writes share the frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]

@@ -2,6 +2,7 @@
 //! the agent takes in what came.
 
 use std::io::{BufRead as _, BufReader};
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -54,6 +55,8 @@ pub enum Partner {
         proxy: Option<String>,
         /// Nothing but the proxy may be used.
         only_proxy: bool,
+        /// At most so many bytes a second.
+        limit: Option<NonZeroU64>,
     },
     /// Whoever is at the other end of a pipe.
     Pipe {
@@ -86,7 +89,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
     }
     let (task, pipe) = match partner {
         Partner::Pipe { pipe, serve } => (Task::Pipe { serve }, Some(pipe)),
-        Partner::Address { with, proxy, only_proxy } => {
+        Partner::Address { with, proxy, only_proxy, limit } => {
             let addresses = with
                 .map_or_else(|| remembered(&partners.peers, &partners.invited_to), |address| vec![address]);
             if addresses.is_empty() {
@@ -95,7 +98,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
                         "give --with HOST:PORT, as the other device's `fieldbook daemon --listen` printed it",
                     ));
             }
-            (Task::Sync { addresses, proxy, only_proxy }, None)
+            (Task::Sync { addresses, proxy, only_proxy, limit }, None)
         }
     };
     let network: Network = agent.call(&Request::Network)?;

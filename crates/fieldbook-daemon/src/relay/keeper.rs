@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fieldbook_depot::{Depot, SqlDepot};
+use fieldbook_depot::Depot;
 
 use super::retention::{self, Swept};
 use super::status::{COLLECTED, LastDropped};
@@ -18,6 +18,8 @@ use crate::store::now_ms;
 const TICK: Duration = Duration::from_secs(60);
 /// How far apart the marks are then, and how often it drops what is due.
 const ROUND: Duration = Duration::from_secs(60 * 60);
+/// How often, at most, the time that it has lived is stored then.
+const STORED: Duration = Duration::from_secs(10 * 60);
 /// After a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
@@ -35,11 +37,16 @@ impl Keeper {
     ///
     /// # Errors
     /// The system gives no thread.
-    pub fn start(depot: Arc<SqlDepot>, log: Log) -> Result<Self, DaemonError> {
+    pub fn start(depot: Arc<dyn Depot>, log: Log) -> Result<Self, DaemonError> {
         let (stop, stopped) = channel::<()>();
         let body = move || {
-            let mut round =
-                Round { depot: depot.as_ref(), last: Instant::now(), swept: Swept::default(), due: None };
+            let mut round = Round {
+                depot: depot.as_ref(),
+                last: Instant::now(),
+                lived: None,
+                swept: Swept::default(),
+                due: None,
+            };
             let mut wait = Duration::ZERO;
             while stopped.recv_timeout(wait) == Err(RecvTimeoutError::Timeout) {
                 let ended = || stopped.try_recv() == Err(TryRecvError::Disconnected);
@@ -49,7 +56,7 @@ impl Keeper {
                 });
             }
             // What it lived since the last turn counts too; if it cannot be written, it lives a little longer.
-            let _ = round.live();
+            let _ = round.live(Duration::ZERO);
         };
         let thread = thread::Builder::new().name("keeper".to_owned()).spawn(body);
         let thread = thread.map_err(DaemonError::io("the relay cannot look after what it holds"))?;
@@ -67,9 +74,11 @@ impl Drop for Keeper {
 }
 
 struct Round<'a> {
-    depot: &'a SqlDepot,
+    depot: &'a dyn Depot,
     /// Until when it has counted.
     last: Instant,
+    /// How far it had counted then.
+    lived: Option<u64>,
     swept: Swept,
     /// When what is due is dropped the next time.
     due: Option<Instant>,
@@ -78,10 +87,11 @@ struct Round<'a> {
 impl Round<'_> {
     /// One turn; how long until the next.
     fn turn(&mut self, ended: &dyn Fn() -> bool, log: &Log) -> Result<Duration, DaemonError> {
+        // Others on the same depot may have added to it.
+        self.depot.head()?;
         // Read each time: the operator may have changed it.
         let Some(settings) = RelaySettings::load(self.depot)? else { return Ok(TICK) };
-        let now = self.live()?;
-        let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let now = self.live(settings.pace(50, STORED))?;
         self.depot.note_time(now, millis(settings.pace(50, ROUND)))?;
         if self.due.is_none_or(|due| due <= Instant::now()) {
             let collected = retention::collect(self.depot, &settings, &mut self.swept, false, ended)?;
@@ -100,13 +110,51 @@ impl Round<'_> {
         Ok(settings.pace(50, TICK))
     }
 
-    /// Counts the time since the last turn.
-    fn live(&mut self) -> Result<u64, DaemonError> {
-        let now = Instant::now();
-        let since = u64::try_from(now.duration_since(self.last).as_millis()).unwrap_or(u64::MAX);
-        let lived = lived(self.depot)?.saturating_add(since);
-        set_lived(self.depot, lived)?;
+    /// Counts the time since the last turn. Where several relays run on one depot, each counts for itself, and the
+    /// depot has the most that any of them counted: time that passes for all of them passes once, and nothing
+    /// looks older than it is. It is stored when so much has gone by: what is not stored makes things
+    /// younger only.
+    fn live(&mut self, apart: Duration) -> Result<u64, DaemonError> {
+        let (now, stored) = (Instant::now(), lived(self.depot)?);
+        let counted = self.lived.map(|lived| lived.saturating_add(millis(now.duration_since(self.last))));
+        let lived = counted.unwrap_or(0).max(stored);
         self.last = now;
+        self.lived = Some(lived);
+        if lived > stored && lived - stored >= millis(apart) {
+            set_lived(self.depot, lived)?;
+        }
         Ok(lived)
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use fieldbook_depot::{DepotKey, SqlDepot};
+    use fieldbook_proto::DepotId;
+
+    use super::*;
+
+    #[test]
+    fn two_relays_on_one_depot_do_not_count_the_same_time_twice() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = DepotKey::new([1; 32]);
+        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+        set_lived(&depot, 1_000_000).unwrap();
+        let began = Instant::now();
+        let round = || Round { depot: &depot, last: began, lived: None, swept: Swept::default(), due: None };
+        let (mut one, mut two) = (round(), round());
+        for _ in 0..20 {
+            for round in [&mut one, &mut two] {
+                round.live(Duration::ZERO).unwrap();
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let counted = lived(&depot).unwrap() - 1_000_000;
+        assert!(counted > 0 && counted <= millis(began.elapsed()), "{counted}");
     }
 }

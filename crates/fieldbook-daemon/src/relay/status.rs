@@ -1,6 +1,6 @@
 //! What a relay's operator sees: counts, sizes, ages and room. Never a name, an address or an id of a device.
 
-use fieldbook_depot::{Depot, Source, SqlDepot};
+use fieldbook_depot::{Depot, Source};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::limits::ENTRY_SEALED_MAX;
 use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
@@ -28,8 +28,8 @@ pub struct RelayStatus {
     pub damaged: u64,
     /// Bytes that it can still take: what the policy leaves, or the disk, if that is less.
     pub room: u64,
-    /// Bytes that the disk has free.
-    pub disk_free: u64,
+    /// Bytes that the disk has free; none of a relay whose depot is in a bucket.
+    pub disk_free: Option<u64>,
     /// Whether it takes nothing more, but for what coordinators bring.
     pub full: bool,
     /// Whether it takes no more large entries, as those of attachments are: the last tenth is for small ones.
@@ -76,10 +76,11 @@ impl RelayStatus {
     ///
     /// # Errors
     /// The depot's; [`DaemonError::Damaged`].
-    pub fn of(depot: &SqlDepot) -> Result<Option<Self>, DaemonError> {
+    pub fn of(depot: &dyn Depot) -> Result<Option<Self>, DaemonError> {
         let Some(policy) = RelaySettings::load(depot)? else { return Ok(None) };
         let (stats, disk_free) = (depot.stats()?, depot.room_on_disk()?);
-        let room = policy.total_bytes.saturating_sub(stats.held_bytes).min(disk_free);
+        let room = policy.total_bytes.saturating_sub(stats.held_bytes);
+        let room = room.min(disk_free.unwrap_or(u64::MAX));
         let each = depot.held_by_each()?;
         let of_devices = || each.iter().filter(|(source, _)| matches!(source, Source::Peer(_)));
         let mut synced = Synced::default();

@@ -1,5 +1,5 @@
 use ed25519_dalek::{Signer, SigningKey};
-use fieldbook_depot::DepotKey;
+use fieldbook_depot::{DepotKey, SqlDepot};
 use fieldbook_proto::certificate::{
     Act, Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Removal, Role,
 };

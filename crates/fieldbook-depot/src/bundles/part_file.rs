@@ -57,7 +57,7 @@ impl PartFile {
     pub fn keep(self) -> io::Result<()> {
         self.file.sync_all()?;
         drop(self.file);
-        fs::rename(&self.partial, &self.target)?;
+        rename_to_a_free_name(&self.partial, &self.target)?;
         sync_directory(self.target.parent())
     }
 
@@ -104,6 +104,22 @@ pub(super) fn free(dir: &Path) -> Option<u64> {
     }
 }
 
+/// What came under the name meanwhile is not replaced. A stick's file system may not know how to see to that: then
+/// it is looked just before.
+fn rename_to_a_free_name(from: &Path, to: &Path) -> io::Result<()> {
+    use rustix::fs::{CWD, RenameFlags, renameat_with};
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        Ok(()) => Ok(()),
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP) => {
+            if to.symlink_metadata().is_ok() {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            fs::rename(from, to)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +154,15 @@ mod tests {
         let error = begin(BLOCK_LEN).fail(io::Error::other("the stick is gone"), 0);
         assert!(matches!(error, BundleError::File { .. }));
         assert_eq!(names(dir.path()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_came_under_the_name_meanwhile_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let (partial, target) = (dir.path().join("partial"), dir.path().join("target"));
+        let part = PartFile::begin(&partial, &target).unwrap();
+        fs::write(&target, b"somebody's").unwrap();
+        assert_eq!(part.keep().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(fs::read(&target).unwrap(), b"somebody's");
     }
 }

@@ -116,7 +116,9 @@ pub fn read_bundles(
     }
     tell(ReadEvent::Planned {
         files: files.len() as u64,
-        bytes: files.iter().map(|(_, len)| len.next_multiple_of(BLOCK_LEN as u64)).sum(),
+        bytes: files.iter().fold(0_u64, |sum, (_, len)| {
+            sum.saturating_add(len.div_ceil(BLOCK_LEN as u64).saturating_mul(BLOCK_LEN as u64))
+        }),
     });
     let mut summary = ReadSummary::default();
     let mut seen: BTreeMap<BundleId, BTreeMap<u16, Option<bool>>> = BTreeMap::new();

@@ -109,7 +109,7 @@ pub fn write_bundle(
     let limit = options.part_len.clamp(PART_LEN_MIN, PART_LEN_MAX);
     let limit = limit - limit % BLOCK_LEN as u64;
     let label = options.device.map_or_else(|| "anybody".to_owned(), |device| device.to_string());
-    let mut state = begin(depot, options, &dir, &label, limit)?;
+    let mut state = begin(depot, options, &dir, (&label, &secret), limit)?;
 
     let selection = Selection { since: state.since, head: state.head, except: options.device };
     let plan = selection.plan(depot, state.place, limit)?;
@@ -147,7 +147,7 @@ fn begin(
     depot: &dyn Depot,
     options: &WriteOptions,
     dir: &Path,
-    label: &str,
+    (label, secret): (&str, &TransportSecret),
     limit: u64,
 ) -> Result<Unfinished, BundleError> {
     let absolute = std::path::absolute(dir).map_err(BundleError::file("be used", dir))?;
@@ -155,7 +155,8 @@ fn begin(
         Target::Directory(_) => None,
         Target::File(file) => file.file_name(),
     };
-    let how = format!("{label} {} {} {limit}\0", options.since_last, options.older);
+    // Under another secret it is another bundle: whoever was removed meanwhile knows the one before.
+    let how = format!("{label} {} {} {limit}\0", options.since_last, secret.epoch);
     let command = [
         how.as_bytes(),
         absolute.as_os_str().as_encoded_bytes(),

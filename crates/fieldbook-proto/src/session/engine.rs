@@ -1,13 +1,16 @@
-//! The engine: phases, and who is asked what. It is one file because what may follow what is seen best together.
+//! The engine: phases, and who is asked what. What the caller answers is in `answers`, what two that
+//! stay together need beside in `staying`.
+
+mod answers;
+mod rounds;
+mod staying;
 
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::check::{Check, Claim, Next, Verdict};
-use super::decline::Decline;
+use super::check::{Check, Claim, Verdict};
 use super::error::{Fault, SessionError};
-use super::fingerprint::Fingerprint;
 use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
@@ -16,9 +19,9 @@ use super::limits::{
 };
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
-use super::{Arrival, Event, Limits, Output, Peer, Setup, Side, Summary};
-use crate::EntryId;
+use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
 use crate::certificate::Role;
+use rounds::Rounds;
 
 /// Events that may wait for the caller before input is held back.
 const EVENTS_MAX: usize = 256;
@@ -31,27 +34,6 @@ enum Phase {
     Since,
     Transfer,
     Finished,
-}
-
-/// How many answers this side had to wait for, one after the other: what is sent belongs to the round
-/// that runs, and an answer begins the round after that in which it was asked.
-#[derive(Debug, Default)]
-struct Rounds {
-    now: u64,
-    offers: VecDeque<u64>,
-    mark: u64,
-    compare: Option<u64>,
-}
-
-impl Rounds {
-    fn answered(&mut self, asked: u64) {
-        self.now = self.now.max(asked + 1);
-    }
-
-    fn wanted(&mut self) {
-        let asked = self.offers.pop_front().unwrap_or_default();
-        self.answered(asked);
-    }
 }
 
 /// One session with one peer. See the [module](super) for the loop that drives it.
@@ -182,30 +164,6 @@ impl Engine {
         self.phase == Phase::Finished && self.control.is_empty() && self.events.is_empty()
     }
 
-    /// Something new lies in the depot: it is read and sent as soon as may be. Costs one
-    /// [`Output::ReadArrivals`] if there is nothing.
-    pub const fn wake(&mut self) {
-        self.woken = true;
-    }
-
-    /// Ends a session of two sides that stay together as soon as nothing is under way.
-    pub const fn leave(&mut self) {
-        self.leaving = true;
-    }
-
-    /// Both sides stay together, and nothing is under way: nothing need be heard of the peer for long.
-    pub fn is_at_rest(&self) -> bool {
-        let settled = self.outgoing.as_ref().is_some_and(Outgoing::is_settled);
-        self.live && settled && !self.moved && self.incoming.is_over() && !self.snapshot_asked
-    }
-
-    /// Asks a peer that stays whether it is still there. Its answer shows as input and nowhere else.
-    pub fn ping(&mut self) {
-        if self.live && self.control.is_empty() {
-            self.say(Frame::Ping { answer: false }.encode().into());
-        }
-    }
-
     /// What was moved so far.
     pub fn summary(&self) -> Summary {
         let outgoing = self.outgoing.as_ref();
@@ -285,18 +243,6 @@ impl Engine {
             }
         }
         Ok(())
-    }
-
-    /// What arrived in the depot goes out; after our `Done` not before the verdict.
-    fn follow_depot(&mut self) {
-        let may = self.phase == Phase::Transfer && !self.check.has_spoken() && !self.snapshot_asked;
-        if let Some(outgoing) = self.outgoing.as_mut().filter(|_| self.woken && may) {
-            // In a session that ends, the check finds what came.
-            self.woken = !outgoing.wake(self.live && !self.moved);
-        }
-        if self.leaving && self.is_at_rest() {
-            self.phase = Phase::Finished;
-        }
     }
 
     fn take_hello(&mut self) -> Result<Option<BytesMut>, SessionError> {
@@ -645,151 +591,5 @@ impl Engine {
             outgoing.no_more_differ();
         }
         None
-    }
-
-    /// Answers [`Output::ReadCursor`]. `holds` is up to where in this side's order the peer holds everything, as
-    /// [`Event::PeerHolds`] has said in earlier sessions; `None` if that is not kept. What lies between there and
-    /// the peer's cursor, as what it declined, is offered again in its order.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked.
-    pub fn cursor(&mut self, position: u64, holds: Option<u64>) -> Result<(), SessionError> {
-        let peer = self.peer.as_ref().filter(|_| self.cursor_asked);
-        let head = peer.ok_or(SessionError::Misused("a cursor that was not asked for"))?.head;
-        self.cursor_asked = false;
-        self.recorded = holds;
-        // The peer's order is shorter than what was read of it: it is another order, begin anew.
-        let position = if position > head { 0 } else { position };
-        self.say(Frame::Since { position }.encode().into());
-        Ok(())
-    }
-
-    /// Answers the oldest [`Output::Store`]: the batch is durable, but for what is `refused` or `declined`. From
-    /// now on the store counts what it declined as known, when it is asked for the set that is compared in this
-    /// session: the two then differ in nothing else.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when there was no such batch.
-    pub fn stored(
-        &mut self,
-        refused: &[EntryId],
-        declined: &[(EntryId, Decline)],
-    ) -> Result<(), SessionError> {
-        self.incoming.stored(refused, declined)
-    }
-
-    /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked, and
-    /// those of them that it declines: see [`Engine::stored`]. Only if sizes were told it may decline.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked, or for other ids, or in another order.
-    pub fn unknown(
-        &mut self,
-        unknown: &[EntryId],
-        declined: &[(EntryId, Decline)],
-    ) -> Result<(), SessionError> {
-        let want = self.incoming.unknown(unknown, declined)?;
-        self.say(want.encode().into());
-        Ok(())
-    }
-
-    /// Answers [`Output::ReadArrivals`]: in order, fewer than asked only at the end of the order.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked, or they are out of order.
-    pub fn arrivals(&mut self, page: Vec<Arrival>) -> Result<(), SessionError> {
-        match self.outgoing.as_mut() {
-            Some(outgoing) => outgoing.arrivals(page),
-            None => Err(SessionError::Misused("arrivals that were not asked for")),
-        }
-    }
-
-    /// Answers [`Output::ReadAddressed`]: those that the depot knows, at most [`ADDRESSED_MAX`] of them, in
-    /// any order.
-    ///
-    /// [`ADDRESSED_MAX`]: super::limits::ADDRESSED_MAX
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked.
-    pub fn addressed(&mut self, entries: Vec<Arrival>) -> Result<(), SessionError> {
-        match self.outgoing.as_mut() {
-            Some(outgoing) => outgoing.addressed(entries),
-            None => Err(SessionError::Misused("addressed entries that were not asked for")),
-        }
-    }
-
-    /// Answers [`Output::ReadSpans`]: the fingerprint of each part, in order.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked, or for another number of parts.
-    pub fn spans(&mut self, fingerprints: Vec<Fingerprint>) -> Result<(), SessionError> {
-        match self.reconcile.as_mut() {
-            Some(reconcile) => reconcile.spans(fingerprints),
-            None => Err(SessionError::Misused("spans that were not asked for")),
-        }
-    }
-
-    /// Answers [`Output::ReadIds`]: rising, fewer than asked only at the end of the span.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked, or they are out of order or of another span.
-    pub fn ids(&mut self, ids: Vec<EntryId>) -> Result<(), SessionError> {
-        match self.reconcile.as_mut() {
-            Some(reconcile) => reconcile.ids(ids),
-            None => Err(SessionError::Misused("ids that were not asked for")),
-        }
-    }
-
-    /// Answers [`Output::FindKnown`]: those ids that are known, in any order. An id that is not, but was noted
-    /// for this peer, counts as known and not held; its position does not matter.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked.
-    pub fn known(&mut self, known: &[Arrival]) -> Result<(), SessionError> {
-        let outgoing = self.outgoing.as_mut().filter(|_| std::mem::take(&mut self.known_asked));
-        outgoing.ok_or(SessionError::Misused("known ids that were not asked for"))?.differ(known);
-        Ok(())
-    }
-
-    /// Answers [`Output::NotePast`].
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked.
-    pub fn past_noted(&mut self) -> Result<(), SessionError> {
-        self.incoming.past_noted()
-    }
-
-    /// Answers [`Output::ReadEntries`]: the bytes of each, in the order asked; `None` for what is not held.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked, or for another number of entries.
-    pub fn entries(&mut self, entries: Vec<Option<Bytes>>) -> Result<(), SessionError> {
-        match self.outgoing.as_mut() {
-            Some(outgoing) => outgoing.entries(entries),
-            None => Err(SessionError::Misused("entries that were not asked for")),
-        }
-    }
-
-    /// Answers [`Output::TakeSnapshot`]: fingerprint and last position at one and the same moment.
-    ///
-    /// # Errors
-    /// [`SessionError::Misused`] when it was not asked.
-    pub fn snapshot(&mut self, fingerprint: Fingerprint, head: u64) -> Result<(), SessionError> {
-        let asked = std::mem::take(&mut self.snapshot_asked);
-        let outgoing = self.outgoing.as_mut().filter(|_| asked);
-        let outgoing = outgoing.ok_or(SessionError::Misused("a snapshot that was not asked for"))?;
-        // Something came while the snapshot was taken: it says nothing any more, and is taken again.
-        if !self.incoming.is_over() || !outgoing.end_marked() {
-            return Ok(());
-        }
-        self.claimed = fingerprint.count;
-        match self.check.snapshot(fingerprint, head, outgoing.covered(), self.incoming.received()) {
-            Next::SendMore => outgoing.reopen(),
-            Next::Say(Claim { received, fingerprint, busy }) => {
-                // All was settled before the snapshot was asked for, so its acknowledgement went first.
-                self.say(Frame::Done { received, fingerprint, busy }.encode().into());
-            }
-        }
-        Ok(())
     }
 }

@@ -15,19 +15,23 @@
 //! While large entries are under way, small ones that arrive *overtake* them: they take a lane of their own
 //! through the pipeline, and marks do not move by them. The small pass that follows skips what has overtaken.
 
+mod acks;
+mod offers;
+mod overtake;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::decline::{Decline, Declined};
-use super::error::{Fault, SessionError};
+use super::Arrival;
+use super::decline::Declined;
+use super::error::SessionError;
 use super::frame::{Frame, encode_entries};
 use super::limits::{
-    ADDRESSED_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX, OFFERED_MAX,
+    ADDRESSED_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX,
     OVERTAKE_BYTES, PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX,
     UNASKED_MAX,
 };
-use super::{Arrival, Event};
 use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
 use crate::{DeviceId, EntryId};
 
@@ -293,30 +297,6 @@ impl Outgoing {
         self.peer_is_empty = false;
     }
 
-    /// Something arrived in the depot. False if it has to wait until the present pass is over.
-    pub(super) fn wake(&mut self, at_rest: bool) -> bool {
-        match self.pass {
-            _ if self.limited => false,
-            Pass::Small => {
-                self.page_end = false;
-                self.stale_page = self.page_asked;
-                true
-            }
-            Pass::Large { .. } if self.sized => {
-                self.overtakers = true;
-                self.stale_page |= self.page_overtakes;
-                true
-            }
-            Pass::Over if at_rest => {
-                self.reopen();
-                // The peer was told that nothing follows. If so it is, it need not be told again.
-                self.unheard = true;
-                true
-            }
-            _ => false,
-        }
-    }
-
     /// Everything that was sent is settled.
     pub(super) fn is_settled(&self) -> bool {
         self.end_marked && self.unacked.is_empty()
@@ -411,12 +391,6 @@ impl Outgoing {
         None
     }
 
-    /// Where to look for what overtakes: after what this pass goes over, and what was looked at.
-    fn overtakers_from(&self) -> u64 {
-        let until = if let Pass::Large { until } = self.pass { until } else { self.scanned };
-        self.overtaken.max(until)
-    }
-
     fn next_frame(&mut self) -> Option<Act> {
         if let Some(frame) = self.entries_frame() {
             return Some(Act::Send(frame));
@@ -503,22 +477,6 @@ impl Outgoing {
         Ok(())
     }
 
-    fn overtake(&mut self, page: &[Arrival]) -> Result<(), SessionError> {
-        self.overtakers = page.len() >= PAGE || std::mem::take(&mut self.stale_page);
-        for arrival in page {
-            if arrival.position <= self.overtakers_from() {
-                return Err(SessionError::Misused("arrivals out of order"));
-            }
-            self.overtaken = arrival.position;
-            let Arrival { position, id, size, .. } = *arrival;
-            let ours = !(arrival.from == Some(self.peer) && position > self.resend_until);
-            if arrival.held && ours && size <= SMALL_ENTRY_MAX {
-                self.overtaking_offer.push_back(Item { position, id, size, asked: false });
-            }
-        }
-        Ok(())
-    }
-
     /// Everything that is addressed to the peer. Small entries go first; marks do not depend on the order.
     pub(super) fn addressed(&mut self, mut entries: Vec<Arrival>) -> Result<(), SessionError> {
         if !self.limited || !std::mem::take(&mut self.page_asked) {
@@ -575,9 +533,11 @@ impl Outgoing {
                 self.manner = Manner::Unasked;
             } else if self.undecided_bytes > UNASKED_MAX || (self.has_offered && !self.undecided.is_empty()) {
                 self.manner = Manner::Offered;
-            } else if self.page_end && !self.has_offered {
-                // With nothing to send after an offer it stays open: something may still arrive in this pass.
-                self.manner = Manner::Unasked;
+            } else if self.page_end && !self.undecided.is_empty() {
+                // Where large entries follow, a question more is no loss; and after a cut in their midst what
+                // went before them is not sent again.
+                let ask = self.sized && self.first_large.is_some();
+                self.manner = if ask { Manner::Offered } else { Manner::Unasked };
             }
         }
         let next = match self.manner {
@@ -587,93 +547,6 @@ impl Outgoing {
         };
         next.append(&mut self.undecided);
         self.undecided_bytes = 0;
-    }
-
-    fn offer_frame(&mut self) -> Option<Bytes> {
-        if !self.overtaking_offer.is_empty() {
-            let count = self.overtaking_offer.len().min(OFFER_IDS_MAX);
-            if self.open + count > OFFERED_MAX {
-                return None;
-            }
-            let items = self.overtaking_offer.drain(..count).collect();
-            return Some(self.offer(items));
-        }
-        let count = self.to_offer.len().min(OFFER_IDS_MAX);
-        let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
-        // Room is left for what overtakes.
-        let most = if self.sized { OFFERED_MAX - OFFER_IDS_MAX } else { OFFERED_MAX };
-        if !worth_it || self.open + count > most {
-            return None;
-        }
-        let items = self.to_offer.drain(..count).collect();
-        Some(self.offer(items))
-    }
-
-    fn offer(&mut self, mut items: Vec<Item>) -> Bytes {
-        for item in &mut items {
-            item.asked = true;
-        }
-        self.open += items.len();
-        self.has_offered = true;
-        let frame = if self.sized {
-            Frame::SizedOffer(items.iter().map(|item| (item.id, item.told_size())).collect())
-        } else {
-            Frame::Offer(items.iter().map(|item| item.id).collect())
-        };
-        self.offered.push_back(items);
-        frame.encode().into()
-    }
-
-    /// No more differences are taken before some are settled: then no frame waits to be filled.
-    fn is_full(&self) -> bool {
-        self.pass == Pass::Differences && !self.takes_differences()
-    }
-
-    fn past_frame(&mut self) -> Option<Bytes> {
-        let count = self.past.len().min(OFFER_IDS_MAX);
-        let worth_it = count >= PAGE || (count > 0 && (self.page_end || self.is_full()));
-        worth_it.then(|| Frame::Past(self.past.drain(..count).collect()).encode().into())
-    }
-
-    /// The peer's answer to the oldest offer: which it wants, and which of the others it declines.
-    pub(super) fn want(
-        &mut self,
-        flags: &[bool],
-        declined: &[(u16, Decline)],
-        events: &mut VecDeque<Event>,
-    ) -> Result<(), Fault> {
-        let items = self.offered.pop_front().ok_or(Fault::Unasked)?;
-        if items.len() != flags.len() {
-            return Err(Fault::Unasked);
-        }
-        let declined: Vec<_> =
-            declined.iter().filter_map(|(at, why)| Some((*items.get(usize::from(*at))?, *why))).collect();
-        self.decline(&declined, events);
-        for (item, wanted) in items.into_iter().zip(flags) {
-            if *wanted && self.overtakes(&item) {
-                self.overtaking.push_back(item);
-            } else if *wanted {
-                self.queue.push_back(item);
-            } else {
-                self.open = self.open.saturating_sub(1);
-            }
-        }
-        Ok(())
-    }
-
-    fn decline(&mut self, declined: &[(Item, Decline)], events: &mut VecDeque<Event>) {
-        if declined.is_empty() {
-            return;
-        }
-        for (item, why) in declined {
-            self.declined.add(*why);
-            self.declined_at = Some(self.declined_at.map_or(item.position, |at| at.min(item.position)));
-        }
-        events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
-    }
-
-    fn overtakes(&self, item: &Item) -> bool {
-        matches!(self.pass, Pass::Large { until } if item.position > until)
     }
 
     fn load(&mut self) -> Vec<EntryId> {
@@ -751,18 +624,6 @@ impl Outgoing {
         if gone.is_empty() { None } else { Some(Frame::Gone(gone).encode().into()) }
     }
 
-    /// The oldest thing that is under way, among what lies up to there.
-    fn oldest_until(&self, until: u64) -> Option<&Item> {
-        let within = |item: &&Item| item.position <= until;
-        let loaded = self.loaded.iter().map(|(item, _)| item).find(within);
-        loaded
-            .or_else(|| self.loading.iter().find(within))
-            .or_else(|| self.queue.front().filter(within))
-            .or_else(|| self.offered.iter().find_map(|ids| ids.first().filter(within)))
-            .or_else(|| self.to_offer.front().filter(within))
-            .or_else(|| self.undecided.front().filter(within))
-    }
-
     fn mark_frame(&mut self) -> Option<Bytes> {
         let due = self.sent - self.entries_at_mark >= MARK_ENTRIES
             || self.sent_bytes - self.bytes_at_mark >= MARK_BYTES;
@@ -800,66 +661,5 @@ impl Outgoing {
         self.end_marked = end;
         self.marks.push_back((self.sent, position));
         Some(Frame::Mark { position: self.marked, end }.encode().into())
-    }
-
-    /// The peer holds the first `count` entries, but for the refused and the declined ones.
-    pub(super) fn ack(
-        &mut self,
-        count: u64,
-        refused: &[u32],
-        declined: &[(u32, Decline)],
-        events: &mut VecDeque<Event>,
-    ) -> Result<(), Fault> {
-        let fresh = count.checked_sub(self.acked).ok_or(Fault::FalseAcknowledgement)?;
-        let fresh = usize::try_from(fresh).map_err(|_| Fault::FalseAcknowledgement)?;
-        // Both rise, so their last elements are the largest.
-        let last = refused.last().max(declined.last().map(|(offset, _)| offset));
-        let beyond = last.is_some_and(|last| *last as usize >= fresh);
-        if fresh == 0 || fresh > self.unacked.len() || beyond {
-            return Err(Fault::FalseAcknowledgement);
-        }
-        let (mut held, mut refused_ids, mut left) = (Vec::with_capacity(fresh), Vec::new(), Vec::new());
-        let mut next_refused = refused.iter().peekable();
-        let mut next_declined = declined.iter().peekable();
-        for (offset, (item, size)) in self.unacked.drain(..fresh).enumerate() {
-            self.unacked_bytes = self.unacked_bytes.saturating_sub(u64::from(size));
-            if next_refused.next_if(|refused| **refused as usize == offset).is_some() {
-                refused_ids.push(item.id);
-            } else if let Some((_, why)) = next_declined.next_if(|(at, _)| *at as usize == offset) {
-                left.push((item, *why));
-            } else {
-                held.push(item.id);
-            }
-        }
-        self.acked = count;
-        self.refused += refused_ids.len() as u64;
-        if !held.is_empty() {
-            events.push_back(Event::Held(held));
-        }
-        if !refused_ids.is_empty() {
-            events.push_back(Event::RefusedByPeer(refused_ids));
-        }
-        self.decline(&left, events);
-        Ok(())
-    }
-
-    /// The position up to which the peer holds everything that it was offered in this session, if that is news.
-    pub(super) fn peer_holds(&mut self) -> Option<u64> {
-        let mut holds = None;
-        while let Some((_, position)) = self.marks.front().filter(|(sent, _)| *sent <= self.acked) {
-            holds = Some(*position);
-            self.marks.pop_front();
-        }
-        holds.map(|position| self.short_of_declined(position))
-    }
-
-    /// After the check has found that the peer knows everything but for what it declined in this session:
-    /// the position up to which it holds everything.
-    pub(super) fn holds_all(&self) -> Option<u64> {
-        (!self.limited).then(|| self.short_of_declined(self.covered))
-    }
-
-    fn short_of_declined(&self, position: u64) -> u64 {
-        position.min(self.declined_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
     }
 }

@@ -145,17 +145,20 @@ fn a_report_that_appears_overtakes_an_attachment_that_is_under_way() {
 fn reports_without_end_do_not_keep_an_attachment_from_arriving() {
     let (mut client, mut server) = (Memory::new(1), Memory::new(2));
     server.write(900_000..900_001, 1_100);
-    client.write(0..20, 1 << 20);
+    client.write(0..40, 1 << 20);
     let mut pair = Pair::live(client, server);
     until_received(&mut pair, 3);
     let mut next = 1_000;
     let large = |node: &Node| node.depot.order.iter().filter(|(_, size, _)| *size > 100_000).count();
-    while large(&pair.server) < 20 {
-        pair.client.depot.write(next..next + 200, 40_000);
+    // There are always more that wait than arrive.
+    let mut more = 1_000;
+    while large(&pair.server) < 40 {
+        pair.client.depot.write(next..next + more, 20_000);
         pair.client.engine.wake();
-        next += 200;
+        next += more;
+        more = 60;
         assert!(next < 20_000, "{} arrived", large(&pair.server));
-        let count = pair.server.depot.order.len() + 100;
+        let count = pair.server.depot.order.len() + 50;
         until_received(&mut pair, count);
     }
 }

@@ -204,6 +204,7 @@ fn classify_depot(error: &DepotError) -> (Kind, &'static str, &'static str) {
         DepotError::Full => {
             (Kind::Failed, "disk-full", "what was reported as saved is saved; make room and try again")
         }
+        DepotError::Away(_) => (Kind::Failed, "store-away", "try again when the bucket can be reached"),
         _ => (Kind::Failed, "depot", ""),
     }
 }

@@ -92,7 +92,7 @@ fn words(carry: &Carry, held: u64) -> String {
     format!("This device carries {what}. It holds {}, with its own.", size(held))
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|unit: char| unit.is_ascii_alphabetic());
     let unit: u64 = match text[digits.len()..].to_ascii_uppercase().as_str() {
         "" => 1,
@@ -125,6 +125,6 @@ mod tests {
         );
         let carry = Carry { total: Some(1 << 30), reports_only: true, ..Carry::default() };
         let said = words(&carry, 2_048);
-        assert!(said.contains("no attachments") && said.contains("1.0 GiB in all"), "{said}");
+        assert!(said.contains("no attachments") && said.contains("1024.0 MiB in all"), "{said}");
     }
 }

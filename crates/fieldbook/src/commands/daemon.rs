@@ -1,5 +1,7 @@
 //! `fieldbook daemon`
 
+use std::num::NonZeroU64;
+
 use clap::{Args, Subcommand};
 use fieldbook_daemon::control::{Ask, CallStatus, DaemonStatus};
 use serde_json::json;
@@ -35,12 +37,23 @@ pub struct DaemonArgs {
     /// Dial through this SOCKS5 proxy and not otherwise: no other connection, no UDP, no name looked up
     #[arg(long, value_name = "socks5://ADDRESS:PORT", requires = "with", conflicts_with = "via")]
     only_via: Option<String>,
+    /// At most so many bytes a second in all, in both directions together: a number of bytes, or of K, M or G
+    #[arg(long, value_name = "SIZE", value_parser = super::carry::bytes)]
+    limit: Option<u64>,
     /// Listen by UDP only
     #[arg(long, requires = "listen")]
     no_tcp: bool,
     /// Listen by TCP only
     #[arg(long, requires = "listen", conflicts_with = "no_tcp")]
     no_udp: bool,
+    /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
+    #[cfg(feature = "bucket")]
+    #[arg(long, value_name = "FILE", requires = "listen")]
+    bucket: Option<std::path::PathBuf>,
+    /// Begin a new depot in the bucket, where none may be
+    #[cfg(feature = "bucket")]
+    #[arg(long, requires = "bucket")]
+    new_bucket: bool,
     #[command(subcommand)]
     command: Option<DaemonCommand>,
 }
@@ -70,6 +83,8 @@ pub fn run(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
 
 /// Becomes the daemon: this process keeps its id and its terminal, and has never held a content key.
 fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
+    #[cfg(feature = "bucket")]
+    let bucket = args.bucket.map(|path| network::bucket::read(&path, args.new_bucket)).transpose()?;
     let (known, with): (Vec<String>, Vec<String>) = args.with.into_iter().partition(|with| with == KNOWN);
     with.iter().try_for_each(|address| network::check_address(address, "--with"))?;
     let only_proxy = args.only_via.is_some();
@@ -89,9 +104,12 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
         known: !known.is_empty(),
         proxy,
         only_proxy,
+        limit: args.limit.and_then(NonZeroU64::new),
         udp: !args.no_udp,
         tcp: !args.no_tcp,
         control: place.daemon(),
+        #[cfg(feature = "bucket")]
+        bucket,
     };
     let job = Job { network, task };
     Err(network::replace_this_process("daemon-run", &job, global.ui.json()))

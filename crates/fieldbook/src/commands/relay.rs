@@ -54,6 +54,14 @@ pub struct InitArgs {
     /// log2 of the cost of one guess, 15 to 19 [default: about one second on this machine]
     #[arg(long, value_name = "N")]
     work_factor: Option<u8>,
+    /// Keep what it holds in the S3-compatible bucket that FILE names, which several machines may serve
+    #[cfg(feature = "bucket")]
+    #[arg(long, value_name = "FILE")]
+    bucket: Option<PathBuf>,
+    /// Begin a new depot in the bucket, where none may be
+    #[cfg(feature = "bucket")]
+    #[arg(long, requires = "bucket")]
+    new_bucket: bool,
     #[command(flatten)]
     policy: PolicyArgs,
 }
@@ -93,6 +101,10 @@ pub struct RunArgs {
     /// Listen here this time
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// The bucket is named by this file this time
+    #[cfg(feature = "bucket")]
+    #[arg(long, value_name = "FILE")]
+    bucket: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
@@ -122,7 +134,14 @@ pub struct InstallArgs {
 pub fn run(command: RelayCommand, global: &Global) -> Result<(), Failure> {
     match command {
         RelayCommand::Init(args) => init(args, global),
-        RelayCommand::Run(args) => run::run(args.listen, global),
+        RelayCommand::Run(args) => {
+            let how = run::How {
+                listen: args.listen,
+                #[cfg(feature = "bucket")]
+                bucket: args.bucket.map(|file| absolute(&file)).transpose()?,
+            };
+            run::run(how, global)
+        }
         RelayCommand::Status => status(global),
         RelayCommand::Set(args) => set(args, global),
         RelayCommand::Gc(args) => gc(&args, global),
@@ -132,6 +151,18 @@ pub fn run(command: RelayCommand, global: &Global) -> Result<(), Failure> {
 
 fn init(args: InitArgs, global: &Global) -> Result<(), Failure> {
     let change = args.policy.change()?;
+    #[cfg(feature = "bucket")]
+    let question = match &args.bucket {
+        Some(file) => {
+            let file = absolute(file)?;
+            // What is wrong with it is said before the code is used up.
+            network::bucket::read(&file, args.new_bucket)?;
+            Ask::SetInBucket { change, file, new: args.new_bucket }
+        }
+        None => Ask::Set(change),
+    };
+    #[cfg(not(feature = "bucket"))]
+    let question = Ask::Set(change);
     if !Layout::new(&global.vault).slots().exists() {
         init::make(args.name, args.work_factor, global)?;
     }
@@ -147,7 +178,7 @@ fn init(args: InitArgs, global: &Global) -> Result<(), Failure> {
             .hint("have this device removed from the team, delete its vault, and ask for a code of `team invite --role relay`"));
         }
     }
-    let policy = with_policy(change, global)?;
+    let policy = with_policy(question, global)?;
     global.ui.emit(with_event("relay", &policy)?)?;
     global.ui.say(format_args!("This is a relay now.\n{}", policy_text(&policy)))?;
     global.ui.note("Next: `fieldbook relay run`, or `fieldbook relay install --print-unit` for a service.");
@@ -160,7 +191,7 @@ fn set(args: PolicyArgs, global: &Global) -> Result<(), Failure> {
         return Err(Failure::usage("usage", "say what is to change, for example --total 20G"));
     }
     let moves = change.listen.is_some();
-    let policy = with_policy(change, global)?;
+    let policy = with_policy(Ask::Set(change), global)?;
     global.ui.emit(with_event("policy", &policy)?)?;
     global.ui.say(policy_text(&policy))?;
     if moves {
@@ -169,8 +200,14 @@ fn set(args: PolicyArgs, global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
-fn with_policy(change: Change, global: &Global) -> Result<RelaySettings, Failure> {
-    match ask(&mut of_a_relay(global)?, Ask::Set(change))? {
+/// It is remembered, and a service is started from elsewhere.
+#[cfg(feature = "bucket")]
+fn absolute(file: &std::path::Path) -> Result<PathBuf, Failure> {
+    std::path::absolute(file).map_err(Failure::input(&line(&file.display().to_string())))
+}
+
+fn with_policy(question: Ask, global: &Global) -> Result<RelaySettings, Failure> {
+    match ask(&mut of_a_relay(global)?, question)? {
         Said::Policy(policy) => Ok(policy),
         _ => Err(not_answered()),
     }
@@ -226,10 +263,13 @@ fn text(relay: &RelayStatus, running: Option<&DaemonStatus>) -> String {
         relay.gone
     ));
     out.push_str(&format!(
-        "Room    {} of {} ({} free on the disk){}\n",
+        "Room    {} of {}{}{}\n",
         size(relay.room),
         size(relay.policy.total_bytes),
-        size(relay.disk_free),
+        match relay.disk_free {
+            Some(free) => format!(" ({} free on the disk)", size(free)),
+            None => " in the bucket".to_owned(),
+        },
         match (relay.full, relay.full_for_attachments) {
             (true, _) => ". IT IS FULL: devices keep what they bring",
             (_, true) => ". No room for attachments any more: the rest is for reports",

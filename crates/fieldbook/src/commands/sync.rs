@@ -1,5 +1,7 @@
 //! `fieldbook sync`
 
+use std::num::NonZeroU64;
+
 use clap::Args;
 use fieldbook_vault::AbsorbSummary;
 
@@ -32,6 +34,9 @@ pub struct SyncArgs {
     /// Use this SOCKS5 proxy and nothing else: no other connection, no UDP, no name looked up
     #[arg(long, value_name = "socks5://ADDRESS:PORT", conflicts_with_all = ["via", "pipe"])]
     only_via: Option<String>,
+    /// At most so many bytes a second, in both directions together: a number of bytes, or of K, M or G
+    #[arg(long, value_name = "SIZE", value_parser = super::carry::bytes, conflicts_with = "pipe")]
+    limit: Option<u64>,
     /// Sync over standard input and output, for example through ssh
     #[arg(long)]
     stdio: bool,
@@ -74,7 +79,8 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
         (Partner::Pipe { pipe, serve: false }, Some(command))
     } else {
         let only_proxy = args.only_via.is_some();
-        (Partner::Address { with: args.with.clone(), proxy: proxy.cloned(), only_proxy }, None)
+        let limit = args.limit.and_then(NonZeroU64::new);
+        (Partner::Address { with: args.with.clone(), proxy: proxy.cloned(), only_proxy, limit }, None)
     };
     let mut agent = Agent::open(global)?;
     let synced = sync::sync(&mut agent, partner, &global.ui);

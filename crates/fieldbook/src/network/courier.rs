@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::thread;
 
-use fieldbook_daemon::{CourierEvent, Proxy, Side, Tried, Ways, run_courier, run_pipe};
+use fieldbook_daemon::{CourierEvent, Dialling, Proxy, Side, Tried, Ways, run_courier, run_pipe};
 
 use super::handover;
 use super::job::{self, Attempt, Job, Said, Task, Traffic};
@@ -24,10 +24,10 @@ pub fn run() -> Result<(), Failure> {
     let Job { network, task } = job::read(&mut orders)?;
     let key = job::depot_key(&network)?;
     let summary = match task {
-        Task::Sync { addresses, proxy, only_proxy } => {
-            let ways = ways(proxy.as_deref(), only_proxy)?;
+        Task::Sync { addresses, proxy, only_proxy, limit } => {
+            let dialling = Dialling { ways: ways(proxy.as_deref(), only_proxy)?, limit };
             end_with_the_parent(orders);
-            run_courier(&network.depot, &key, &addresses, ways, told)?
+            run_courier(&network.depot, &key, &addresses, dialling, told)?
         }
         Task::Examine { addresses, proxy, only_proxy } => {
             let ways = ways(proxy.as_deref(), only_proxy)?;

@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use fieldbook_daemon::relay::RelaySettings;
-use fieldbook_daemon::{Calls, Carriers, DaemonOptions, run_daemon};
-use fieldbook_depot::{DepotKey, SqlDepot};
+use fieldbook_daemon::{Calls, Carriers, DaemonError, DaemonOptions, Dialling, run_daemon_on};
+use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
@@ -24,47 +25,108 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
     let depot_key = job::depot_key(&network)?;
-    let nobody = (Vec::new(), false, None, false);
-    let (listen, udp, tcp, control, (with, known, proxy, only_proxy), relay) = match task {
-        Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy } => {
-            (address, udp, tcp, control, (with, known, proxy, only_proxy), false)
-        }
-        Task::RelayListen { listen, control } => {
+    let (mut task, relay) = match task {
+        Task::RelayListen { .. } => {
             // It is a part of a relay, and does not stay without the rest.
             super::courier::end_with_the_parent(orders);
-            let listen = match listen {
-                Some(listen) => listen,
-                None => policy(&network.depot, &depot_key)?.listen,
-            };
-            (Some(listen), true, true, control, nobody, true)
+            (task, true)
         }
+        task => (task, false),
+    };
+    let served = Served::of(&mut task, &network.depot, &depot_key)?;
+    let nobody = (Vec::new(), false, None, false, None);
+    let (listen, udp, tcp, control, (with, known, proxy, only_proxy, limit)) = match task {
+        Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy, limit, .. } => {
+            (address, udp, tcp, control, (with, known, proxy, only_proxy, limit))
+        }
+        Task::RelayListen { listen, control, .. } => (listen, true, true, control, nobody),
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
+    };
+    let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
+    let dialling = Dialling { ways, limit };
+    if runs(&network.lock) {
+        return Err(DaemonError::InUse.into());
+    }
+    let depot = served.open(&network.depot, relay, ui.json())?;
+    let listen = match listen {
+        None if relay => {
+            // The relay's policy says where.
+            Some(RelaySettings::load(depot.as_ref())?.ok_or_else(super::relay::no_policy)?.listen)
+        }
+        listen => listen,
     };
     let options = DaemonOptions {
         depot_key,
         depot_path: network.depot,
         listen: listen.as_deref().map_or(Ok(Vec::new()), addresses)?,
         carriers: Carriers { udp, tcp },
-        calls: Calls { with: with.clone(), known, ways: super::courier::ways(proxy.as_deref(), only_proxy)? },
+        calls: Calls { with: with.clone(), known, dialling },
         control_socket: control,
         lock_path: network.lock,
         relay,
     };
     let json = ui.json();
     let mut told = Ok(());
-    let ended = run_daemon(
-        options,
-        |bound| told = tell(bound, carriers(udp, tcp), &with, known, ui),
-        move |line| log(line, json),
-    );
+    let listening = |bound: &[SocketAddr]| told = tell(bound, carriers(udp, tcp), &with, known, ui);
+    let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
     Ok(ended?)
 }
 
-/// The relay's policy, which says where it listens.
-fn policy(depot: &Path, key: &DepotKey) -> Result<RelaySettings, Failure> {
-    let depot = SqlDepot::open(depot, key)?;
-    RelaySettings::load(&depot)?.ok_or_else(super::relay::no_policy)
+/// The depot that is served.
+struct Served {
+    local: Arc<SqlDepot>,
+    #[cfg(feature = "bucket")]
+    bucket: Option<super::bucket::Bucket>,
+}
+
+impl Served {
+    fn of(task: &mut Task, depot: &Path, key: &DepotKey) -> Result<Self, Failure> {
+        let local = Arc::new(SqlDepot::open(depot, key)?);
+        #[cfg(feature = "bucket")]
+        let bucket = match task {
+            Task::Listen { bucket, .. } => bucket.take(),
+            Task::RelayListen { bucket, .. } => {
+                let named = bucket.clone();
+                let named =
+                    named.map_or_else(|| super::relay::in_bucket(local.as_ref()), |named| Ok(Some(named)))?;
+                named.map(|file| super::bucket::read(&file, false)).transpose()?
+            }
+            _ => None,
+        };
+        #[cfg(not(feature = "bucket"))]
+        if matches!(task, Task::RelayListen { .. }) {
+            super::relay::in_bucket(local.as_ref())?;
+        }
+        Ok(Self {
+            local,
+            #[cfg(feature = "bucket")]
+            bucket,
+        })
+    }
+
+    #[cfg(not(feature = "bucket"))]
+    fn open(self, _: &Path, _: bool, _: bool) -> Result<Arc<dyn Depot>, Failure> {
+        Ok(self.local)
+    }
+
+    /// Opens the bucket, if there is one; the vault's depot is then kept in step with it.
+    #[cfg(feature = "bucket")]
+    fn open(self, path: &Path, relay: bool, json: bool) -> Result<Arc<dyn Depot>, Failure> {
+        use super::in_step;
+
+        let Some(bucket) = self.bucket else { return Ok(self.local) };
+        let depot = bucket.open(path.parent().unwrap_or(Path::new(".")))?;
+        in_step::adopt(self.local.as_ref(), &depot)?;
+        let depot: Arc<dyn Depot> = Arc::new(depot);
+        in_step::keep(self.local, Arc::downgrade(&depot), relay, move || {
+            if relay {
+                // The agent looks at once at what came.
+                let _ = Ui::new(json, true).emit(json!({"event": "in-step"}));
+            }
+        });
+        Ok(depot)
+    }
 }
 
 /// Says where it listens: from now on it can be reached.

@@ -1,6 +1,7 @@
 //! What a network process is given on its standard input, and what it says on its standard output.
 
 use std::io::Read;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 
 use fieldbook_depot::DepotKey;
@@ -39,12 +40,19 @@ pub enum Task {
         /// Nothing but the proxy may be used.
         #[serde(default)]
         only_proxy: bool,
+        /// At most so many bytes a second.
+        #[serde(default)]
+        limit: Option<NonZeroU64>,
         /// By UDP.
         udp: bool,
         /// By TCP.
         tcp: bool,
         /// The control socket.
         control: PathBuf,
+        /// The bucket that is served instead of the vault's depot.
+        #[cfg(feature = "bucket")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bucket: Option<super::bucket::Bucket>,
     },
     /// Be a relay until stopped, by the policy in the depot.
     RelayListen {
@@ -52,6 +60,10 @@ pub enum Task {
         listen: Option<String>,
         /// The control socket.
         control: PathBuf,
+        /// The file that names the bucket that is served this time, if it is not the one that was remembered.
+        #[cfg(feature = "bucket")]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        bucket: Option<PathBuf>,
     },
     /// Answer a relay's operator.
     Relay(super::relay::Ask),
@@ -63,6 +75,9 @@ pub enum Task {
         proxy: Option<String>,
         /// Nothing but the proxy may be used.
         only_proxy: bool,
+        /// At most so many bytes a second.
+        #[serde(default)]
+        limit: Option<NonZeroU64>,
     },
     /// Only look where the ways to these addresses lead.
     Examine {

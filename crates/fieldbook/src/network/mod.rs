@@ -1,10 +1,14 @@
 //! What runs beside the network: processes that hold a depot key or nothing, and never a content key.
 
+#[cfg(feature = "bucket")]
+pub mod bucket;
 pub mod bundle;
 pub mod courier;
 pub mod daemon;
 pub mod examine;
 pub mod handover;
+#[cfg(feature = "bucket")]
+mod in_step;
 pub mod job;
 pub mod pair;
 pub mod reachable;

@@ -1,16 +1,26 @@
 //! The process that answers an operator's questions to a relay's depot: the job from standard input, one line
 //! on standard output.
 
+use std::ffi::OsString;
 use std::fs::File;
+#[cfg(feature = "bucket")]
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf};
 
 use fieldbook_daemon::relay::{Collected, RelaySettings, RelayStatus, collect_all};
-use fieldbook_depot::SqlDepot;
+use fieldbook_depot::{Depot, SqlDepot};
 use serde::{Deserialize, Serialize};
 
 use super::courier::{end_with_the_parent, say};
 use super::job::{self, Job, Task};
 use crate::agent::process::harden;
 use crate::error::Failure;
+
+/// The setting of the vault's depot that names the file that names the bucket.
+const BUCKET: &str = "relay-bucket";
+/// What a relay in a bucket takes for the room there, of which nobody tells it.
+const ROOM_IN_A_BUCKET: u64 = 200 << 30;
 
 /// A question.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +30,16 @@ pub enum Ask {
     Status,
     /// Change its policy; what has none yet gets one.
     Set(Change),
+    /// The same, and from now on its depot is in a bucket.
+    #[cfg(feature = "bucket")]
+    SetInBucket {
+        /// The policy.
+        change: Change,
+        /// The file that names the bucket.
+        file: PathBuf,
+        /// A depot is begun there.
+        new: bool,
+    },
     /// Drop what is due.
     Collect {
         /// Only say what that is.
@@ -112,20 +132,63 @@ pub fn run() -> Result<(), Failure> {
     };
     end_with_the_parent(orders);
     let key = job::depot_key(&network)?;
-    let answer =
-        SqlDepot::open(&network.depot, &key).map_err(Failure::from).and_then(|depot| answer(&depot, ask));
+    let answer = SqlDepot::open(&network.depot, &key).map_err(Failure::from);
+    let answer = answer.and_then(|local| answer_where_it_is(&local, &network.depot, ask));
     say(&answer.unwrap_or_else(Said::Failed))
 }
 
-fn answer(depot: &SqlDepot, ask: Ask) -> Result<Said, Failure> {
+/// The file that names the bucket in which this relay's depot is, if it is in one.
+///
+/// # Errors
+/// The depot's; or this program knows no buckets.
+pub(super) fn in_bucket(local: &dyn Depot) -> Result<Option<PathBuf>, Failure> {
+    let named = local.setting(BUCKET).map_err(fieldbook_daemon::DaemonError::Depot)?;
+    if named.is_some() && !cfg!(feature = "bucket") {
+        let what = "this relay's depot is in a bucket, and this program was built without buckets";
+        return Err(Failure::failed("bucket", what).hint("use the program as it is published"));
+    }
+    Ok(named.map(|path| PathBuf::from(OsString::from_vec(path))))
+}
+
+#[cfg(not(feature = "bucket"))]
+fn answer_where_it_is(local: &SqlDepot, _: &Path, ask: Ask) -> Result<Said, Failure> {
+    in_bucket(local)?;
+    answer(local, ask)
+}
+
+#[cfg(feature = "bucket")]
+fn answer_where_it_is(local: &SqlDepot, path: &Path, ask: Ask) -> Result<Said, Failure> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    if let Ask::SetInBucket { change, file, new } = ask {
+        let depot = super::bucket::read(&file, new)?.open(folder)?;
+        super::in_step::adopt(local, &depot)?;
+        let said = answer(&depot, Ask::Set(change))?;
+        // Last: what is remembered can be used.
+        local.set_setting(BUCKET, Some(file.as_os_str().as_bytes()))?;
+        return Ok(said);
+    }
+    let Some(file) = in_bucket(local)? else { return answer(local, ask) };
+    let depot = super::bucket::read(&file, false)?.open(folder)?;
+    let collected = matches!(ask, Ask::Collect { dry_run: false });
+    let said = answer(&depot, ask)?;
+    if collected {
+        // And what was left behind by processes that were cut short.
+        depot.sweep()?;
+    }
+    Ok(said)
+}
+
+fn answer(depot: &dyn Depot, ask: Ask) -> Result<Said, Failure> {
     let policy = RelaySettings::load(depot)?;
     match ask {
         Ask::Status => Ok(Said::Status(Box::new(RelayStatus::of(depot)?.ok_or_else(no_policy)?))),
         Ask::Set(change) => {
-            let policy = change.apply(policy, depot.room_on_disk()?)?;
+            let policy = change.apply(policy, depot.room_on_disk()?.unwrap_or(ROOM_IN_A_BUCKET))?;
             policy.store(depot)?;
             Ok(Said::Policy(policy))
         }
+        #[cfg(feature = "bucket")]
+        Ask::SetInBucket { change, .. } => answer(depot, Ask::Set(change)),
         Ask::Collect { dry_run } => {
             Ok(Said::Collected(collect_all(depot, &policy.ok_or_else(no_policy)?, dry_run)?))
         }

@@ -31,10 +31,22 @@ use crate::ui::{Ui, count, size};
 /// Without a sync, what is in the depot is looked at this often: a stick may have brought something, and
 /// certificates run out by themselves.
 const LOOK: Duration = Duration::from_secs(60);
+/// What came is not looked at more often, however many come.
+const LOOK_LEAST: Duration = Duration::from_secs(1);
 /// How often the manager is told how the relay stands, if it has not asked for more.
 const TELL: Duration = Duration::from_secs(60);
 /// How long the daemon may take to end.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What is different this time.
+#[derive(Debug, Default)]
+pub struct How {
+    /// Where it listens, if not where the policy says.
+    pub listen: Option<String>,
+    /// The file that names the bucket, if it is not the one that was remembered.
+    #[cfg(feature = "bucket")]
+    pub bucket: Option<PathBuf>,
+}
 
 enum Event {
     /// The daemon said something.
@@ -48,7 +60,7 @@ enum Event {
 ///
 /// # Errors
 /// It cannot begin; or its agent or its daemon ended by itself, which a restart mends.
-pub fn run(listen: Option<String>, global: &Global) -> Result<(), Failure> {
+pub fn run(how: How, global: &Global) -> Result<(), Failure> {
     let manager = Manager::of_this_process();
     let vault = existing(global)?;
     let place = Place::of(&vault)?;
@@ -63,10 +75,22 @@ pub fn run(listen: Option<String>, global: &Global) -> Result<(), Failure> {
     let network: Network = open.agent.call(&Request::Network)?;
     let gone = events.clone();
     open.agent.when_gone(move || drop(gone.send(Event::AgentGone)))?;
-    let task = Task::RelayListen { listen, control: place.daemon() };
+    let task = Task::RelayListen {
+        listen: how.listen,
+        control: place.daemon(),
+        #[cfg(feature = "bucket")]
+        bucket: how.bucket,
+    };
     let daemon = Daemon::start(&Job { network, task }, events)?;
-    let mut relay =
-        Relay { manager, place, open, ui: &global.ui, looked: Instant::now(), told: Instant::now() };
+    let mut relay = Relay {
+        manager,
+        place,
+        open,
+        ui: &global.ui,
+        due: false,
+        looked: Instant::now(),
+        told: Instant::now(),
+    };
     let ended = relay.serve(&heard);
     relay.manager.stopping();
     let stopped = daemon.stop(&relay.place);
@@ -111,6 +135,8 @@ struct Relay<'a> {
     place: Place,
     open: Open,
     ui: &'a Ui,
+    /// Something came since then.
+    due: bool,
     /// When the agent was asked last to take in what came.
     looked: Instant,
     /// When the manager was told last.
@@ -121,7 +147,8 @@ impl Relay<'_> {
     fn serve(&mut self, heard: &Receiver<Event>) -> Result<(), Failure> {
         let pace = self.manager.pace().unwrap_or(TELL).min(TELL);
         loop {
-            let wait = (self.looked + LOOK).min(self.told + pace).saturating_duration_since(Instant::now());
+            let look = if self.due { LOOK_LEAST } else { LOOK };
+            let wait = (self.looked + look).min(self.told + pace).saturating_duration_since(Instant::now());
             match heard.recv_timeout(wait) {
                 Ok(Event::Said(said)) => self.hear(&said)?,
                 Ok(Event::Stop) => return Ok(()),
@@ -130,7 +157,7 @@ impl Relay<'_> {
                 Ok(Event::DaemonGone) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.looked.elapsed() >= LOOK {
+            if self.looked.elapsed() >= if self.due { LOOK_LEAST } else { LOOK } {
                 self.look();
             }
             if self.told.elapsed() >= pace {
@@ -151,9 +178,12 @@ impl Relay<'_> {
                 self.ui.emit(without_version(said))?;
                 let text = said["text"].as_str().unwrap_or_default();
                 self.ui.note(line(text));
-                if text.starts_with("session ") {
-                    self.look();
-                }
+                self.due |= text.starts_with("session ");
+                Ok(())
+            }
+            // The bucket and the vault have exchanged something.
+            Some("in-step") => {
+                self.look();
                 Ok(())
             }
             _ => Ok(()),
@@ -163,7 +193,7 @@ impl Relay<'_> {
     /// The agent takes in what came; the daemon then looks anew at whom it believes. What fails here is tried
     /// again at the next turn.
     fn look(&mut self) {
-        self.looked = Instant::now();
+        (self.looked, self.due) = (Instant::now(), false);
         if let Err(failure) = self.open.agent.call::<AbsorbSummary>(&Request::Absorb) {
             self.ui.warn(&failure.code, line(&failure.message));
         }
@@ -221,6 +251,8 @@ impl Daemon {
         for variable in VARIABLES {
             command.env_remove(variable);
         }
+        // The passphrase may lie there: whoever takes over the daemon is not told where.
+        command.env_remove("CREDENTIALS_DIRECTORY");
         let mut child = command
             .args(["--json", "internal", "daemon-run"])
             .stdin(Stdio::piped())

@@ -12,6 +12,8 @@ const MAY_NAME: &[(&str, &[&str])] = &[
     ("fieldbook-report", &["fieldbook-proto"]),
     ("fieldbook-depot", &["fieldbook-proto"]),
     ("fieldbook-net", &["fieldbook-proto"]),
+    // Speaks to a bucket, so the same as for the daemon.
+    ("fieldbook-bucket", &["fieldbook-proto", "fieldbook-depot"]),
     // Speaks to the network, so it must not be able to name a report or a content key.
     ("fieldbook-daemon", &["fieldbook-proto", "fieldbook-depot", "fieldbook-net"]),
     // Holds the content keys, so it must not be able to name the network.
@@ -27,6 +29,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("quinn", &["fieldbook-net", "fieldbook-bench"]),
     ("rustls", &["fieldbook-net", "fieldbook-bench"]),
     ("tokio-rustls", &["fieldbook-net"]),
+    ("object_store", &["fieldbook-bucket"]),
 ];
 
 /// What a pure crate must not depend on: IO, clocks, randomness.
@@ -83,6 +86,9 @@ mod tests {
     fn forbidden_arrows_are_found_and_the_others_are_not() {
         assert_eq!(found("fieldbook-daemon", "fieldbook-vault", None), 1);
         assert_eq!(found("fieldbook-daemon", "fieldbook-net", None), 0);
+        assert_eq!(found("fieldbook-bucket", "fieldbook-depot", None), 0);
+        assert_eq!(found("fieldbook-bucket", "fieldbook-vault", None), 1);
+        assert_eq!(found("fieldbook-daemon", "object_store", None), 1);
         assert_eq!(found("fieldbook-vault", "fieldbook-net", None), 1);
         assert_eq!(found("fieldbook-seal", "fieldbook-report", Some("build")), 1);
         assert_eq!(found("fieldbook", "fieldbook-net", None), 0);

@@ -1,0 +1,82 @@
+//! What the peer has settled: made durable, refused, declined; and up to where it holds everything.
+
+use std::collections::VecDeque;
+
+use super::super::Event;
+use super::super::decline::Decline;
+use super::super::error::Fault;
+use super::{Item, Outgoing};
+
+impl Outgoing {
+    pub(super) fn decline(&mut self, declined: &[(Item, Decline)], events: &mut VecDeque<Event>) {
+        if declined.is_empty() {
+            return;
+        }
+        for (item, why) in declined {
+            self.declined.add(*why);
+            self.declined_at = Some(self.declined_at.map_or(item.position, |at| at.min(item.position)));
+        }
+        events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
+    }
+
+    /// The peer holds the first `count` entries, but for the refused and the declined ones.
+    pub(in super::super) fn ack(
+        &mut self,
+        count: u64,
+        refused: &[u32],
+        declined: &[(u32, Decline)],
+        events: &mut VecDeque<Event>,
+    ) -> Result<(), Fault> {
+        let fresh = count.checked_sub(self.acked).ok_or(Fault::FalseAcknowledgement)?;
+        let fresh = usize::try_from(fresh).map_err(|_| Fault::FalseAcknowledgement)?;
+        // Both rise, so their last elements are the largest.
+        let last = refused.last().max(declined.last().map(|(offset, _)| offset));
+        let beyond = last.is_some_and(|last| *last as usize >= fresh);
+        if fresh == 0 || fresh > self.unacked.len() || beyond {
+            return Err(Fault::FalseAcknowledgement);
+        }
+        let (mut held, mut refused_ids, mut left) = (Vec::with_capacity(fresh), Vec::new(), Vec::new());
+        let mut next_refused = refused.iter().peekable();
+        let mut next_declined = declined.iter().peekable();
+        for (offset, (item, size)) in self.unacked.drain(..fresh).enumerate() {
+            self.unacked_bytes = self.unacked_bytes.saturating_sub(u64::from(size));
+            if next_refused.next_if(|refused| **refused as usize == offset).is_some() {
+                refused_ids.push(item.id);
+            } else if let Some((_, why)) = next_declined.next_if(|(at, _)| *at as usize == offset) {
+                left.push((item, *why));
+            } else {
+                held.push(item.id);
+            }
+        }
+        self.acked = count;
+        self.refused += refused_ids.len() as u64;
+        if !held.is_empty() {
+            events.push_back(Event::Held(held));
+        }
+        if !refused_ids.is_empty() {
+            events.push_back(Event::RefusedByPeer(refused_ids));
+        }
+        self.decline(&left, events);
+        Ok(())
+    }
+
+    /// The position up to which the peer holds everything that it was offered in this session, if that is news.
+    pub(in super::super) fn peer_holds(&mut self) -> Option<u64> {
+        let mut holds = None;
+        while let Some((_, position)) = self.marks.front().filter(|(sent, _)| *sent <= self.acked) {
+            holds = Some(*position);
+            self.marks.pop_front();
+        }
+        holds.map(|position| self.short_of_declined(position))
+    }
+
+    /// After the check has found that the peer knows everything but for what it declined in this session:
+    /// the position up to which it holds everything.
+    pub(in super::super) fn holds_all(&self) -> Option<u64> {
+        (!self.limited).then(|| self.short_of_declined(self.covered))
+    }
+
+    fn short_of_declined(&self, position: u64) -> u64 {
+        position.min(self.declined_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
+    }
+}

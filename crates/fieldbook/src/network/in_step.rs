@@ -1,0 +1,282 @@
+//! The depot of a vault and the one in a bucket keep each other up to date: what the vault says of the team goes
+//! into the bucket, what it writes, too, and what comes to the bucket goes to the vault, where its agent absorbs
+//! what is for it.
+//!
+//! Several processes may serve one bucket, each beside a copy of the same vault. What a vault says goes there
+//! once for each change, and only if the bucket does not know better already: a vault that slept must not
+//! let in again whom the others have removed.
+
+use std::sync::{Arc, Weak};
+use std::thread;
+use std::time::Duration;
+
+use fieldbook_daemon::DaemonError;
+use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, State};
+use fieldbook_proto::DepotId;
+use fieldbook_proto::certificate::{Authority, Certificate};
+use fieldbook_proto::codec::Reader;
+use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
+
+use crate::error::Failure;
+
+/// What a daemon in a vault shows and believes. In the bucket it is what all processes on it show.
+const IDENTITY: [&str; 4] = ["transport-seed", "certificate", "authority", "transport-secrets"];
+/// How far the vault's own order was taken into the bucket: the bucket's id and a position. It lies in the vault's
+/// depot, because copies of a vault have one depot id, and orders that differ.
+const TAKEN: &str = "taken-to-bucket";
+/// How often the two depots look at each other.
+const PAUSE: Duration = Duration::from_secs(2);
+/// In every so many rounds, what the bucket has dropped is dropped from a relay's vault.
+const DROP_ROUNDS: u64 = 1_800;
+/// Entries that go from one to the other at once.
+const ENTRIES: usize = 256;
+const BYTES: u64 = 8 << 20;
+
+type Identity = [Option<Vec<u8>>; 4];
+
+/// Takes the vault's identity into the bucket, unless another device's is there.
+///
+/// # Errors
+/// Another device's is there, or one of the two depots fails.
+pub fn adopt(local: &dyn Depot, bucket: &dyn Depot) -> Result<(), Failure> {
+    let device = |depot: &dyn Depot| -> Result<_, Failure> {
+        let certificate = depot.setting("certificate").map_err(DaemonError::Depot)?;
+        Ok(certificate.and_then(|bytes| Certificate::decode(&bytes).ok()).map(|it| it.device_id()))
+    };
+    if let (Some(ours), Some(theirs)) = (device(local)?, device(bucket)?)
+        && ours != theirs
+    {
+        let what = "the depot in this bucket is another device's relay: each bucket (or prefix) has one";
+        return Err(Failure::failed("bucket", what).hint("give another bucket or another prefix"));
+    }
+    push(&identity(local).map_err(DaemonError::Depot)?, bucket).map_err(DaemonError::Depot)?;
+    Ok(())
+}
+
+fn identity(depot: &dyn Depot) -> Result<Identity, DepotError> {
+    let mut values = Identity::default();
+    for (value, name) in values.iter_mut().zip(IDENTITY) {
+        *value = depot.setting(name)?;
+    }
+    Ok(values)
+}
+
+/// Writes it into the bucket if it is another there, and not a later one. Whether anything was written.
+fn push(ours: &Identity, bucket: &dyn Depot) -> Result<bool, DepotError> {
+    let theirs = identity(bucket)?;
+    if *ours == theirs || behind(ours, &theirs) {
+        return Ok(false);
+    }
+    for ((name, value), before) in IDENTITY.into_iter().zip(ours).zip(&theirs) {
+        if value != before {
+            bucket.set_setting(name, value.as_deref())?;
+        }
+    }
+    Ok(true)
+}
+
+/// Whether the other knows a removal, a coordinator, a renewal or an epoch that ours does not.
+fn behind(ours: &Identity, theirs: &Identity) -> bool {
+    let [_, our_certificate, our_authority, our_secrets] = ours;
+    let [_, certificate, authority, secrets] = theirs;
+    let read = |bytes: &Option<Vec<u8>>| bytes.as_deref().and_then(|bytes| Authority::decode(bytes).ok());
+    if let Some(theirs) = read(authority) {
+        let Some(ours) = read(our_authority) else { return true };
+        let removals: Vec<_> = ours.removals().collect();
+        let unknown = theirs.coordinators().keys().any(|device| ours.ever_coordinator(device).is_none());
+        if unknown || theirs.removals().any(|removal| !removals.contains(&removal)) {
+            return true;
+        }
+    }
+    let until = |bytes: &Option<Vec<u8>>| {
+        let certificate = bytes.as_deref().and_then(|bytes| Certificate::decode(bytes).ok());
+        certificate.map(|certificate| certificate.body().not_after)
+    };
+    until(certificate) > until(our_certificate) || epoch(secrets) > epoch(our_secrets)
+}
+
+/// The newest epoch of a list of transport secrets, which stands first.
+fn epoch(secrets: &Option<Vec<u8>>) -> Option<u32> {
+    let mut reader = Reader::new(secrets.as_deref()?);
+    reader.count("transport secrets", usize::MAX).ok().filter(|count| *count > 0)?;
+    reader.u32("epoch").ok()
+}
+
+/// Keeps the two in step as long as the bucket's depot is used. With `relay`, the vault is a relay's: it gets
+/// small entries only, as those that say who is of the team are, and they go when the bucket drops them.
+/// `changed` hears when something came to the vault, or went from it to the bucket.
+pub fn keep(
+    local: Arc<dyn Depot>,
+    bucket: Weak<dyn Depot>,
+    relay: bool,
+    changed: impl Fn() + Send + 'static,
+) {
+    thread::spawn(move || {
+        let mut steps = Steps { relay, pushed: None };
+        let mut round: u64 = 0;
+        while let Some(bucket) = bucket.upgrade() {
+            // A failure is the next round's.
+            if steps.step(local.as_ref(), bucket.as_ref()).unwrap_or(false) {
+                changed();
+            }
+            if relay && round.is_multiple_of(DROP_ROUNDS) {
+                let _ = drop_what_is_gone(local.as_ref(), bucket.as_ref());
+            }
+            round += 1;
+            drop(bucket);
+            thread::sleep(PAUSE);
+        }
+    });
+}
+
+struct Steps {
+    relay: bool,
+    /// What the vault said when it was looked at last.
+    pushed: Option<Identity>,
+}
+
+impl Steps {
+    fn step(&mut self, local: &dyn Depot, bucket: &dyn Depot) -> Result<bool, DepotError> {
+        bucket.head()?;
+        let mut changed = false;
+        let ours = identity(local)?;
+        if self.pushed.as_ref() != Some(&ours) {
+            changed |= push(&ours, bucket)?;
+            self.pushed = Some(ours);
+        }
+        let most = if self.relay { SMALL_ENTRY_MAX } else { u32::MAX };
+        changed |= copy(local, bucket, u32::MAX, taken(local, bucket)?, |position| {
+            let value = [&bucket.depot_id().as_bytes()[..], &position.to_be_bytes()].concat();
+            local.set_setting(TAKEN, Some(&value))
+        })?;
+        // How far the vault has read in the bucket is kept in the vault, as with any peer.
+        changed |= copy(bucket, local, most, local.peer_cursor(&bucket.depot_id())?, |position| {
+            local.set_peer_cursor(&bucket.depot_id(), position)
+        })?;
+        Ok(changed)
+    }
+}
+
+fn taken(local: &dyn Depot, bucket: &dyn Depot) -> Result<u64, DepotError> {
+    let stored = local.setting(TAKEN)?.unwrap_or_default();
+    let position = stored.split_first_chunk::<{ DepotId::LEN }>().and_then(|(depot, position)| {
+        let position = u64::from_be_bytes(position.try_into().ok()?);
+        (depot == bucket.depot_id().as_bytes()).then_some(position)
+    });
+    Ok(position.unwrap_or(0))
+}
+
+/// Copies what is held in one depot after a position, up to a size, into the other. Whether anything was new.
+fn copy(
+    from: &dyn Depot,
+    to: &dyn Depot,
+    most: u32,
+    mut after: u64,
+    remember: impl Fn(u64) -> Result<(), DepotError>,
+) -> Result<bool, DepotError> {
+    let mut new = false;
+    loop {
+        let arrivals = from.arrivals(after, ENTRIES, BYTES)?;
+        let Some(last) = arrivals.last() else { return Ok(new) };
+        after = last.position;
+        let wanted: Vec<_> =
+            arrivals.iter().filter(|it| it.state == State::Held && it.size <= most).collect();
+        let unknown = to.unknown(&wanted.iter().map(|it| it.id).collect::<Vec<_>>())?;
+        let found = from.get_all(&unknown)?;
+        let mut batch = Vec::new();
+        for (id, found) in unknown.iter().zip(&found) {
+            let source = wanted.iter().find(|it| it.id == *id);
+            if let (Lookup::Held(bytes), Some(arrival)) = (found, source) {
+                batch.push(Incoming { id: *id, bytes, from: arrival.from });
+            }
+        }
+        new |= to.put(&batch)?.added > 0;
+        remember(after)?;
+    }
+}
+
+fn drop_what_is_gone(local: &dyn Depot, bucket: &dyn Depot) -> Result<(), DepotError> {
+    let mut after = 0;
+    loop {
+        let arrivals = local.arrivals(after, ENTRIES, BYTES)?;
+        let Some(last) = arrivals.last() else { return Ok(()) };
+        after = last.position;
+        let held: Vec<_> = arrivals.iter().filter(|it| it.state == State::Held).map(|it| it.id).collect();
+        let known = bucket.known(&held)?;
+        let gone: Vec<_> = known.iter().filter(|it| it.state == State::Gone).map(|it| it.id).collect();
+        local.forget(&gone)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fieldbook_depot::{DepotKey, Source, SqlDepot};
+    use fieldbook_proto::EntryId;
+
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir, n: u8) -> SqlDepot {
+        let path = dir.path().join(n.to_string());
+        SqlDepot::create(&path, &DepotKey::new([n; 32]), DepotId::from_bytes([n; 16])).unwrap()
+    }
+
+    fn add(depot: &SqlDepot, n: u16, len: usize) -> EntryId {
+        let bytes = vec![u8::try_from(n % 251).unwrap(); len + usize::from(n)];
+        let id = EntryId::of(&bytes);
+        depot.put(&[Incoming { id, bytes: &bytes, from: Source::Own }]).unwrap();
+        id
+    }
+
+    #[test]
+    fn the_two_depots_exchange_what_is_new_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (open(&dir, 1), open(&dir, 2));
+        for n in 0..300 {
+            add(&one, n, 1_100);
+        }
+        for n in 400..410 {
+            add(&two, n, 1_100);
+        }
+        one.set_setting("certificate", Some(b"c")).unwrap();
+        let mut steps = Steps { relay: false, pushed: None };
+        assert!(steps.step(&one, &two).unwrap());
+        assert_eq!((one.head().unwrap(), two.head().unwrap()), (310, 310));
+        assert_eq!(one.fingerprint().unwrap(), two.fingerprint().unwrap());
+        assert_eq!(two.setting("certificate").unwrap().as_deref(), Some(&b"c"[..]));
+        assert!(!steps.step(&one, &two).unwrap());
+        assert_eq!((one.head().unwrap(), two.head().unwrap()), (310, 310));
+        // What another process has said since stays, until the vault says something else.
+        two.set_setting("certificate", Some(b"d")).unwrap();
+        steps.step(&one, &two).unwrap();
+        assert_eq!(two.setting("certificate").unwrap().as_deref(), Some(&b"d"[..]));
+    }
+
+    #[test]
+    fn a_vault_that_slept_takes_no_later_epoch_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let (slept, bucket) = (open(&dir, 1), open(&dir, 2));
+        let secrets = |epoch: u32| [&1_u32.to_be_bytes()[..], &epoch.to_be_bytes(), &[7; 32]].concat();
+        slept.set_setting("transport-secrets", Some(&secrets(1))).unwrap();
+        bucket.set_setting("transport-secrets", Some(&secrets(2))).unwrap();
+        Steps { relay: true, pushed: None }.step(&slept, &bucket).unwrap();
+        assert_eq!(bucket.setting("transport-secrets").unwrap(), Some(secrets(2)));
+        slept.set_setting("transport-secrets", Some(&secrets(3))).unwrap();
+        Steps { relay: true, pushed: None }.step(&slept, &bucket).unwrap();
+        assert_eq!(bucket.setting("transport-secrets").unwrap(), Some(secrets(3)));
+    }
+
+    #[test]
+    fn a_relays_vault_gets_small_entries_and_loses_what_the_bucket_drops() {
+        let dir = tempfile::tempdir().unwrap();
+        let (vault, bucket) = (open(&dir, 1), open(&dir, 2));
+        let (small, large) = (add(&bucket, 1, 1_100), add(&bucket, 2, 100_000));
+        Steps { relay: true, pushed: None }.step(&vault, &bucket).unwrap();
+        assert!(matches!(vault.get(&small).unwrap(), Lookup::Held(_)));
+        assert_eq!(vault.get(&large).unwrap(), Lookup::Unknown);
+        drop_what_is_gone(&vault, &bucket).unwrap();
+        assert!(matches!(vault.get(&small).unwrap(), Lookup::Held(_)));
+        bucket.forget(&[small]).unwrap();
+        drop_what_is_gone(&vault, &bucket).unwrap();
+        assert_eq!(vault.get(&small).unwrap(), Lookup::Gone);
+    }
+}
