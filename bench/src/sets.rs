@@ -208,7 +208,7 @@ fn answer(
             };
             engine.entries(ids.iter().map(held).collect())?;
         }
-        Output::ReadCursor { .. } => engine.cursor(peer_head)?,
+        Output::ReadCursor { .. } => engine.cursor(peer_head, None)?,
         Output::TakeSnapshot { past } => {
             let fingerprint = past.map_or_else(|| depot.fingerprint(), |peer| depot.compared(&peer))?;
             engine.snapshot(fingerprint, depot.head()?)?;
@@ -237,6 +237,7 @@ fn arrival(known: fieldbook_depot::Arrival) -> Arrival {
         id: known.id,
         size: known.size,
         from: None,
+        own: true,
         held: known.state == State::Held,
     }
 }

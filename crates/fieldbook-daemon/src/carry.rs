@@ -3,7 +3,8 @@
 //! An entry is opaque to whoever carries it. So it is judged by its size, by how much is here already and by
 //! who brings it, and by nothing else: a small attachment passes for a report, and a report that makes an entry of
 //! more than 64 KiB for an attachment. What this device wrote itself comes from its vault and is never
-//! judged, nor is what a device whose membership has run out is sent, its renewal above all.
+//! judged. To a device whose membership has run out a coordinator may send entries of any size, its renewal above
+//! all, as long as there is room.
 
 use fieldbook_depot::Depot;
 use fieldbook_proto::session::Decline;
@@ -48,12 +49,19 @@ impl Carry {
         *self == Self::default()
     }
 
-    /// The same for what a coordinator brings: no share, and room beyond the total. A device that is full must
-    /// still hear of removals and new epochs, and whoever it serves of renewals.
+    /// The same for an entry of this size that a coordinator brings: no share, and if it is small, room beyond the
+    /// total. A device that is full must still hear of removals and new epochs, and whoever it serves of renewals.
     #[must_use]
-    pub fn from_a_coordinator(self) -> Self {
-        let total = self.total.map(|total| total.saturating_add(total / RESERVE));
+    pub fn from_a_coordinator(self, size: u32) -> Self {
+        let beyond = |total: u64| if size > SMALL_ENTRY_MAX { 0 } else { total / RESERVE };
+        let total = self.total.map(|total| total.saturating_add(beyond(total)));
         Self { total, per_device: None, ..self }
+    }
+
+    /// The same without a limit for one entry.
+    #[must_use]
+    pub fn of_any_size(self) -> Self {
+        Self { largest: None, reports_only: false, ..self }
     }
 
     /// The largest entry that is carried at all, in bytes.
@@ -167,9 +175,20 @@ mod tests {
         let carry = Carry { total: Some(1_000_000), per_device: Some(1), ..Carry::default() };
         let load = Load { held: 1_000_000, of_device: Some(500_000) };
         assert_eq!(carry.judge(2_000, load), Err(Decline::Full));
-        assert_eq!(carry.from_a_coordinator().judge(2_000, load), Ok(()));
+        assert_eq!(carry.from_a_coordinator(2_000).judge(2_000, load), Ok(()));
+        assert_eq!(carry.from_a_coordinator(MIB).judge(MIB, Load::default()), Err(Decline::Full));
         let load = Load { held: 1_099_000, ..load };
-        assert_eq!(carry.from_a_coordinator().judge(2_000, load), Err(Decline::Full), "and not without end");
+        assert_eq!(
+            carry.from_a_coordinator(2_000).judge(2_000, load),
+            Err(Decline::Full),
+            "and not without end"
+        );
+        // What lies beyond the total is for small entries alone, as is its last tenth.
+        let carry = Carry { total: Some(10 * u64::from(MIB)), ..carry };
+        for (held, expected) in [(8, Ok(())), (9, Err(Decline::Full))] {
+            let load = Load { held: held * u64::from(MIB), of_device: None };
+            assert_eq!(carry.from_a_coordinator(MIB).judge(MIB, load), expected);
+        }
     }
 
     #[test]

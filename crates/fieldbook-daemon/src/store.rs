@@ -49,10 +49,12 @@ pub(crate) struct DepotStore {
     past: BTreeSet<EntryId>,
     /// What this device declined in this session. With `past` it counts as known in what is compared.
     declined: BTreeSet<EntryId>,
+    /// The end of the depot's order when both were last compared with it, if neither has grown since.
+    counted_at: Option<u64>,
     /// Bytes of offered entries that are taken, and have not come yet.
     promised: u64,
-    /// What comes is addressed to this device: its membership has run out.
-    all_for_us: bool,
+    /// The peer says that this device's membership has run out, and sends what is addressed to it.
+    limited: bool,
     /// The peer refused something of ours: what it "holds" is then not everything.
     refused: bool,
     /// Up to where the peer holds everything, as the depot has it.
@@ -72,8 +74,9 @@ impl DepotStore {
             received: HashSet::new(),
             past: BTreeSet::new(),
             declined: BTreeSet::new(),
+            counted_at: None,
             promised: 0,
-            all_for_us: false,
+            limited: false,
             refused: false,
             holds: 0,
             judged_by: None,
@@ -120,6 +123,7 @@ impl DepotStore {
             id: known.id,
             size: known.size,
             from,
+            own: known.from == Source::Own,
             held: known.state == State::Held,
         }
     }
@@ -166,13 +170,14 @@ impl DepotStore {
         &self,
         entries: impl Iterator<Item = (EntryId, u32)>,
     ) -> Result<Vec<(EntryId, Decline)>, DaemonError> {
-        let carry = if self.all_for_us { Carry::default() } else { Carry::of(self.depot.as_ref())? };
+        let carry = Carry::of(self.depot.as_ref())?;
         if carry.is_everything() {
             return Ok(Vec::new());
         }
         let named = self.peer.as_deref().filter(|_| self.unnamed().is_none()).map(|peer| peer.device.id());
         let coordinator = named.as_ref().is_some_and(|id| self.identity.authority.is_coordinator(id));
-        let carry = if coordinator { carry.from_a_coordinator() } else { carry };
+        // The renewal above all. Anybody can say that ours is due; whoever can renew it is a coordinator.
+        let carry = if coordinator && self.limited { carry.of_any_size() } else { carry };
         let of_device = named.map(|id| self.depot.held_by(Source::Peer(id))).transpose()?;
         let mut load = Load {
             held: self.depot.stats()?.held_bytes + self.promised,
@@ -180,6 +185,7 @@ impl DepotStore {
         };
         let mut declined = Vec::new();
         for (id, size) in entries {
+            let carry = if coordinator { carry.from_a_coordinator(size) } else { carry };
             match carry.judge(size, load) {
                 Ok(()) => {
                     load.held += u64::from(size);
@@ -194,6 +200,7 @@ impl DepotStore {
     fn note_declined(&mut self, declined: &[(EntryId, Decline)]) {
         let room = DECLINED_MAX.saturating_sub(self.declined.len());
         self.declined.extend(declined.iter().take(room).map(|(id, _)| *id));
+        self.counted_at = None;
     }
 
     /// Ids that count as known in what is compared with this peer, beside those of the depot.
@@ -203,8 +210,29 @@ impl DepotStore {
         self.past.range(span).chain(declined)
     }
 
+    /// What is read of the depot and of what counts beside it, at a moment when nothing came; and the end of
+    /// the order then.
+    fn steady<T>(&mut self, read: impl Fn(&Self) -> Result<T, DaemonError>) -> Result<(T, u64), DaemonError> {
+        let mut head = self.depot.head()?;
+        for _ in 0..SNAPSHOT_TRIES {
+            self.forget_what_is_known()?;
+            let found = read(self)?;
+            let after = self.depot.head()?;
+            if after == head {
+                return Ok((found, head));
+            }
+            head = after;
+        }
+        // Never still: the check will say that it could not compare.
+        Ok((read(self)?, head))
+    }
+
     /// Another session may have brought what was declined or past in this one.
     fn forget_what_is_known(&mut self) -> Result<(), DaemonError> {
+        let head = self.depot.head()?;
+        if self.counted_at == Some(head) {
+            return Ok(());
+        }
         let ids: Vec<EntryId> = self.counted(Span::WHOLE).copied().collect();
         for page in ids.chunks(IDS_AT_ONCE) {
             for arrival in self.depot.known(page)? {
@@ -212,6 +240,7 @@ impl DepotStore {
                 self.declined.remove(&arrival.id);
             }
         }
+        self.counted_at = Some(head);
         Ok(())
     }
 
@@ -332,31 +361,26 @@ impl SessionStore for DepotStore {
         }
     }
 
+    fn peer_holds(&mut self) -> Result<Option<u64>, DaemonError> {
+        Ok(self.unnamed().is_none().then_some(self.holds))
+    }
+
     fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), DaemonError> {
         // Everything that was promised has come, or is gone.
         self.promised = 0;
-        self.forget_what_is_known()?;
-        let fingerprint = || match &past {
-            Some(peer) => self.depot.compared(peer).map(|sum| with_all(sum, self.counted(Span::WHOLE))),
-            None => self.depot.fingerprint(),
-        };
-        let mut head = self.depot.head()?;
-        for _ in 0..SNAPSHOT_TRIES {
-            let fingerprint = fingerprint()?;
-            let after = self.depot.head()?;
-            if after == head {
-                return Ok((fingerprint, head));
-            }
-            head = after;
-        }
-        // Never still: the check will say that it could not compare.
-        Ok((fingerprint()?, head))
+        self.steady(|store| match &past {
+            Some(peer) => Ok(with_all(store.depot.compared(peer)?, store.counted(Span::WHOLE))),
+            None => Ok(store.depot.fingerprint()?),
+        })
     }
 
     fn spans(&mut self, peer: &PeerDepot, span: Span, parts: u16) -> Result<Vec<Fingerprint>, DaemonError> {
-        let sums = self.depot.spans(peer, span, parts)?;
-        let with_counted = |(sum, part)| with_all(sum, self.counted(part));
-        Ok(sums.into_iter().zip(span.parts(parts)).map(with_counted).collect())
+        let spans = self.steady(|store| {
+            let sums = store.depot.spans(peer, span, parts)?;
+            let with_counted = |(sum, part)| with_all(sum, store.counted(part));
+            Ok(sums.into_iter().zip(span.parts(parts)).map(with_counted).collect())
+        })?;
+        Ok(spans.0)
     }
 
     fn ids(
@@ -366,9 +390,12 @@ impl SessionStore for DepotStore {
         after: Option<EntryId>,
         max_entries: usize,
     ) -> Result<Vec<EntryId>, DaemonError> {
+        self.forget_what_is_known()?;
         let mut ids = self.depot.ids_in(peer, span, after.as_ref(), max_entries)?;
         ids.extend(self.counted(span).filter(|id| after.is_none_or(|after| **id > after)));
+        // Another session may have brought it this moment.
         ids.sort_unstable();
+        ids.dedup();
         ids.truncate(max_entries);
         Ok(ids)
     }
@@ -377,7 +404,8 @@ impl SessionStore for DepotStore {
         let known = self.depot.known(ids)?;
         let found: HashSet<EntryId> = known.iter().map(|arrival| arrival.id).collect();
         let missed = ids.iter().filter(|id| !found.contains(*id));
-        let missed = missed.map(|id| Arrival { position: 0, id: *id, size: 0, from: None, held: false });
+        let missed =
+            missed.map(|id| Arrival { position: 0, id: *id, size: 0, from: None, own: false, held: false });
         Ok(known.into_iter().map(|known| self.arrival(known)).chain(missed).collect())
     }
 
@@ -390,6 +418,7 @@ impl SessionStore for DepotStore {
         for id in ids.iter().filter(|id| !known.contains(*id)) {
             if self.past.len() < UNNAMED_PAST_MAX {
                 self.past.insert(*id);
+                self.counted_at = None;
             }
         }
         Ok(())
@@ -404,7 +433,7 @@ impl SessionStore for DepotStore {
                 Ok(())
             }
             Event::Limited(limits) => {
-                self.all_for_us = limits.us;
+                self.limited = limits.us;
                 Ok(())
             }
             Event::RefusedByPeer(_) => {
@@ -439,156 +468,4 @@ impl SessionStore for DepotStore {
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use ed25519_dalek::{Signer, SigningKey};
-    use fieldbook_depot::{DepotKey, SqlDepot};
-    use fieldbook_proto::certificate::{
-        Act, Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Removal, Role,
-    };
-    use fieldbook_proto::{DeskId, TeamId};
-
-    use super::*;
-
-    fn keys(seed: u8) -> (SigningKey, DeviceKeys) {
-        let signing = SigningKey::from_bytes(&[seed; 32]);
-        let keys = DeviceKeys {
-            signing: signing.verifying_key().to_bytes(),
-            transport: SigningKey::from_bytes(&[seed ^ 0x80; 32]).verifying_key().to_bytes(),
-            recipient: Recipient::parse(&format!("age1{}", "q".repeat(58))).unwrap(),
-        };
-        (signing, keys)
-    }
-
-    /// Device 1 founded the team and certified the others.
-    fn certificate(seed: u8) -> Certificate {
-        let (founder, founder_keys) = keys(1);
-        let body = CertificateBody {
-            team: TeamId::from_bytes([7; 16]),
-            issuer: founder_keys.device_id(),
-            keys: keys(seed).1,
-            role: if seed == 1 { Role::Coordinator } else { Role::Monitor },
-            desk: DeskId::from_bytes([8; 16]),
-            admitted: 1,
-            not_after: u64::MAX,
-            serial: 0,
-        };
-        let signature = founder.sign(&body.signed_bytes()).to_bytes();
-        Certificate::new(body, signature)
-    }
-
-    fn removal(seed: u8) -> Removal {
-        let (founder, founder_keys) = keys(1);
-        let mut removal = Removal {
-            team: TeamId::from_bytes([7; 16]),
-            issuer: founder_keys.device_id(),
-            sequence: 5,
-            device: keys(seed).1.device_id(),
-            act: Act::Lost,
-            cut: 3,
-            cut_entry: None,
-            keeps: Vec::new(),
-            honours: Vec::new(),
-            time_s: 2,
-            signature: [0; 64],
-        };
-        removal.signature = founder.sign(&removal.signed_bytes()).to_bytes();
-        removal
-    }
-
-    fn peer(seed: u8, depot: DepotId) -> Peer {
-        let shown = certificate(seed);
-        let device = Authority::new(certificate(1)).unwrap().judge(&shown, 2).unwrap();
-        Peer { device, certificate: shown, depot, known: 0, head: 100, epoch: 1 }
-    }
-
-    /// What the device shows; 1 is the coordinator's.
-    fn own(seed: u8) -> Identity {
-        let transport =
-            fieldbook_net::tls::TransportKey::new(&[seed ^ 0x80; 32], &keys(seed).1.transport).unwrap();
-        let authority = Authority::new(certificate(1)).unwrap();
-        Identity { transport, certificate: certificate(seed), authority, secrets: Vec::new() }
-    }
-
-    #[test]
-    fn a_device_that_claims_anothers_depot_does_not_move_the_cursor_in_it() {
-        for own_seed in [1, 4] {
-            claims_anothers_depot(own_seed);
-        }
-    }
-
-    fn claims_anothers_depot(own_seed: u8) {
-        let dir = tempfile::tempdir().unwrap();
-        let key = DepotKey::new([1; 32]);
-        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
-        let depot = Arc::new(depot);
-        let theirs = DepotId::from_bytes([2; 16]);
-        let session = |seed| {
-            let mut store = DepotStore::new(depot.clone(), &own(own_seed), None);
-            store.note(&Event::Met(Box::new(peer(seed, theirs)))).unwrap();
-            store
-        };
-        session(2).note(&Event::CursorAdvanced { depot: theirs, position: 5 }).unwrap();
-        session(3).note(&Event::CursorAdvanced { depot: theirs, position: 99 }).unwrap();
-        assert_eq!(session(2).cursor(&theirs).unwrap(), 5);
-    }
-
-    #[test]
-    fn the_past_of_an_unnamed_peer_counts_in_its_session_and_is_never_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let key = DepotKey::new([1; 32]);
-        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
-        let depot = Arc::new(depot);
-        let met = peer(2, DepotId::from_bytes([2; 16]));
-        let sealed = vec![7; 1_000];
-        let held = EntryId::of(&sealed);
-        depot.put(&[Incoming { id: held, bytes: &sealed, from: Source::Own }]).unwrap();
-        let mut past: Vec<EntryId> = (0..40_u8).map(|n| EntryId::of(&[n])).collect();
-        past.sort_unstable();
-        let whole = |ids: &[EntryId]| with_all(depot.fingerprint().unwrap(), ids);
-        // Device 4 is a monitor, as the peer is: it keeps no name. The coordinator's device does.
-        for (own_seed, kept) in [(4, false), (1, true)] {
-            let mut store = DepotStore::new(depot.clone(), &own(own_seed), None);
-            store.note(&Event::Met(Box::new(met.clone()))).unwrap();
-            store.note_past(&met.depot(), &[&past[..], &[held]].concat()).unwrap();
-            store.note_past(&met.depot(), &past[..5]).unwrap();
-            assert_eq!(store.snapshot(Some(met.depot())).unwrap().0, whole(&past));
-            let spans = store.spans(&met.depot(), Span::WHOLE, 16).unwrap();
-            assert_eq!(spans.len(), 16);
-            let mut sum = Fingerprint::default();
-            spans.iter().for_each(|span| sum.merge(span));
-            assert_eq!(sum, whole(&past));
-            let mut all = [&past[..], &[held]].concat();
-            all.sort_unstable();
-            assert_eq!(store.ids(&met.depot(), Span::WHOLE, None, 100).unwrap(), all);
-            assert_eq!(store.ids(&met.depot(), Span::WHOLE, Some(all[10]), 7).unwrap(), all[11..18]);
-            assert_eq!(depot.compared(&met.depot()).unwrap() == whole(&past), kept);
-        }
-        // What comes after all is known from then on, and not counted twice.
-        let (mut store, bytes) =
-            (DepotStore::new(depot.clone(), &own(4), None), Bytes::from_static(&[9; 900]));
-        let other = peer(3, DepotId::from_bytes([3; 16]));
-        store.note(&Event::Met(Box::new(other.clone()))).unwrap();
-        store.note_past(&other.depot(), &[EntryId::of(&bytes)]).unwrap();
-        store.store(&[(EntryId::of(&bytes), bytes)]).unwrap();
-        assert_eq!(store.snapshot(Some(other.depot())).unwrap().0, depot.fingerprint().unwrap());
-    }
-
-    #[test]
-    fn a_removal_that_is_learnt_meanwhile_is_noticed_and_another_devices_changes_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let key = DepotKey::new([1; 32]);
-        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
-        let depot = Arc::new(depot);
-        let met = peer(2, DepotId::from_bytes([2; 16]));
-        let mut authority = Authority::new(certificate(1)).unwrap();
-        let mut store = DepotStore::new(depot.clone(), &own(1), None);
-        assert!(store.peer_stands().unwrap(), "nobody was met yet");
-        store.note(&Event::Met(Box::new(met))).unwrap();
-        for (removed, stands) in [(3, true), (2, false)] {
-            authority.add_removal(removal(removed)).unwrap();
-            depot.set_setting("authority", Some(&authority.encode())).unwrap();
-            assert_eq!(store.peer_stands().unwrap(), stands);
-            assert_eq!(store.peer_stands().unwrap(), stands, "asked again");
-        }
-    }
-}
+pub(crate) mod tests;

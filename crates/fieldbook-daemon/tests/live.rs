@@ -37,6 +37,7 @@ fn call(device: &Device, with: &str) -> Caller {
         listen: Vec::new(),
         carriers: Carriers::default(),
         calls: Calls { with: vec![with.to_owned()], ..Calls::default() },
+        relay: false,
         control_socket: control.clone(),
         lock_path: device.dir.path().join("caller.lock"),
         relay: false,

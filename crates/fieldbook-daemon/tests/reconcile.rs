@@ -8,8 +8,11 @@ use fieldbook_proto::{DepotId, EntryId};
 mod team;
 use team::{Device, device, keys, start};
 
-/// `of` believes that it has read so far in the order of the device with this number, and it has not.
-fn skip(of: &Device, other: u8, position: u64) {
+/// `of` believes that it has read all of the order of the device with this number, which believes it too.
+fn skip(of: &Device, from: &Device, other: u8) {
+    let position = from.depot.head().unwrap();
+    let record = from.depot.peers().unwrap().remove(0);
+    from.depot.record_peer(fieldbook_depot::PeerRecord { holds_position: position, ..record }).unwrap();
     let name = EntryId::of(&[&keys(other).1.device_id().as_bytes()[..], &[other; 16]].concat());
     let name = DepotId::from_bytes(*name.as_bytes().first_chunk().unwrap());
     assert!(of.depot.peer_cursor(&name).unwrap() < position, "the test knows the name of the cursor");
@@ -29,8 +32,8 @@ fn a_few_entries_that_the_cursor_has_passed_are_found_both_ways_and_the_next_ses
 
     let there = coordinator.add(10_000, 7, 1_300);
     let here = monitor.add(20_000, 5, 1_300);
-    skip(&monitor, 1, coordinator.depot.head().unwrap());
-    skip(&coordinator, 2, monitor.depot.head().unwrap());
+    skip(&monitor, &coordinator, 1);
+    skip(&coordinator, &monitor, 2);
     let (summary, events) = monitor.sync(&daemon.address);
     let summary = summary.unwrap();
     assert!(summary.in_step && compared(&events));

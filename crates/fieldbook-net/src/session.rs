@@ -90,6 +90,11 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn cursor(&mut self, depot: &DepotId) -> Result<u64, Self::Error>;
+    /// Up to where the peer holds everything of this side's order, as it was noted; `None` if that is not kept of it.
+    ///
+    /// # Errors
+    /// The store's.
+    fn peer_holds(&mut self) -> Result<Option<u64>, Self::Error>;
     /// Fingerprint and last position, at one moment: of all known ids, and of what is noted as the past of a
     /// peer's depot.
     ///
@@ -181,7 +186,7 @@ enum Answer {
     Arrivals(Vec<Arrival>),
     Addressed(Vec<Arrival>),
     Entries(Vec<Option<Bytes>>),
-    Cursor(u64),
+    Cursor(u64, Option<u64>),
     Snapshot(Fingerprint, u64),
     Spans(Vec<Fingerprint>),
     Ids(Vec<EntryId>),
@@ -373,7 +378,7 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
         Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
         Answer::Addressed(entries) => engine.addressed(entries)?,
         Answer::Entries(entries) => engine.entries(entries)?,
-        Answer::Cursor(position) => engine.cursor(position)?,
+        Answer::Cursor(position, holds) => engine.cursor(position, holds)?,
         Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
         Answer::Spans(fingerprints) => engine.spans(fingerprints)?,
         Answer::Ids(ids) => engine.ids(ids)?,
@@ -476,7 +481,7 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
-        Output::ReadCursor { depot } => Answer::Cursor(store.cursor(&depot)?),
+        Output::ReadCursor { depot } => Answer::Cursor(store.cursor(&depot)?, store.peer_holds()?),
         Output::TakeSnapshot { past } => {
             let (fingerprint, head) = store.snapshot(past)?;
             Answer::Snapshot(fingerprint, head)

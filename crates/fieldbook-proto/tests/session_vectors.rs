@@ -1,6 +1,7 @@
 //! Runs `protocol/vectors/session/`, and can write it anew. (It is one file because what writes the vectors and what
 //! judges them share the devices and the words.)
 //! `cargo test -p fieldbook-proto --test session_vectors -- --ignored`
+//! It is one file because what it reads and what it writes share the frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use bytes::{Bytes, BytesMut};
@@ -128,7 +129,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
                 Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
                 Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
-                Output::ReadCursor { .. } => engine.cursor(0).unwrap(),
+                Output::ReadCursor { .. } => engine.cursor(0, None).unwrap(),
                 Output::TakeSnapshot { past: with } => {
                     let past = with.iter().flat_map(|_| past.iter());
                     engine.snapshot(known.iter().chain(past).copied().collect(), 0).unwrap();
@@ -156,7 +157,9 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
 
 /// The server of these conversations has dropped the bytes of all that it stored.
 fn held_nowhere(ids: &[EntryId]) -> Vec<Arrival> {
-    ids.iter().map(|id| Arrival { position: 1, id: *id, size: 0, from: None, held: false }).collect()
+    ids.iter()
+        .map(|id| Arrival { position: 1, id: *id, size: 0, from: None, own: false, held: false })
+        .collect()
 }
 
 const fn class_of_fault(fault: Fault) -> &'static str {

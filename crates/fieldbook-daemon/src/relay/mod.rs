@@ -16,6 +16,7 @@ pub use status::{RelayStatus, Synced};
 use std::time::Duration;
 
 use fieldbook_depot::Depot;
+use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::carry::Carry;
@@ -38,9 +39,9 @@ pub struct RelaySettings {
     pub total_bytes: u64,
     /// Bytes that it holds at most of what one device brought.
     pub device_bytes: u64,
-    /// What is older than this is dropped, in seconds.
+    /// What is older than this, and every coordinator holds, is dropped, in seconds.
     pub keep_s: u64,
-    /// What a monitor brought, and every coordinator that syncs here holds, is dropped when it is older than
+    /// What a monitor brought, and every coordinator holds, is dropped when it is older than
     /// this, in seconds.
     pub keep_received_s: u64,
     /// Nothing younger than this is dropped, in seconds.
@@ -56,6 +57,16 @@ impl RelaySettings {
     pub const KEEP_RECEIVED_S: u64 = 30 * DAY_S;
     /// What is younger is never dropped.
     pub const FLOOR_S: u64 = 7 * DAY_S;
+
+    /// The least floor. Tests of the program live faster than a relay.
+    pub const FLOOR_LEAST_S: u64 = if cfg!(debug_assertions) { 1 } else { DAY_S };
+
+    /// How many bytes must go until there is room again; 0 unless the relay is full. The last tenth is what
+    /// reports go into, so that is what there must be.
+    fn excess(&self, held: u64) -> u64 {
+        let full = held.saturating_add(u64::from(SMALL_ENTRY_MAX)) > self.total_bytes;
+        if full { held.saturating_sub(self.total_bytes - self.total_bytes / 10) } else { 0 }
+    }
 
     /// The quotas for a disk with so much room: half of it, and a quarter of that for one device.
     pub fn quotas(free: u64) -> (u64, u64) {
@@ -92,6 +103,9 @@ impl RelaySettings {
         }
         if self.device_bytes < 2 << 20 {
             return Some("one device may bring less than 2M: a piece of a photograph alone can have 1M");
+        }
+        if self.floor_s < Self::FLOOR_LEAST_S {
+            return Some("what is younger than a day would be dropped");
         }
         if self.keep_s < self.floor_s || self.keep_received_s < self.floor_s {
             return Some("something would be dropped that is younger than what is never dropped");

@@ -1,11 +1,15 @@
 //! What a relay drops: the bytes of what need not be kept here any more. Ids stay, so that nothing comes back.
 //!
-//! Two rules. What is older than the longest term goes. And what a monitor brought goes sooner, once every
-//! coordinator that syncs here has said that it holds it. What coordinators brought is for others, who may
+//! Two rules. What is older than the longest term goes, and what a monitor brought goes sooner; both only once
+//! every coordinator of the team has said that it holds it. What coordinators brought is for others, who may
 //! sleep for months: it has the longest term, and so has what came by bundle or from another relay, of which
 //! nobody can tell here whose it is. Nothing younger than the floor goes, whatever the rules say.
+//!
+//! A coordinator who never comes must not close the relay to everybody. So when it is full, and only then, what
+//! is older than the longest term goes although one of them lacks it: the oldest first, and no more than makes
+//! a tenth of the room.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use fieldbook_depot::{Depot, Mark, Source, State};
 use fieldbook_proto::certificate::Role;
@@ -42,9 +46,9 @@ impl Dropped {
 /// What was dropped, or would be.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Collected {
-    /// Older than the longest term.
+    /// Older than the longest term, and held by every coordinator unless the relay was full.
     pub aged: Dropped,
-    /// Held by every coordinator that syncs here, for long enough.
+    /// Brought by a monitor and held by every coordinator, for long enough.
     pub received: Dropped,
 }
 
@@ -87,18 +91,18 @@ pub(super) fn collect(
 ) -> Result<Collected, DaemonError> {
     let (marks, now) = (depot.marks()?, lived(depot)?);
     let older = |term_s: u64| older_than(&marks, now, term_s.max(settings.floor_s));
-    let aged = older(settings.keep_s);
-    let received = older(settings.keep_received_s).min(held_by_all(depot)?);
+    let held = held_by_all(depot)?;
+    let (aged, received) = (older(settings.keep_s).min(held), older(settings.keep_received_s).min(held));
+    // What must go although not every coordinator holds it.
+    let mut excess = settings.excess(depot.stats()?.held_bytes);
+    let pressed = if excess > 0 { older(settings.keep_s) } else { 0 };
     let monitors = monitors(depot)?;
     let mut collected = Collected::default();
     let mut due: Vec<EntryId> = Vec::new();
-    let mut after = match (aged > swept.aged, received > swept.received) {
-        (true, true) => swept.aged.min(swept.received),
-        (true, false) => swept.aged,
-        (false, true) => swept.received,
-        (false, false) => return Ok(collected),
-    };
-    let last = aged.max(received);
+    let begins = [(aged.max(pressed), swept.aged), (received, swept.received)].into_iter();
+    let begins = begins.filter(|(until, from)| until > from).map(|(_, from)| from);
+    let Some(mut after) = begins.min() else { return Ok(collected) };
+    let last = aged.max(received).max(pressed);
     while after < last {
         if ended() {
             return Ok(collected);
@@ -112,9 +116,12 @@ pub(super) fn collect(
                 collected.aged.count(arrival.size);
             } else if arrival.position <= received && of_a_monitor {
                 collected.received.count(arrival.size);
+            } else if arrival.position <= pressed && excess > 0 {
+                collected.aged.count(arrival.size);
             } else {
                 continue;
             }
+            excess = excess.saturating_sub(u64::from(arrival.size));
             due.push(arrival.id);
         }
         if !dry_run {
@@ -137,14 +144,15 @@ fn older_than(marks: &[Mark], now_ms: u64, term_s: u64) -> u64 {
     marks.iter().rev().find(old).map_or(0, |mark| mark.position)
 }
 
-/// The last position up to which every standing coordinator that has synced here holds everything; 0 if none
-/// has. One that never syncs here gets what it reads on another way, or asks for it before the longest term.
+/// The last position up to which every standing coordinator of the team holds everything; 0 as long as one has
+/// never synced here. Whose desk an entry is for cannot be told here, so all of them count.
 pub(super) fn held_by_all(depot: &dyn Depot) -> Result<u64, DaemonError> {
     let authority = identity::authority(depot)?;
-    let coordinators = depot.peers()?.into_iter().filter(|peer| {
-        peer.device.is_some_and(|device| authority.is_coordinator(&device) && peer.role == Role::Coordinator)
-    });
-    Ok(coordinators.map(|peer| peer.holds_position).min().unwrap_or(0))
+    let peers = depot.peers()?.into_iter();
+    let holds: HashMap<DeviceId, u64> =
+        peers.filter_map(|peer| peer.device.map(|device| (device, peer.holds_position))).collect();
+    let coordinators = authority.coordinators().keys();
+    Ok(coordinators.map(|device| holds.get(device).copied().unwrap_or(0)).min().unwrap_or(0))
 }
 
 fn monitors(depot: &dyn Depot) -> Result<HashSet<DeviceId>, DaemonError> {
@@ -153,8 +161,84 @@ fn monitors(depot: &dyn Depot) -> Result<HashSet<DeviceId>, DaemonError> {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
+    use fieldbook_depot::{DepotKey, Incoming, PeerRecord, SqlDepot};
+    use fieldbook_proto::DepotId;
+    use fieldbook_proto::certificate::Authority;
+
+    use super::super::set_lived;
     use super::*;
+    use crate::store::tests::{certificate, coordinator};
+
+    /// Twenty entries of 100 kB, all older than every term; two coordinators.
+    fn a_year_later(dir: &std::path::Path, total_bytes: u64) -> (SqlDepot, RelaySettings) {
+        let id = DepotId::from_bytes([1; 16]);
+        let depot = SqlDepot::create(&dir.join("d"), &DepotKey::new([1; 32]), id).unwrap();
+        let mut authority = Authority::new(certificate(1)).unwrap();
+        authority.add_coordinator(coordinator(2)).unwrap();
+        depot.set_setting("authority", Some(&authority.encode())).unwrap();
+        for number in 0..20 {
+            let bytes = vec![number; 100_000];
+            let from = Source::Peer(certificate(4).device_id());
+            depot.put(&[Incoming { id: EntryId::of(&bytes), bytes: &bytes, from }]).unwrap();
+        }
+        depot.note_time(1_000, 0).unwrap();
+        set_lived(&depot, 10_000_000).unwrap();
+        let settings = RelaySettings {
+            listen: RelaySettings::LISTEN.to_owned(),
+            total_bytes,
+            device_bytes: total_bytes,
+            keep_s: 3,
+            keep_received_s: 3,
+            floor_s: 1,
+        };
+        (depot, settings)
+    }
+
+    fn syncs(depot: &SqlDepot, seed: u8, holds_position: u64) {
+        let record = PeerRecord {
+            device: Some(certificate(seed).device_id()),
+            role: Role::Coordinator,
+            depot: DepotId::from_bytes([seed; 16]),
+            address: None,
+            last_sync_ms: 1,
+            holds_position,
+        };
+        depot.record_peer(record).unwrap();
+    }
+
+    #[test]
+    fn what_a_coordinator_lacks_is_not_dropped_for_its_age() {
+        let dir = tempfile::tempdir().unwrap();
+        let (depot, settings) = a_year_later(dir.path(), 100_000_000);
+        let due = |dry_run| collect_all(&depot, &settings, dry_run).unwrap().all().entries;
+        assert_eq!(due(true), 0, "nobody has come");
+        syncs(&depot, 1, 20);
+        assert_eq!(due(true), 0, "one of the two has not come");
+        syncs(&depot, 2, 7);
+        assert_eq!(due(true), 7);
+        // As the keeper does it, which remembers how far it came.
+        let mut swept = Swept::default();
+        let mut keeps = || collect(&depot, &settings, &mut swept, false, &|| false).unwrap().all().entries;
+        assert_eq!((keeps(), keeps()), (7, 0));
+        syncs(&depot, 2, 9);
+        assert_eq!((keeps(), keeps()), (2, 0));
+    }
+
+    #[test]
+    fn a_full_relay_drops_the_oldest_of_what_is_too_old_and_no_more_than_makes_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let (depot, settings) = a_year_later(dir.path(), 2_000_000);
+        syncs(&depot, 1, 20);
+        let mut swept = Swept::default();
+        let mut keeps = || collect(&depot, &settings, &mut swept, false, &|| false).unwrap().aged.entries;
+        assert_eq!((keeps(), keeps()), (2, 0), "a tenth");
+        let left = depot.arrivals(0, 20, ANY_SIZE).unwrap();
+        assert!(left.iter().all(|arrival| (arrival.state == State::Held) == (arrival.position > 2)));
+        let young = RelaySettings { keep_s: 100_000, ..settings };
+        assert_eq!(collect_all(&depot, &young, true).unwrap().all().entries, 0);
+    }
 
     #[test]
     fn nothing_is_taken_for_older_than_it_is() {

@@ -20,6 +20,7 @@ use super::limits::{
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
+use crate::certificate::Role;
 use rounds::Rounds;
 
 /// Events that may wait for the caller before input is held back.
@@ -52,7 +53,9 @@ pub struct Engine {
     cursor_asked: bool,
     snapshot_asked: bool,
     outgoing: Option<Outgoing>,
-    /// How far the peer says that it has read here.
+    /// Up to where this side's store says that the peer holds everything.
+    recorded: Option<u64>,
+    /// After which position of its order this side sends.
     since: u64,
     incoming: Incoming,
     check: Check,
@@ -103,6 +106,7 @@ impl Engine {
             cursor_asked: false,
             snapshot_asked: false,
             outgoing: None,
+            recorded: None,
             since: 0,
             incoming: Incoming::default(),
             check: Check::default(),
@@ -328,10 +332,12 @@ impl Engine {
                 let outgoing = if self.limits.peer {
                     Outgoing::limited(device, position, head)
                 } else {
-                    Outgoing::new(device, peer.known, position, head)
+                    Outgoing::new(device, peer.known, position, head).not_beyond(self.recorded)
                 };
-                self.outgoing = Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)));
-                self.since = position;
+                // A relay has nothing of its own to send first.
+                let writes = self.setup.certificate.body().role != Role::Relay;
+                self.since = outgoing.covered().min(position);
+                self.outgoing = Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)).writing(writes));
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
@@ -339,6 +345,7 @@ impl Engine {
             }
             (Phase::Since, Frame::Limited) if !self.limits.us => {
                 self.limits.us = true;
+                self.incoming.limit();
                 self.limit();
                 Ok(())
             }
@@ -442,9 +449,8 @@ impl Engine {
             self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
         }
         if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
-            // A peer that can decline may have gone past what it declined in an earlier session.
-            let after = if self.has(FEATURE_DECLINE) { self.since } else { 0 };
-            self.events.push_back(Event::PeerHolds { after, position });
+            // What lies before was settled in an earlier session, or was declined or lost in one.
+            self.events.push_back(Event::PeerHolds { after: self.since, position });
         }
     }
 
@@ -472,7 +478,8 @@ impl Engine {
                 if verdict == Verdict::InStep
                     && let Some(position) = outgoing.holds_all()
                 {
-                    self.events.push_back(Event::PeerHolds { after: 0, position });
+                    // A fingerprint alone proves nothing of what was not sent: whoever waits for ours can repeat it.
+                    self.events.push_back(Event::PeerHolds { after: self.since, position });
                 }
                 self.end = Some(Summary {
                     in_step: verdict == Verdict::InStep,

@@ -10,8 +10,8 @@ use super::decline::{Decline, Declined};
 use super::error::{Fault, SessionError};
 use super::frame::{Frame, WireEntry};
 use super::limits::{
-    BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX, PAST_MAX,
-    PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
+    ADDRESSED_MAX, BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX,
+    PAST_MAX, PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
 };
 use super::wanted::Wanted;
 use crate::EntryId;
@@ -64,6 +64,8 @@ pub(super) struct Incoming {
     /// Ids offered so far, and how many may be in vain.
     offered: u64,
     vain_max: u64,
+    /// The peer has limited us: it may offer what is addressed to us, and nothing else.
+    limited: bool,
     /// What the peer knows and no longer holds: for the store to remember.
     past: Vec<EntryId>,
     past_asked: bool,
@@ -77,6 +79,11 @@ impl Incoming {
     pub(super) fn new(known: u64, any_order: bool) -> Self {
         let vain_max = 2 * known.min(KNOWN_PLAUSIBLE) + VAIN_SLACK;
         Self { vain_max, wanted: Wanted::new(any_order), ..Self::default() }
+    }
+
+    /// The peer judges that our membership has run out.
+    pub(super) const fn limit(&mut self) {
+        self.limited = true;
     }
 
     /// Both sides agree and stay together: what comes from now on is judged anew.
@@ -149,7 +156,7 @@ impl Incoming {
     fn entry(&mut self, entry: WireEntry, events: &mut VecDeque<Event>) -> Result<(), Fault> {
         let id = EntryId::of(&entry.bytes);
         let expected = self.wanted.take(&id, &entry.prefix);
-        if expected.is_none() && (self.has_offered || !self.wanted.is_empty()) {
+        if expected.is_none() && (self.limited || self.has_offered || !self.wanted.is_empty()) {
             return Err(Fault::Unsolicited);
         }
         let number = self.received;
@@ -203,7 +210,8 @@ impl Incoming {
             return Err(Fault::TooManyOffers);
         }
         self.offered += ids.len() as u64;
-        if self.offered.saturating_sub(self.received) > self.vain_max {
+        let beyond = self.limited && self.offered > ADDRESSED_MAX as u64;
+        if beyond || self.offered.saturating_sub(self.received) > self.vain_max {
             return Err(Fault::MoreThanKnown);
         }
         self.ended = false;

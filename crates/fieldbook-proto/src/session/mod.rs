@@ -20,7 +20,7 @@
 //! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
-//! #   fn cursor(&self, depot: &fieldbook_proto::DepotId) -> u64;
+//! #   fn cursor(&self, depot: &fieldbook_proto::DepotId) -> (u64, Option<u64>);
 //! #   fn snapshot(&self, past: Option<PeerDepot>) -> (fieldbook_proto::session::Fingerprint, u64);
 //! #   fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Vec<fieldbook_proto::session::Fingerprint>;
 //! #   fn ids(
@@ -54,7 +54,10 @@
 //!                 }
 //!                 Output::ReadAddressed { device } => engine.addressed(depot.addressed(&device))?,
 //!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
-//!                 Output::ReadCursor { depot: of } => engine.cursor(depot.cursor(&of))?,
+//!                 Output::ReadCursor { depot: of } => {
+//!                     let (position, holds) = depot.cursor(&of);
+//!                     engine.cursor(position, holds)?;
+//!                 }
 //!                 Output::TakeSnapshot { past } => {
 //!                     let (fingerprint, head) = depot.snapshot(past);
 //!                     engine.snapshot(fingerprint, head)?;
@@ -232,6 +235,8 @@ pub struct Arrival {
     pub size: u32,
     /// The device that it came from; `None` if from nobody in particular.
     pub from: Option<DeviceId>,
+    /// This device wrote it itself.
+    pub own: bool,
     /// Whether its bytes are there.
     pub held: bool,
 }
@@ -270,7 +275,8 @@ pub enum Output {
         /// The peer.
         device: DeviceId,
     },
-    /// How far has this device read in that depot's arrival order? Answer with [`Engine::cursor`].
+    /// How far has this device read in that depot's arrival order, and up to where does the peer hold this side's?
+    /// Answer with [`Engine::cursor`].
     ReadCursor {
         /// The peer's depot.
         depot: DepotId,

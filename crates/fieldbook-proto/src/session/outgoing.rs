@@ -1,7 +1,9 @@
 //! The sending half: which entries go, in which order, asked for or not, and what was acknowledged.
+//! It is one file because a mark is right only if every lane of the pipeline is seen.
 //!
-//! Work comes in *passes* over this side's arrival order: small entries first, then large ones. Within
-//! a pass everything moves in the order of arrival through one pipeline,
+//! Work comes in *passes* over this side's arrival order: small entries first, then large ones, and of both
+//! what this side wrote itself before what it carries for others: who has little room for this device must not
+//! give it to them. Within a pass everything moves in the order of arrival through one pipeline,
 //!
 //! ```text
 //! page of arrivals ─► undecided ─► to_offer ─► offered ─► queue ─► loading ─► loaded ─► unacked
@@ -98,12 +100,22 @@ pub(super) struct Outgoing {
     sized: bool,
     /// What came from the peer is sent back to it all the same up to here: it has forgotten us.
     resend_until: u64,
+    /// The peer has read up to here, and does not hold all of it: what goes again up to here is offered.
+    again_until: u64,
 
     pass: Pass,
     manner: Manner,
     scanned: u64,
     page_asked: bool,
     page_end: bool,
+    /// This device may have entries of its own.
+    writes: bool,
+    /// What is carried goes, too, and not only what is this side's own.
+    carrying: bool,
+    /// The first carried entry that was left for the pass that follows.
+    first_carried: Option<u64>,
+    /// This side's own entries went before up to here, in the small passes.
+    own_until: u64,
     first_large: Option<u64>,
     /// Small entries up to here have overtaken, if that is beyond what is covered.
     overtaken: u64,
@@ -164,11 +176,16 @@ impl Outgoing {
             peer_is_empty: peer_known == 0,
             sized: false,
             resend_until: if since == 0 { head } else { 0 },
+            again_until: 0,
             pass: Pass::Small,
             manner: Manner::Undecided,
             scanned: since,
             page_asked: false,
             page_end: false,
+            writes: true,
+            carrying: false,
+            first_carried: None,
+            own_until: 0,
             first_large: None,
             overtaken: 0,
             overtakers: false,
@@ -218,6 +235,24 @@ impl Outgoing {
     /// The peer may decline entries, so it is told their sizes.
     pub(super) const fn telling_sizes(mut self, sized: bool) -> Self {
         self.sized = sized;
+        self
+    }
+
+    /// Begins no later than after this position, whatever the peer has read: it does not hold what follows.
+    pub(super) fn not_beyond(mut self, holds: Option<u64>) -> Self {
+        if let Some(holds) = holds.filter(|holds| *holds < self.covered) {
+            self.again_until = self.covered;
+            self.scanned = holds;
+            self.covered = holds;
+            self.marks = VecDeque::from([(0, holds)]);
+        }
+        self
+    }
+
+    /// A device that writes nothing carries all that it has.
+    pub(super) const fn writing(mut self, writes: bool) -> Self {
+        self.writes = writes;
+        self.carrying = !writes;
         self
     }
 
@@ -302,6 +337,8 @@ impl Outgoing {
     }
 
     fn begin(&mut self, pass: Pass, after: u64) {
+        self.carrying = !self.writes;
+        self.first_carried = None;
         self.pass = pass;
         self.manner = Manner::Undecided;
         self.scanned = after;
@@ -314,6 +351,16 @@ impl Outgoing {
             // Nothing large is sent in vain.
             self.manner = Manner::Offered;
         }
+    }
+
+    /// Goes over what is carried, after what is this side's own.
+    fn carry(&mut self, first: u64) {
+        let (first_large, overtakers) = (self.first_large, self.overtakers);
+        if self.pass == Pass::Small {
+            self.own_until = self.scanned;
+        }
+        self.begin(self.pass, first.saturating_sub(1));
+        (self.first_large, self.overtakers, self.carrying) = (first_large, overtakers, true);
     }
 
     /// The next thing to do; frames only if `can_send`.
@@ -360,6 +407,10 @@ impl Outgoing {
     /// The pipeline of a pass must be empty before the next begins: marks rely on one order.
     fn end_pass(&mut self) {
         if !self.page_end || self.oldest().is_some() || self.page_overtakes {
+            return;
+        }
+        if let (Pass::Small | Pass::Large { .. }, Some(first)) = (self.pass, self.first_carried) {
+            self.carry(first);
             return;
         }
         match (self.pass, self.first_large) {
@@ -458,6 +509,15 @@ impl Outgoing {
                 Pass::Large { .. } if !large => return,
                 _ => {}
             }
+            match self.pass {
+                Pass::Small | Pass::Large { .. } if !self.carrying && !arrival.own => {
+                    self.first_carried.get_or_insert(position);
+                    return;
+                }
+                Pass::Small if self.carrying && arrival.own && position <= self.own_until => return,
+                Pass::Large { .. } if self.carrying && self.writes && arrival.own => return,
+                _ => {}
+            }
         }
         self.unheard = false;
         self.undecided_bytes += u64::from(size);
@@ -466,7 +526,10 @@ impl Outgoing {
 
     fn decide(&mut self) {
         if self.manner == Manner::Undecided {
-            if self.peer_is_empty && !self.has_offered {
+            let again = self.undecided.front().is_some_and(|item| item.position <= self.again_until);
+            if again {
+                self.manner = Manner::Offered;
+            } else if self.peer_is_empty && !self.has_offered {
                 self.manner = Manner::Unasked;
             } else if self.undecided_bytes > UNASKED_MAX || (self.has_offered && !self.undecided.is_empty()) {
                 self.manner = Manner::Offered;
@@ -573,17 +636,20 @@ impl Outgoing {
             self.end_marked = true;
             return None;
         }
+        let before = |first: Option<u64>| first.map_or(u64::MAX, |first| first.saturating_sub(1));
         let position = match (self.oldest(), self.pass) {
             _ if self.limited => self.marked,
             (_, Pass::Repair | Pass::Differences | Pass::Addressed) => self.marked,
             (_, Pass::Over) => self.covered,
             (oldest, Pass::Small) => {
                 let safe = oldest.map_or(self.scanned, |item| item.position.saturating_sub(1));
-                safe.min(self.first_large.map_or(u64::MAX, |first| first.saturating_sub(1)))
+                safe.min(before(self.first_large)).min(before(self.first_carried))
             }
             (_, Pass::Large { until }) => {
                 // What overtakes lies beyond, and holds no mark up.
-                self.oldest_until(until).map_or(self.scanned, |item| item.position.saturating_sub(1))
+                let safe = self.oldest_until(until);
+                safe.map_or(self.scanned, |item| item.position.saturating_sub(1))
+                    .min(before(self.first_carried))
             }
         };
         if !(end || (due && position > self.marked)) {
@@ -593,7 +659,7 @@ impl Outgoing {
         self.entries_at_mark = self.sent;
         self.bytes_at_mark = self.sent_bytes;
         self.end_marked = end;
-        self.marks.push_back((self.sent, self.marked));
+        self.marks.push_back((self.sent, position));
         Some(Frame::Mark { position: self.marked, end }.encode().into())
     }
 }

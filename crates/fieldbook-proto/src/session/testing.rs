@@ -130,6 +130,10 @@ pub(super) struct Memory {
     pub(super) declined: BTreeSet<EntryId>,
     /// What it ever declined: its cursors have gone past that.
     pub(super) passed_over: BTreeSet<EntryId>,
+    /// What came from nobody in particular and is not its own.
+    pub(super) carried: BTreeSet<EntryId>,
+    /// Up to where each peer holds everything, as a store remembers it that never believes a gap.
+    pub(super) holds: HashMap<DeviceId, u64>,
 }
 
 impl Memory {
@@ -145,6 +149,8 @@ impl Memory {
             room: usize::MAX,
             declined: BTreeSet::new(),
             passed_over: BTreeSet::new(),
+            carried: BTreeSet::new(),
+            holds: HashMap::new(),
         }
     }
 
@@ -175,6 +181,12 @@ impl Memory {
         }
     }
 
+    /// Entries of others with these numbers.
+    pub(super) fn carry(&mut self, numbers: std::ops::Range<u32>, size: usize) {
+        self.carried.extend(numbers.clone().map(|number| entry(number, size).0));
+        self.write(numbers, size);
+    }
+
     /// Own entries with these numbers.
     pub(super) fn write(&mut self, numbers: std::ops::Range<u32>, size: usize) {
         for number in numbers {
@@ -185,7 +197,8 @@ impl Memory {
 
     fn arrival(&self, at: usize) -> Arrival {
         let (id, size, from) = self.order[at];
-        Arrival { position: at as u64 + 1, id, size, from, held: self.held[&id].is_some() }
+        let own = from.is_none() && !self.carried.contains(&id);
+        Arrival { position: at as u64 + 1, id, size, from, own, held: self.held[&id].is_some() }
     }
 
     pub(super) fn fingerprint(&self) -> Fingerprint {
@@ -260,6 +273,14 @@ impl Node {
                     Event::CursorAdvanced { depot, position } => {
                         self.depot.cursors.insert(*depot, *position);
                     }
+                    Event::PeerHolds { after, position } => {
+                        if let Some(peer) = self.peer {
+                            let holds = self.depot.holds.get(&peer).copied().unwrap_or(0);
+                            if *after <= holds {
+                                self.depot.holds.insert(peer, holds.max(*position));
+                            }
+                        }
+                    }
                     _ => {}
                 }
                 self.events.push(event);
@@ -318,7 +339,8 @@ impl Node {
                 self.engine.entries(ids.iter().map(|id| depot.held[id].clone()).collect())
             }
             Output::ReadCursor { depot: of } => {
-                self.engine.cursor(depot.cursors.get(&of).copied().unwrap_or_default())
+                let holds = self.peer.and_then(|peer| depot.holds.get(&peer).copied());
+                self.engine.cursor(depot.cursors.get(&of).copied().unwrap_or_default(), holds)
             }
             Output::TakeSnapshot { past } => {
                 let fingerprint = past.map_or_else(
@@ -345,7 +367,7 @@ impl Node {
                     depot.order.iter().enumerate().map(|(at, (id, ..))| (*id, at)).collect();
                 let arrival = |id: &EntryId| match known.get(id) {
                     Some(at) => depot.arrival(*at),
-                    None => Arrival { position: 0, id: *id, size: 0, from: None, held: false },
+                    None => Arrival { position: 0, id: *id, size: 0, from: None, own: false, held: false },
                 };
                 self.engine.known(&ids.iter().map(arrival).collect::<Vec<_>>())
             }
@@ -383,6 +405,19 @@ impl Node {
         while let Some(frame) = Frame::take(&mut rest).unwrap() {
             if let Frame::Entries(entries) = frame {
                 ids.extend(entries.iter().map(|entry| EntryId::of(&entry.bytes)));
+            }
+        }
+        ids
+    }
+
+    /// How many ids it offered.
+    pub(super) fn offered_ids(&self) -> u64 {
+        let hello = 2 + usize::from(u16::from_be_bytes([self.said[0], self.said[1]]));
+        let mut rest = BytesMut::from(&self.said[hello..]);
+        let mut ids = 0;
+        while let Some(frame) = Frame::take(&mut rest).unwrap() {
+            if let Frame::SizedOffer(offered) = frame {
+                ids += offered.len() as u64;
             }
         }
         ids

@@ -119,6 +119,103 @@ fn towards_an_earlier_version_a_declined_entry_counts_as_refused_and_not_as_held
     }
 }
 
+#[test]
+fn what_a_device_wrote_goes_before_what_it_carries() {
+    // All of it offered, or all of it sent in hope.
+    for (carried, held_there) in [(300, 1), (100, 0)] {
+        let (mut client, mut server) = (Memory::new(1), Memory::new(2));
+        server.write(5_000..5_000 + held_there, 1_100);
+        client.carry(0..carried, 1_100);
+        client.carry(1_000..1_003, 70_000);
+        client.write(2_000..2_003, 1_100);
+        client.write(3_000..3_001, 80_000);
+        let own = |size, numbers: std::ops::Range<u32>| numbers.map(move |n| testing::entry(n, size).0);
+        let (own_small, own_large) = (own(1_100, 2_000..2_003), own(80_000, 3_000..3_001));
+        let mut pair = session(client.clone(), server.clone());
+        let sent = pair.client.said_entries();
+        assert_eq!(sent.len(), pair.client.depot.order.len() - held_there as usize);
+        assert!(own_small.clone().eq(sent[..3].iter().copied()), "its report first");
+        assert!(own_large.eq(sent[3 + carried as usize..][..1].iter().copied()), "then what is small");
+        assert!(pair.client.engine.summary().in_step);
+        assert_eq!(holds(&pair.client, 0), pair.client.depot.order.len() as u64);
+        // So what others gave it takes no room from it.
+        server.room = 20 * 1_100;
+        pair = session(client, server);
+        assert!(own_small.clone().all(|id| pair.server.depot.held.contains_key(&id)));
+        assert!(pair.client.engine.summary().declined_by_peer.full > 0);
+    }
+}
+
+#[test]
+fn what_was_declined_is_offered_again_although_new_entries_trickle_in() {
+    let (mut client, mut server) = (Memory::new(1), Memory::new(2));
+    server.write(5_000..5_001, 1_100);
+    server.largest = 2_000;
+    client.write(0..3, 1_100);
+    client.write(10..12, 3_000);
+    client.write(20..23, 1_100);
+    let pair = session(client, server);
+    assert_eq!((pair.server.depot.order.len(), holds(&pair.client, 0)), (7, 3));
+    let (client, mut server) = pair.depots();
+    server.largest = usize::MAX;
+    let mut pair = Pair::new(client, server);
+    let mut number = 100;
+    while !(pair.client.engine.is_finished() && pair.server.engine.is_finished()) {
+        loop {
+            while pair.client.poll(true) {}
+            if let Some(Output::TakeSnapshot { .. }) = pair.client.questions.front() {
+                pair.client.depot.write(number..number + 1, 1_100);
+                number += 1;
+            }
+            if !pair.client.answer() {
+                break;
+            }
+        }
+        pair.server.hear(&mut pair.client, usize::MAX);
+        pair.server.settle();
+        pair.client.hear(&mut pair.server, usize::MAX);
+        assert!(pair.client.failed.is_none() && pair.server.failed.is_none());
+    }
+    assert!(!pair.client.engine.summary().compared, "it never rested");
+    let declined = (10..12).map(|number| testing::entry(number, 3_000).0);
+    assert!(declined.into_iter().all(|id| pair.server.depot.held.contains_key(&id)));
+    assert!(holds(&pair.client, 3) >= 8);
+}
+
+#[test]
+fn a_peer_that_repeats_our_fingerprint_is_not_taken_to_hold_what_it_was_never_sent() {
+    for recorded in [None, Some(0), Some(3)] {
+        let mut client = Memory::new(1);
+        client.write(0..5, 1_100);
+        let fingerprint = client.fingerprint();
+        client.holds.extend(recorded.map(|holds| (Team::new(1).device(2), holds)));
+        let mut pair = Pair::new(client, Memory::new(2));
+        pair.client.settle();
+        pair.server.hear(&mut pair.client, usize::MAX);
+        pair.server.settle();
+        // Its hello, and then what an honest device would not say.
+        let hello = 2 + usize::from(u16::from_be_bytes([pair.server.said[0], pair.server.said[1]]));
+        pair.client.hear(&mut pair.server, hello);
+        pair.client.settle();
+        for frame in [Frame::Since { position: 5 }, Frame::Mark { position: 0, end: true }] {
+            pair.client.engine.receive(&frame.encode());
+            pair.client.settle();
+        }
+        let offered = pair.client.offered_ids();
+        assert_eq!(
+            offered,
+            recorded.map_or(0, |holds| 5 - holds),
+            "what it is not known to hold comes anyway"
+        );
+        if offered == 0 {
+            pair.client.engine.receive(&Frame::Done { received: 0, fingerprint, busy: false }.encode());
+            pair.client.settle();
+            assert!(pair.client.engine.summary().in_step);
+        }
+        assert_eq!(holds(&pair.client, recorded.unwrap_or(0)), recorded.unwrap_or(0));
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -133,7 +230,9 @@ proptest! {
         let (mut client, mut server) = (Memory::new(1), Memory::new(2));
         client.write(0..counts.0 / 2, 1_100);
         client.write(1_000..1_000 + counts.1, 70_000);
-        client.write(500..500 + counts.0, 1_200);
+        client.carry(500..500 + counts.0, 1_200);
+        client.carry(1_500..1_500 + counts.1, 70_000);
+        client.write(700..700 + counts.0 / 2, 1_200);
         server.write(2_000..2_000 + counts.2, 1_100);
         let mut known_held = 0;
         for (room, steps) in rooms {

@@ -148,6 +148,37 @@ fn a_peer_that_limits_us_cannot_move_our_cursor() {
 }
 
 #[test]
+fn a_peer_that_limits_us_may_offer_a_little_and_sends_nothing_unasked() {
+    let (id, bytes) = entry(1, 1_100);
+    let mut prefix = [0; ID_PREFIX];
+    prefix.copy_from_slice(&id.as_bytes()[..ID_PREFIX]);
+    let unasked = Frame::Entries(vec![WireEntry { prefix, bytes }]);
+    let offer = |numbers: std::ops::Range<usize>| {
+        let ids = numbers.map(|number| entry(u32::try_from(number).unwrap(), 100).0);
+        Frame::SizedOffer(ids.map(|id| (id, 1_100)).collect())
+    };
+    let (much, one_more) = (offer(0..ADDRESSED_MAX), offer(ADDRESSED_MAX..ADDRESSED_MAX + 1));
+    for (limits, frames, expected) in [
+        (true, vec![unasked.clone()], Some(Fault::Unsolicited)),
+        (true, vec![much.clone()], None),
+        (true, vec![much.clone(), one_more.clone()], Some(Fault::MoreThanKnown)),
+        (false, vec![unasked], None),
+        (false, vec![much, one_more], None),
+    ] {
+        let mut pair = Pair::new(Memory::new(1), Memory::new(2));
+        pair.client.settle();
+        pair.server.hear(&mut pair.client, usize::MAX);
+        pair.server.settle();
+        let before = if limits { vec![Frame::Limited] } else { Vec::new() };
+        for frame in before.into_iter().chain([Frame::Since { position: 0 }]).chain(frames) {
+            pair.server.engine.receive(&frame.encode());
+            pair.server.settle();
+        }
+        assert_eq!(pair.server.failed, expected.map(SessionError::Fault), "{limits}");
+    }
+}
+
+#[test]
 fn however_much_is_addressed_to_it_a_late_device_gets_a_bounded_part() {
     let mut standing = Memory::new(2);
     let count = u32::try_from(ADDRESSED_MAX).unwrap() + 10;

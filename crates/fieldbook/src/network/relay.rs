@@ -223,6 +223,7 @@ mod tests {
             Change { device_bytes: Some(60 * GIB), ..Change::default() },
             Change { total_bytes: Some(1), ..Change::default() },
             Change { floor_s: Some(u64::MAX), ..Change::default() },
+            Change { floor_s: Some(RelaySettings::FLOOR_LEAST_S - 1), ..Change::default() },
             Change { keep_received_s: Some(RelaySettings::KEEP_S + 1), ..Change::default() },
         ] {
             assert_eq!(bad.clone().apply(Some(first.clone()), 0).unwrap_err().code, "bad-policy", "{bad:?}");
