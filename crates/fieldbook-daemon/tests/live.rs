@@ -40,7 +40,6 @@ fn call(device: &Device, with: &str) -> Caller {
         relay: false,
         control_socket: control.clone(),
         lock_path: device.dir.path().join("caller.lock"),
-        relay: false,
     };
     let thread = thread::spawn(move || run_daemon(options, |_| {}, |_| {}).unwrap());
     Caller { control, thread }
