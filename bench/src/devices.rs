@@ -38,7 +38,8 @@ fn seed(number: u16, of: u8) -> [u8; 32] {
     seed
 }
 
-fn keys(number: u16) -> Result<(SigningKey, DeviceKeys), Box<dyn Error>> {
+/// A device's signing key and its public keys.
+pub fn keys(number: u16) -> Result<(SigningKey, DeviceKeys), Box<dyn Error>> {
     let signing = SigningKey::from_bytes(&seed(number, 1));
     let keys = DeviceKeys {
         signing: signing.verifying_key().to_bytes(),
@@ -49,7 +50,7 @@ fn keys(number: u16) -> Result<(SigningKey, DeviceKeys), Box<dyn Error>> {
 }
 
 /// Device 1 founded the team and certified the others.
-fn certificate(number: u16) -> Result<Certificate, Box<dyn Error>> {
+pub fn certificate(number: u16) -> Result<Certificate, Box<dyn Error>> {
     let (founder, founder_keys) = keys(1)?;
     let body = CertificateBody {
         team: TeamId::from_bytes([7; 16]),

@@ -4,17 +4,19 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+use std::process::{self, Command};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_depot::{Depot, DepotKey, Incoming, Lookup, Source, SqlDepot, State};
-use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
+use fieldbook_proto::certificate::Authority;
 use fieldbook_proto::session::limits::FEATURES;
 use fieldbook_proto::session::{Arrival, Engine, Event, Output, Setup, Side, TransportSecret};
-use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId};
+use fieldbook_proto::{DepotId, EntryId};
 use tempfile::TempDir;
+
+use crate::devices::{certificate, keys};
+use crate::process::memory_kib;
 
 /// How many ids each side knows.
 pub const SIZES: [u64; 2] = [100_000, 1_000_000];
@@ -142,7 +144,7 @@ fn session(one: &SqlDepot, two: &SqlDepot, features: u32) -> Result<Measured, Bo
     let heads = [two.head()?, one.head()?];
     let mut bytes = 0;
     fs::write("/proc/self/clear_refs", "5")?;
-    let (memory, cpu, wall) = (status("VmRSS")?, cpu()?, Instant::now());
+    let (memory, cpu, wall) = (memory_kib(process::id(), "VmRSS")?, cpu()?, Instant::now());
     while !sides.iter().all(|(engine, ..)| engine.is_finished()) {
         let mut moved = false;
         for at in [0, 1] {
@@ -176,7 +178,7 @@ fn session(one: &SqlDepot, two: &SqlDepot, features: u32) -> Result<Measured, Bo
         rounds: summary.round_trips,
         cpu: self::cpu()?.saturating_sub(cpu),
         wall: wall.elapsed(),
-        memory_kib: status("VmHWM")?.saturating_sub(memory),
+        memory_kib: memory_kib(process::id(), "VmHWM")?.saturating_sub(memory),
     })
 }
 
@@ -242,32 +244,6 @@ fn arrival(known: fieldbook_depot::Arrival) -> Arrival {
     }
 }
 
-fn keys(seed: u8) -> Result<(SigningKey, DeviceKeys), Box<dyn Error>> {
-    let signing = SigningKey::from_bytes(&[seed; 32]);
-    let keys = DeviceKeys {
-        signing: signing.verifying_key().to_bytes(),
-        transport: SigningKey::from_bytes(&[seed ^ 0x80; 32]).verifying_key().to_bytes(),
-        recipient: Recipient::parse(&format!("age1{}", "q".repeat(58)))?,
-    };
-    Ok((signing, keys))
-}
-
-fn certificate(seed: u8) -> Result<Certificate, Box<dyn Error>> {
-    let (founder, founder_keys) = keys(1)?;
-    let body = CertificateBody {
-        team: TeamId::from_bytes([7; 16]),
-        keys: keys(seed)?.1,
-        role: Role::Coordinator,
-        desk: DeskId::from_bytes([8; 16]),
-        admitted: 1,
-        not_after: u64::MAX,
-        issuer: founder_keys.device_id(),
-        serial: 0,
-    };
-    let signature = founder.sign(&body.signed_bytes()).to_bytes();
-    Ok(Certificate::new(body, signature))
-}
-
 fn setup(side: Side, depot: &SqlDepot) -> Result<Setup, Box<dyn Error>> {
     let (own, other) = if side == Side::Client { (1, 2) } else { (2, 1) };
     Ok(Setup {
@@ -289,11 +265,4 @@ fn cpu() -> Result<Duration, Box<dyn Error>> {
     let text = fs::read_to_string("/proc/thread-self/schedstat")?;
     let nanos = text.split_whitespace().next().ok_or("no processor time")?.parse()?;
     Ok(Duration::from_nanos(nanos))
-}
-
-/// A size in KiB from the kernel's account of this process.
-fn status(name: &str) -> Result<u64, Box<dyn Error>> {
-    let text = fs::read_to_string("/proc/self/status")?;
-    let line = text.lines().find(|line| line.starts_with(name)).ok_or("no account of memory")?;
-    Ok(line.split_whitespace().nth(1).ok_or("no size")?.parse()?)
 }

@@ -1,21 +1,17 @@
 //! Bundles, seen from the client: the agent hands over what is finished, a process without content keys
 //! writes or reads the files, the agent takes in what came.
 
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
 
 use fieldbook_vault::AbsorbSummary;
 use serde::Serialize;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Held, Network, Request};
-use crate::agent::wire;
 use crate::error::Failure;
-use crate::interrupt;
 use crate::network::bundle::{File, Read, Said, Write, Written};
 use crate::network::job::{Job, Task};
+use crate::network::working::Working;
 use crate::progress::Progress;
 use crate::ui::{Ui, count, size};
 
@@ -129,23 +125,10 @@ fn run(
     task: Task,
     mut each: impl FnMut(Said) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let doing = "the process for the files cannot be started";
-    let program = std::env::current_exe().map_err(Failure::io(doing))?;
-    let mut child = Command::new(program)
-        .args(["internal", "bundle"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(Failure::io(doing))?;
-    let _guard = interrupt::Child::watch(&child);
-    // Its input stays open while it works: it ends when this command does.
-    let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
-    wire::write(&mut to, &Job { network, task }).map_err(Failure::io(doing))?;
-    let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
+    let words = ("the process for the files cannot be started", "the process for the files is gone");
+    let mut working = Working::start("bundle", &Job { network, task }, words)?;
     let mut verdict = Ok(());
-    for said in BufReader::new(from).lines() {
-        let said = said.map_err(Failure::io("the process for the files is gone"))?;
+    while let Some(said) = working.line()? {
         let said = serde_json::from_str(&said)
             .map_err(|error| Failure::failed("internal", format!("it is not understood: {error}")))?;
         match said {
@@ -154,8 +137,7 @@ fn run(
             _ => {}
         }
     }
-    drop(to);
-    child.wait().map_err(Failure::io("the process for the files is gone"))?;
+    working.end()?;
     verdict
 }
 

@@ -1,19 +1,15 @@
 //! What may stand between this device and the others, check by check, in words.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
 
 use fieldbook_vault::{Standing, Status};
 use serde::Serialize;
 
 use crate::agent::protocol::Network;
-use crate::agent::wire;
 use crate::error::Failure;
-use crate::interrupt;
 use crate::network::examine::{Said, Word};
 use crate::network::job::{Job, Task};
+use crate::network::working::Working;
 use crate::sanitise::line;
 use crate::ui::{count, time};
 
@@ -237,31 +233,16 @@ pub fn look(
     only_proxy: bool,
     mut each: impl FnMut(Said) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let doing = "the process for the network cannot be started";
-    let program = std::env::current_exe().map_err(Failure::io(doing))?;
-    let mut child = Command::new(program)
-        .args(["internal", "courier"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(Failure::io(doing))?;
-    let _guard = interrupt::Child::watch(&child);
-    // Its input stays open while it works: it ends when this command does.
-    let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
+    let words = ("the process for the network cannot be started", "the process for the network is gone");
     let task = Task::Examine { addresses, proxy, only_proxy };
-    wire::write(&mut to, &Job { network, task }).map_err(Failure::io(doing))?;
-    let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
-    for said in BufReader::new(from).lines() {
-        let said = said.map_err(Failure::io("the process for the network is gone"))?;
+    let mut working = Working::start("courier", &Job { network, task }, words)?;
+    while let Some(said) = working.line()? {
         let said = serde_json::from_str(&said).map_err(|error| {
             Failure::failed("internal", format!("the courier is not understood: {error}"))
         })?;
         each(said)?;
     }
-    drop(to);
-    let status = child.wait().map_err(Failure::io("the process for the network is gone"))?;
-    if status.success() {
+    if working.end()?.success() {
         Ok(())
     } else {
         Err(Failure::failed("process-gone", "the process for the network failed"))

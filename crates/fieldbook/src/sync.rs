@@ -157,6 +157,7 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
     let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
     let mut partner = None;
     let mut traffic = None;
+    let mut broke = None;
     let mut ran_out = false;
     let mut tried: Vec<Missed> = Vec::new();
     let mut failures: Vec<Lost> = Vec::new();
@@ -177,6 +178,7 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
                 tried.extend(missed(&address, before));
                 failures.push((address, why, answered));
             }
+            Ok(Said::Broke(failure)) => broke = Some(failure),
             Ok(Said::Synced(counted)) => traffic = Some(counted),
             Ok(Said::RanOut { not_after }) => {
                 ran_out = true;
@@ -206,6 +208,9 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
     }
     drop(to);
     let status = child.wait().map_err(Failure::io("the process for the network is gone"))?;
+    if let Some(failure) = broke {
+        return Err(failure);
+    }
     match (partner, traffic) {
         (Some((address, device, path)), Some(traffic)) if status.success() => {
             tried.dedup();

@@ -14,7 +14,8 @@ use crate::error::Failure;
 /// Runs a courier.
 ///
 /// # Errors
-/// The depot cannot be used. That nobody was reached is told on standard output and is no failure.
+/// The job is not understood. That the depot cannot be used, or that nobody was reached, is told on standard
+/// output and is no failure.
 pub fn run() -> Result<(), Failure> {
     harden();
     // Read without a buffer: descriptors may follow the job, and come with the byte that is read with them.
@@ -23,11 +24,11 @@ pub fn run() -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
     let Job { network, task } = job::read(&mut orders)?;
     let key = job::depot_key(&network)?;
-    let summary = match task {
+    let done = match task {
         Task::Sync { addresses, proxy, only_proxy, limit } => {
             let dialling = Dialling { ways: ways(proxy.as_deref(), only_proxy)?, limit };
             end_with_the_parent(orders);
-            run_courier(&network.depot, &key, &addresses, dialling, told)?
+            run_courier(&network.depot, &key, &addresses, dialling, told)
         }
         Task::Examine { addresses, proxy, only_proxy } => {
             let ways = ways(proxy.as_deref(), only_proxy)?;
@@ -38,7 +39,7 @@ pub fn run() -> Result<(), Failure> {
             let ends = handover::take(&orders).map_err(Failure::io("the pipe was not handed over"))?;
             end_with_the_parent(orders);
             let side = if serve { Side::Server } else { Side::Client };
-            run_pipe(&network.depot, &key, side, ends, told)?
+            run_pipe(&network.depot, &key, side, ends, told)
         }
         Task::Listen { .. }
         | Task::RelayListen { .. }
@@ -47,6 +48,11 @@ pub fn run() -> Result<(), Failure> {
         | Task::ReadBundles { .. } => {
             return Err(Failure::failed("internal", "this job is not a courier's"));
         }
+    };
+    let summary = match done {
+        Ok(summary) => summary,
+        // The parent says it: it knows how, and its exit code is the command's.
+        Err(error) => return say(&Said::Broke(error.into())),
     };
     match summary {
         Some(summary) => say(&Said::Synced(Traffic {

@@ -159,6 +159,8 @@ pub enum Said {
     },
     /// The check found a difference: it is found out what is missing where.
     Repairing,
+    /// This device itself failed, not the other or the network.
+    Broke(Failure),
     /// The sync is complete.
     Synced(Traffic),
 }

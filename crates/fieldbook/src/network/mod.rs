@@ -13,6 +13,7 @@ pub mod job;
 pub mod pair;
 pub mod reachable;
 pub mod relay;
+pub mod working;
 
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs as _};

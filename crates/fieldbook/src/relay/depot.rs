@@ -1,18 +1,13 @@
 //! Questions to a relay's depot: a process that has the depot's key, and no other, answers them.
 
-use std::io::{BufRead as _, BufReader};
-use std::os::unix::process::CommandExt as _;
-use std::process::{Command, Stdio};
-
 use fieldbook_vault::DeviceInfo;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Network, Request};
-use crate::agent::wire;
 use crate::error::Failure;
-use crate::interrupt;
 use crate::network::job::{Job, Task};
 use crate::network::relay::{Ask, Said};
+use crate::network::working::Working;
 use crate::sanitise::line;
 
 /// Asks.
@@ -21,24 +16,10 @@ use crate::sanitise::line;
 /// This device is no relay, or its depot cannot be used.
 pub fn ask(agent: &mut Agent, what: Ask) -> Result<Said, Failure> {
     let network: Network = agent.call(&Request::Network)?;
-    let doing = "the process for the depot cannot be started";
-    let program = std::env::current_exe().map_err(Failure::io(doing))?;
-    let mut child = Command::new(program)
-        .args(["internal", "relay"])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .process_group(0)
-        .spawn()
-        .map_err(Failure::io(doing))?;
-    let _guard = interrupt::Child::watch(&child);
-    // Its input stays open while it works: it ends when this command does.
-    let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
-    wire::write(&mut to, &Job { network, task: Task::Relay(what) }).map_err(Failure::io(doing))?;
-    let from = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
-    let mut said = String::new();
-    BufReader::new(from).read_line(&mut said).map_err(Failure::io("the process for the depot is gone"))?;
-    drop(to);
-    child.wait().map_err(Failure::io("the process for the depot is gone"))?;
+    let words = ("the process for the depot cannot be started", "the process for the depot is gone");
+    let mut working = Working::start("relay", &Job { network, task: Task::Relay(what) }, words)?;
+    let said = working.line()?.unwrap_or_default();
+    working.end()?;
     match serde_json::from_str(&said) {
         Ok(Said::Failed(failure)) => Err(failure),
         Ok(said) => Ok(said),

@@ -147,8 +147,9 @@ impl Relay<'_> {
     fn serve(&mut self, heard: &Receiver<Event>) -> Result<(), Failure> {
         let pace = self.manager.pace().unwrap_or(TELL).min(TELL);
         loop {
-            let look = if self.due { LOOK_LEAST } else { LOOK };
-            let wait = (self.looked + look).min(self.told + pace).saturating_duration_since(Instant::now());
+            let wait = (self.looked + self.patience())
+                .min(self.told + pace)
+                .saturating_duration_since(Instant::now());
             match heard.recv_timeout(wait) {
                 Ok(Event::Said(said)) => self.hear(&said)?,
                 Ok(Event::Stop) => return Ok(()),
@@ -157,7 +158,7 @@ impl Relay<'_> {
                 Ok(Event::DaemonGone) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if self.looked.elapsed() >= if self.due { LOOK_LEAST } else { LOOK } {
+            if self.looked.elapsed() >= self.patience() {
                 self.look();
             }
             if self.told.elapsed() >= pace {
@@ -188,6 +189,11 @@ impl Relay<'_> {
             }
             _ => Ok(()),
         }
+    }
+
+    /// How long after the last look the next one comes.
+    const fn patience(&self) -> Duration {
+        if self.due { LOOK_LEAST } else { LOOK }
     }
 
     /// The agent takes in what came; the daemon then looks anew at whom it believes. What fails here is tried
