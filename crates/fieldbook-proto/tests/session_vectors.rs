@@ -1,7 +1,6 @@
 //! Runs `protocol/vectors/session/`, and can write it anew. (It is one file because what writes the vectors and what
 //! judges them share the devices and the words.)
 //! `cargo test -p fieldbook-proto --test session_vectors -- --ignored`
-//! It is one file because what it reads and what it writes share the frames.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use bytes::{Bytes, BytesMut};
@@ -552,9 +551,13 @@ fn write_conversations() {
     tell("late", "ok", "the client's certificate has run out", (late(), 1_500, "client"), &delivery);
     tell("last-second", "ok", "the last second of the certificate", (late(), 1_499, "nobody"), &delivery);
     tell("late-both", "ok", "both certificates have run out", (late(), 2_001, "nobody"), &delivery);
-    tell("limited", "ok", "the client limits the server", (member(), 1_500, "server"), &limited(&delivery));
-    let twice = limited(&limited(&delivery));
-    tell("limited-twice", "out-of-phase", "a second Limited", (member(), 1_500, "server"), &twice);
+    let asked = [&delivery[..1], &[Frame::Offer(vec![id(1), id(2)])], &delivery[1..]].concat();
+    let limits = || (member(), 1_500, "server");
+    tell("limited", "ok", "the client limits the server", limits(), &limited(&asked));
+    let cause = "the client limits the server, and sends what nobody wanted";
+    tell("limited-unsolicited", "unsolicited", cause, limits(), &limited(&delivery));
+    let twice = limited(&limited(&asked));
+    tell("limited-twice", "out-of-phase", "a second Limited", limits(), &twice);
     say("limited-late", "out-of-phase", "Limited after Since", member(), &[since.clone(), Frame::Limited]);
     say("no-since", "out-of-phase", "a Mark before the Since", member(), &[mark(0, true)]);
 
