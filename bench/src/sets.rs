@@ -11,7 +11,7 @@ use bytes::Bytes;
 use fieldbook_depot::{Depot, DepotKey, Incoming, Lookup, Source, SqlDepot, State};
 use fieldbook_proto::certificate::Authority;
 use fieldbook_proto::session::limits::FEATURES;
-use fieldbook_proto::session::{Arrival, Engine, Event, Output, Setup, Side, TransportSecret};
+use fieldbook_proto::session::{Arrival, Engine, Event, Output, Remembered, Setup, Side, TransportSecret};
 use fieldbook_proto::{DepotId, EntryId};
 use tempfile::TempDir;
 
@@ -210,7 +210,9 @@ fn answer(
             };
             engine.entries(ids.iter().map(held).collect())?;
         }
-        Output::ReadCursor { .. } => engine.cursor(peer_head, None)?,
+        Output::ReadCursor { .. } => {
+            engine.cursor(Remembered { position: peer_head, ..Remembered::default() })?
+        }
         Output::TakeSnapshot { past } => {
             let fingerprint = past.map_or_else(|| depot.fingerprint(), |peer| depot.compared(&peer))?;
             engine.snapshot(fingerprint, depot.head()?)?;

@@ -186,7 +186,7 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
                 });
             }
             Event::AtRest { .. } => stayed = true,
-            Event::DeclinedByPeer(_) => declined.store(true, Relaxed),
+            Event::DeclinedByPeer(_) | Event::GoneAtPeer(_) => declined.store(true, Relaxed),
             _ => {}
         };
         let staying = Some(serving.hub.signals());

@@ -22,8 +22,8 @@ use crate::identity::Identity;
 use crate::relays;
 
 /// How long the endpoint may take to send that the connection is closed. QUIC would stay for three more
-/// timeouts to answer stragglers; a process that ends need not.
-const LAST_WORD: Duration = Duration::from_millis(20);
+/// timeouts to answer stragglers; a process that ends need not, and whoever started it waits for its end.
+const LAST_WORD: Duration = Duration::from_millis(5);
 /// How long the other end of a pipe may take to begin: somebody may have to type a password for ssh first.
 const PIPE_PATIENCE: Duration = Duration::from_secs(180);
 /// What stands for the address of whoever is at the other end of a pipe.

@@ -43,6 +43,15 @@ pub(crate) fn note(depot: &dyn Depot, device: &DeviceId, declined: Declined) -> 
     Ok(())
 }
 
+/// Whether a device had no room for more of ours at the last sync.
+pub(crate) fn had_no_room(depot: &dyn Depot, device: &DeviceId) -> Result<bool, DaemonError> {
+    let stored = depot.setting(SETTING)?;
+    let by: BTreeMap<String, BTreeMap<String, u64>> =
+        stored.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+    let reasons = by.get(&device.to_string());
+    Ok(reasons.is_some_and(|reasons| ["full", "share"].iter().any(|why| reasons.contains_key(*why))))
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {

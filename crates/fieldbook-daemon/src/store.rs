@@ -6,14 +6,16 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, State};
-use fieldbook_net::session::{NotStored, SessionStore};
+use fieldbook_net::session::{SessionStore, Stored};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{
-    Arrival, Decline, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer, PeerDepot, Span,
+    Arrival, Decline, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer, PeerDepot, Remembered,
+    Span,
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
 use crate::carry::{Carry, Load};
+use crate::declined;
 use crate::error::DaemonError;
 use crate::identity::{self, Identity};
 
@@ -49,8 +51,8 @@ pub(crate) struct DepotStore {
     past: BTreeSet<EntryId>,
     /// What this device declined in this session. With `past` it counts as known in what is compared.
     declined: BTreeSet<EntryId>,
-    /// The end of the depot's order when both were last compared with it, if neither has grown since.
-    counted_at: Option<u64>,
+    /// Up to where in the depot's order neither of the two has anything that arrived.
+    counted_at: u64,
     /// Bytes of offered entries that are taken, and have not come yet.
     promised: u64,
     /// The peer says that this device's membership has run out, and sends what is addressed to it.
@@ -74,7 +76,7 @@ impl DepotStore {
             received: HashSet::new(),
             past: BTreeSet::new(),
             declined: BTreeSet::new(),
-            counted_at: None,
+            counted_at: 0,
             promised: 0,
             limited: false,
             refused: false,
@@ -200,7 +202,6 @@ impl DepotStore {
     fn note_declined(&mut self, declined: &[(EntryId, Decline)]) {
         let room = DECLINED_MAX.saturating_sub(self.declined.len());
         self.declined.extend(declined.iter().take(room).map(|(id, _)| *id));
-        self.counted_at = None;
     }
 
     /// Ids that count as known in what is compared with this peer, beside those of the depot.
@@ -227,20 +228,30 @@ impl DepotStore {
         Ok((read(self)?, head))
     }
 
-    /// Another session may have brought what was declined or past in this one.
+    /// Another session may have brought what was declined or past in this one. Each id was unknown when it was noted:
+    /// so it lies among what arrived since this was looked at last. Looked at is whichever is less: a peer must not
+    /// make much of it with little.
     fn forget_what_is_known(&mut self) -> Result<(), DaemonError> {
         let head = self.depot.head()?;
-        if self.counted_at == Some(head) {
-            return Ok(());
+        let counted = (self.past.len() + self.declined.len()) as u64;
+        if head.saturating_sub(self.counted_at) > counted {
+            let ids: Vec<EntryId> = self.counted(Span::WHOLE).copied().collect();
+            for page in ids.chunks(IDS_AT_ONCE) {
+                for arrival in self.depot.known(page)? {
+                    self.past.remove(&arrival.id);
+                    self.declined.remove(&arrival.id);
+                }
+            }
+            self.counted_at = head;
         }
-        let ids: Vec<EntryId> = self.counted(Span::WHOLE).copied().collect();
-        for page in ids.chunks(IDS_AT_ONCE) {
-            for arrival in self.depot.known(page)? {
+        while self.counted_at < head {
+            let arrivals = self.depot.arrivals(self.counted_at, IDS_AT_ONCE, ANY_SIZE)?;
+            for arrival in &arrivals {
                 self.past.remove(&arrival.id);
                 self.declined.remove(&arrival.id);
             }
+            self.counted_at = arrivals.last().map_or(head, |last| last.position);
         }
-        self.counted_at = Some(head);
         Ok(())
     }
 
@@ -272,7 +283,7 @@ pub(crate) fn now_ms() -> i64 {
 impl SessionStore for DepotStore {
     type Error = DaemonError;
 
-    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<NotStored, DaemonError> {
+    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<Stored, DaemonError> {
         let sizes = batch.iter().map(|(id, bytes)| (*id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)));
         self.promised = self.promised.saturating_sub(sizes.clone().map(|(_, size)| u64::from(size)).sum());
         let mut declined = self.judge(sizes)?;
@@ -295,13 +306,13 @@ impl SessionStore for DepotStore {
         let taken = batch.iter().filter(|(id, _)| !left.contains(id));
         let incoming: Vec<Incoming<'_>> =
             taken.map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
-        let refused = match self.depot.put(&incoming) {
-            Ok(put) => put.refused.into_iter().map(|(id, _)| id).collect(),
+        let (refused, added) = match self.depot.put(&incoming) {
+            Ok(put) => (put.refused.into_iter().map(|(id, _)| id).collect(), put.added),
             // Nothing of it was taken, and the peer keeps it.
             Err(DepotError::Full) => {
                 declined.extend(incoming.iter().map(|entry| (entry.id, Decline::Full)));
                 self.note_declined(&declined);
-                return Ok(NotStored { refused: Vec::new(), declined });
+                return Ok(Stored { declined, ..Stored::default() });
             }
             Err(error) => return Err(error.into()),
         };
@@ -310,7 +321,7 @@ impl SessionStore for DepotStore {
             self.declined.remove(id);
         }
         self.note_declined(&declined);
-        Ok(NotStored { refused, declined })
+        Ok(Stored { refused, declined, added })
     }
 
     fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, DaemonError> {
@@ -354,15 +365,19 @@ impl SessionStore for DepotStore {
         Ok(held.collect())
     }
 
-    fn cursor(&mut self, depot: &DepotId) -> Result<u64, DaemonError> {
-        match self.unnamed() {
-            Some(peer) => Ok(self.hidden_cursors()?.get(&peer.device.id(), depot)),
-            None => Ok(self.depot.peer_cursor(&self.order(depot))?),
+    fn remembered(&mut self, depot: &DepotId) -> Result<Remembered, DaemonError> {
+        if let Some(peer) = self.unnamed() {
+            let position = self.hidden_cursors()?.get(&peer.device.id(), depot);
+            return Ok(Remembered { position, ..Remembered::default() });
         }
-    }
-
-    fn peer_holds(&mut self) -> Result<Option<u64>, DaemonError> {
-        Ok(self.unnamed().is_none().then_some(self.holds))
+        let position = self.depot.peer_cursor(&self.order(depot))?;
+        let relay = self.peer.as_deref().filter(|peer| peer.device.body().role == Role::Relay);
+        let own_first = match relay {
+            // What others gave to this device must not take the room that its own reports need.
+            Some(relay) => declined::had_no_room(self.depot.as_ref(), &relay.device.id())?,
+            None => false,
+        };
+        Ok(Remembered { position, holds: Some(self.holds), own_first })
     }
 
     fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), DaemonError> {
@@ -418,7 +433,6 @@ impl SessionStore for DepotStore {
         for id in ids.iter().filter(|id| !known.contains(*id)) {
             if self.past.len() < UNNAMED_PAST_MAX {
                 self.past.insert(*id);
-                self.counted_at = None;
             }
         }
         Ok(())

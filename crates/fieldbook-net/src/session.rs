@@ -15,7 +15,7 @@ use crate::limit::Limit;
 use crate::signals::Signals;
 use bytes::Bytes;
 use fieldbook_proto::session::{
-    Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, SessionError, Span, Summary,
+    Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, Remembered, SessionError, Span, Summary,
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -29,6 +29,8 @@ const READ_LEN: usize = 128 * 1024;
 const WRITE_LEN: usize = 64 * 1024;
 /// Pieces that wait to be written: entries come in frames of up to a quarter of a MiB.
 const WRITES_WAITING: usize = 8;
+/// While so many events wait to be noted by the store, nothing more is read.
+const NOTES_WAITING: usize = 64;
 /// A session in which nothing moves for so long is given up.
 const STALL: Duration = Duration::from_secs(60);
 /// Two that stay together look into the depot, and ask after each other, about so often: between half of it and
@@ -39,13 +41,15 @@ const SILENCE: Duration = Duration::from_secs(110);
 /// How long a peer may take to show that it is of the team.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
-/// What a store did not keep of a batch.
+/// What became of a batch.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NotStored {
+pub struct Stored {
     /// Bad entries.
     pub refused: Vec<EntryId>,
     /// Good ones that it does not take now.
     pub declined: Vec<(EntryId, Decline)>,
+    /// How many were new.
+    pub added: usize,
 }
 
 /// What a session needs of a depot. Calls may block; all come from one thread, in the engine's order.
@@ -53,12 +57,12 @@ pub trait SessionStore: Send {
     /// Whatever the store fails with.
     type Error: std::error::Error + Send + Sync + 'static;
 
-    /// Makes entries durable before it returns; which were refused or declined. See [`Engine::stored`] for what
+    /// Makes entries durable before it returns; which were refused or declined, and how many were new. See [`Engine::stored`] for what
     /// follows for the set that is compared.
     ///
     /// # Errors
     /// The store's.
-    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<NotStored, Self::Error>;
+    fn store(&mut self, batch: &[(EntryId, Bytes)]) -> Result<Stored, Self::Error>;
     /// Which of these entries, all unknown, it does not take now, in the order given. Those that it does take it
     /// has promised to take: they will come.
     ///
@@ -85,16 +89,11 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn entries(&mut self, ids: &[EntryId]) -> Result<Vec<Option<Bytes>>, Self::Error>;
-    /// How far this device has read in another depot's arrival order.
+    /// What is remembered of earlier sessions with that depot.
     ///
     /// # Errors
     /// The store's.
-    fn cursor(&mut self, depot: &DepotId) -> Result<u64, Self::Error>;
-    /// Up to where the peer holds everything of this side's order, as it was noted; `None` if that is not kept of it.
-    ///
-    /// # Errors
-    /// The store's.
-    fn peer_holds(&mut self) -> Result<Option<u64>, Self::Error>;
+    fn remembered(&mut self, depot: &DepotId) -> Result<Remembered, Self::Error>;
     /// Fingerprint and last position, at one moment: of all known ids, and of what is noted as the past of a
     /// peer's depot.
     ///
@@ -181,12 +180,13 @@ enum Question {
 }
 
 enum Answer {
-    Stored(NotStored),
+    Stored(Stored),
+    Noted,
     Unknown(Vec<EntryId>, Vec<(EntryId, Decline)>),
     Arrivals(Vec<Arrival>),
     Addressed(Vec<Arrival>),
     Entries(Vec<Option<Bytes>>),
-    Cursor(u64, Option<u64>),
+    Remembered(Remembered),
     Snapshot(Fingerprint, u64),
     Spans(Vec<Fingerprint>),
     Ids(Vec<EntryId>),
@@ -271,6 +271,8 @@ async fn drive<R: AsyncRead + Unpin>(
     let mut moved = Instant::now();
     let mut heard = Instant::now();
     let mut pulse = Instant::now() + jittered(PULSE);
+    // Events that the store has not taken note of yet.
+    let mut notes: usize = 0;
     loop {
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
             match output {
@@ -280,6 +282,7 @@ async fn drive<R: AsyncRead + Unpin>(
                     Err(_) => return Err(SessionFailure::Connection(io::ErrorKind::BrokenPipe.into())),
                 },
                 Output::Event(event) => {
+                    notes += 1;
                     questions.send(Question::Note(event.clone())).map_err(|_| gone("its thread"))?;
                     on_event(&event);
                 }
@@ -313,8 +316,10 @@ async fn drive<R: AsyncRead + Unpin>(
                 answer = answers.recv() => {
                     moved = Instant::now();
                     let answer = answer.ok_or_else(|| gone("its thread"))?;
-                    if let (Answer::Stored(_), Some(staying)) = (&answer, &staying) {
-                        staying.signals.tell();
+                    match (&answer, &staying) {
+                        (Answer::Stored(Stored { added: 1.., .. }), Some(staying)) => staying.signals.tell(),
+                        (Answer::Noted, _) => notes -= 1,
+                        _ => {}
                     }
                     take(engine, answer)
                 }
@@ -323,7 +328,7 @@ async fn drive<R: AsyncRead + Unpin>(
                     Ok(())
                 }
                 () = sleep_until(read_from), if !may_read => Ok(()),
-                read = reader.read(&mut buffer), if may_read && engine.wants_input() => {
+                read = reader.read(&mut buffer), if may_read && notes < NOTES_WAITING && engine.wants_input() => {
                     moved = Instant::now();
                     heard = moved;
                     match read {
@@ -373,12 +378,13 @@ fn jittered(about: Duration) -> Duration {
 
 fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
     match answer {
-        Answer::Stored(not) => engine.stored(&not.refused, &not.declined)?,
+        Answer::Stored(stored) => engine.stored(&stored.refused, &stored.declined)?,
+        Answer::Noted => {}
         Answer::Unknown(ids, declined) => engine.unknown(&ids, &declined)?,
         Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
         Answer::Addressed(entries) => engine.addressed(entries)?,
         Answer::Entries(entries) => engine.entries(entries)?,
-        Answer::Cursor(position, holds) => engine.cursor(position, holds)?,
+        Answer::Remembered(remembered) => engine.cursor(remembered)?,
         Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
         Answer::Spans(fingerprints) => engine.spans(fingerprints)?,
         Answer::Ids(ids) => engine.ids(ids)?,
@@ -439,7 +445,7 @@ fn start_store<S: SessionStore + 'static>(
         for question in asked {
             let answer = match question {
                 Question::Note(event) => match store.note(&event) {
-                    Ok(()) => continue,
+                    Ok(()) => Answer::Noted,
                     Err(error) => Answer::Failed(error.into()),
                 },
                 Question::Ask(output) => match ask(&mut store, output) {
@@ -481,7 +487,7 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
-        Output::ReadCursor { depot } => Answer::Cursor(store.cursor(&depot)?, store.peer_holds()?),
+        Output::ReadCursor { depot } => Answer::Remembered(store.remembered(&depot)?),
         Output::TakeSnapshot { past } => {
             let (fingerprint, head) = store.snapshot(past)?;
             Answer::Snapshot(fingerprint, head)

@@ -9,7 +9,7 @@ use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, Devi
 use fieldbook_proto::session::limits::{FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, ID_SHORT};
 use fieldbook_proto::session::{
     Arrival, Comparison, DIGEST_LEN, Decline, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
-    SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
+    Remembered, SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
 };
 use fieldbook_proto::{DepotId, DeskId, EntryId, TeamId, encode_hex};
 
@@ -128,7 +128,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
                 Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
                 Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
-                Output::ReadCursor { .. } => engine.cursor(0, None).unwrap(),
+                Output::ReadCursor { .. } => engine.cursor(Remembered::default()).unwrap(),
                 Output::TakeSnapshot { past: with } => {
                     let past = with.iter().flat_map(|_| past.iter());
                     engine.snapshot(known.iter().chain(past).copied().collect(), 0).unwrap();

@@ -96,7 +96,7 @@ fn claims_anothers_depot(own_seed: u8) {
     };
     session(2).note(&Event::CursorAdvanced { depot: theirs, position: 5 }).unwrap();
     session(3).note(&Event::CursorAdvanced { depot: theirs, position: 99 }).unwrap();
-    assert_eq!(session(2).cursor(&theirs).unwrap(), 5);
+    assert_eq!(session(2).remembered(&theirs).unwrap().position, 5);
 }
 
 #[test]

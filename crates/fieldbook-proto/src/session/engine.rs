@@ -20,7 +20,6 @@ use super::limits::{
 use super::outgoing::{Act, Outgoing};
 use super::reconcile::{Ask, Reconcile};
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
-use crate::certificate::Role;
 use rounds::Rounds;
 
 /// Events that may wait for the caller before input is held back.
@@ -55,6 +54,8 @@ pub struct Engine {
     outgoing: Option<Outgoing>,
     /// Up to where this side's store says that the peer holds everything.
     recorded: Option<u64>,
+    /// What this side wrote goes before what it carries.
+    own_first: bool,
     /// After which position of its order this side sends.
     since: u64,
     incoming: Incoming,
@@ -107,6 +108,7 @@ impl Engine {
             snapshot_asked: false,
             outgoing: None,
             recorded: None,
+            own_first: false,
             since: 0,
             incoming: Incoming::default(),
             check: Check::default(),
@@ -334,10 +336,9 @@ impl Engine {
                 } else {
                     Outgoing::new(device, peer.known, position, head).not_beyond(self.recorded)
                 };
-                // A relay has nothing of its own to send first.
-                let writes = self.setup.certificate.body().role != Role::Relay;
                 self.since = outgoing.covered().min(position);
-                self.outgoing = Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)).writing(writes));
+                self.outgoing =
+                    Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)).own_first(self.own_first));
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
@@ -388,6 +389,7 @@ impl Engine {
             }
             Frame::Gone(ids) => {
                 self.incoming.gone(&ids)?;
+                self.events.push_back(Event::GoneAtPeer(ids.len() as u64));
                 if self.has(FEATURE_RECONCILE) {
                     self.incoming.past(ids)?;
                 }
@@ -443,14 +445,22 @@ impl Engine {
         if let Some(ack) = self.incoming.take_ack(self.has(FEATURE_DECLINE)) {
             self.say(ack.encode().into());
         }
-        // A peer that does not tell us everything says nothing of its order that we could go by.
-        let cursor = self.incoming.take_cursor().filter(|_| !self.limits.us);
-        if let (Some(position), Some(peer)) = (cursor, &self.peer) {
-            self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
-        }
+        self.note_cursor(false);
         if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
             // What lies before was settled in an earlier session, or was declined or lost in one.
             self.events.push_back(Event::PeerHolds { after: self.since, position });
+        }
+    }
+
+    fn note_cursor(&mut self, checked: bool) {
+        // A peer that does not tell us everything says nothing of its order that we could go by.
+        let cursor = self.incoming.take_cursor(checked).filter(|_| !self.limits.us);
+        if let (Some(position), Some(peer)) = (cursor, &self.peer) {
+            // Of several that nobody has looked at the last says it all.
+            if let Some(Event::CursorAdvanced { .. }) = self.events.back() {
+                self.events.pop_back();
+            }
+            self.events.push_back(Event::CursorAdvanced { depot: peer.depot, position });
         }
     }
 
@@ -497,6 +507,7 @@ impl Engine {
                 } else {
                     self.phase = Phase::Finished;
                 }
+                self.note_cursor(true);
             }
         }
     }

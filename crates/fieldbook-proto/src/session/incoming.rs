@@ -54,6 +54,12 @@ pub(super) struct Incoming {
     /// Marks, each with the number of entries received before it.
     marks: VecDeque<(u64, u64)>,
     mark: u64,
+    received_at_mark: u64,
+    /// An end was marked since entries or offers came last.
+    end_noted: bool,
+    /// The cursor is worth noting: entries came, or nothing follows. Else a peer could have us write for each of its
+    /// marks.
+    cursor_due: bool,
     cursor: Option<u64>,
     ended: bool,
     /// Offers whose ids the store is looking up.
@@ -146,7 +152,7 @@ impl Incoming {
         entries: Vec<WireEntry>,
         events: &mut VecDeque<Event>,
     ) -> Result<(), Fault> {
-        self.ended = false;
+        (self.ended, self.end_noted) = (false, false);
         for entry in entries {
             self.entry(entry, events)?;
         }
@@ -189,6 +195,9 @@ impl Incoming {
         if end && (!self.wanted.is_empty() || !self.checks.is_empty()) {
             return Err(Fault::OutOfPhase);
         }
+        self.cursor_due |= self.received > self.received_at_mark || (end && !self.end_noted);
+        self.received_at_mark = self.received;
+        self.end_noted |= end;
         self.mark = position;
         self.ended = end;
         self.marks.push_back((self.received, position));
@@ -214,7 +223,7 @@ impl Incoming {
         if beyond || self.offered.saturating_sub(self.received) > self.vain_max {
             return Err(Fault::MoreThanKnown);
         }
-        self.ended = false;
+        (self.ended, self.end_noted) = (false, false);
         self.has_offered = true;
         self.checking += ids.len();
         self.checks.push_back(Lookup { ids, sizes });
@@ -388,9 +397,15 @@ impl Incoming {
         })
     }
 
-    /// The peer's position up to which everything is durable here, if it moved.
-    pub(super) const fn take_cursor(&mut self) -> Option<u64> {
-        self.cursor.take()
+    /// The peer's position up to which everything is durable here, if it moved and it is time to note it: at the
+    /// end of a check whatever moved it.
+    pub(super) const fn take_cursor(&mut self, checked: bool) -> Option<u64> {
+        if !checked && !self.cursor_due {
+            return None;
+        }
+        let cursor = self.cursor.take();
+        self.cursor_due &= cursor.is_none();
+        cursor
     }
 }
 

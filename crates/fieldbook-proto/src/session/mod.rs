@@ -20,7 +20,7 @@
 //! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
-//! #   fn cursor(&self, depot: &fieldbook_proto::DepotId) -> (u64, Option<u64>);
+//! #   fn remembered(&self, depot: &fieldbook_proto::DepotId) -> fieldbook_proto::session::Remembered;
 //! #   fn snapshot(&self, past: Option<PeerDepot>) -> (fieldbook_proto::session::Fingerprint, u64);
 //! #   fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Vec<fieldbook_proto::session::Fingerprint>;
 //! #   fn ids(
@@ -54,10 +54,7 @@
 //!                 }
 //!                 Output::ReadAddressed { device } => engine.addressed(depot.addressed(&device))?,
 //!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
-//!                 Output::ReadCursor { depot: of } => {
-//!                     let (position, holds) = depot.cursor(&of);
-//!                     engine.cursor(position, holds)?;
-//!                 }
+//!                 Output::ReadCursor { depot: of } => engine.cursor(depot.remembered(&of))?,
 //!                 Output::TakeSnapshot { past } => {
 //!                     let (fingerprint, head) = depot.snapshot(past);
 //!                     engine.snapshot(fingerprint, head)?;
@@ -275,8 +272,7 @@ pub enum Output {
         /// The peer.
         device: DeviceId,
     },
-    /// How far has this device read in that depot's arrival order, and up to where does the peer hold this side's?
-    /// Answer with [`Engine::cursor`].
+    /// What is remembered of earlier sessions with that depot? Answer with [`Engine::cursor`].
     ReadCursor {
         /// The peer's depot.
         depot: DepotId,
@@ -361,6 +357,9 @@ pub enum Event {
         /// The first bytes of the id that it named.
         claimed: [u8; limits::ID_PREFIX],
     },
+    /// The peer has not given so many entries that it had offered and this side wanted: it holds them no longer, or
+    /// cannot read them now.
+    GoneAtPeer(u64),
     /// The check found a difference: now it is found out in what. With a peer that does not know how to, both
     /// sides offer everything.
     Repairing,
@@ -372,6 +371,18 @@ pub enum Event {
     },
     /// And they differ still: an entry was refused, or one side remembers no more of what the other has dropped.
     StillDifferent,
+}
+
+/// What a store remembers of earlier sessions with a peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Remembered {
+    /// How far this device has read in the peer's arrival order ([`Event::CursorAdvanced`]).
+    pub position: u64,
+    /// Up to where in this side's order the peer holds everything ([`Event::PeerHolds`]); `None` if that is not
+    /// kept. What lies between there and the peer's cursor, as what it declined, is offered again in its order.
+    pub holds: Option<u64>,
+    /// What this device wrote goes before what it carries for others. It shows the peer which is which.
+    pub own_first: bool,
 }
 
 /// What a session has moved.

@@ -1,9 +1,9 @@
 //! The sending half: which entries go, in which order, asked for or not, and what was acknowledged.
 //! It is one file because a mark is right only if every lane of the pipeline is seen.
 //!
-//! Work comes in *passes* over this side's arrival order: small entries first, then large ones, and of both
-//! what this side wrote itself before what it carries for others: who has little room for this device must not
-//! give it to them. Within a pass everything moves in the order of arrival through one pipeline,
+//! Work comes in *passes* over this side's arrival order: small entries first, then large ones. Towards a relay that
+//! has no more room for this device, what it wrote itself goes in either before what it carries for others. Nobody
+//! else is shown which is which. Within a pass everything moves in the order of arrival through one pipeline,
 //!
 //! ```text
 //! page of arrivals ─► undecided ─► to_offer ─► offered ─► queue ─► loading ─► loaded ─► unacked
@@ -108,8 +108,8 @@ pub(super) struct Outgoing {
     scanned: u64,
     page_asked: bool,
     page_end: bool,
-    /// This device may have entries of its own.
-    writes: bool,
+    /// What is this side's own goes before what it carries.
+    own_first: bool,
     /// What is carried goes, too, and not only what is this side's own.
     carrying: bool,
     /// The first carried entry that was left for the pass that follows.
@@ -154,8 +154,8 @@ pub(super) struct Outgoing {
     acked: u64,
     refused: u64,
     declined: Declined,
-    /// The first position of those: the peer does not hold what lies there.
-    declined_at: Option<u64>,
+    /// The first position of those, and of what this side could not give: the peer does not hold what lies there.
+    not_held_at: Option<u64>,
     marked: u64,
     entries_at_mark: u64,
     bytes_at_mark: u64,
@@ -182,8 +182,8 @@ impl Outgoing {
             scanned: since,
             page_asked: false,
             page_end: false,
-            writes: true,
-            carrying: false,
+            own_first: false,
+            carrying: true,
             first_carried: None,
             own_until: 0,
             first_large: None,
@@ -214,7 +214,7 @@ impl Outgoing {
             acked: 0,
             refused: 0,
             declined: Declined::default(),
-            declined_at: None,
+            not_held_at: None,
             marked: since,
             entries_at_mark: 0,
             bytes_at_mark: 0,
@@ -249,10 +249,10 @@ impl Outgoing {
         self
     }
 
-    /// A device that writes nothing carries all that it has.
-    pub(super) const fn writing(mut self, writes: bool) -> Self {
-        self.writes = writes;
-        self.carrying = !writes;
+    /// What is this side's own goes before what it carries.
+    pub(super) const fn own_first(mut self, own_first: bool) -> Self {
+        self.own_first = own_first;
+        self.carrying = !own_first;
         self
     }
 
@@ -337,7 +337,7 @@ impl Outgoing {
     }
 
     fn begin(&mut self, pass: Pass, after: u64) {
-        self.carrying = !self.writes;
+        self.carrying = !self.own_first;
         self.first_carried = None;
         self.pass = pass;
         self.manner = Manner::Undecided;
@@ -515,7 +515,7 @@ impl Outgoing {
                     return;
                 }
                 Pass::Small if self.carrying && arrival.own && position <= self.own_until => return,
-                Pass::Large { .. } if self.carrying && self.writes && arrival.own => return,
+                Pass::Large { .. } if self.carrying && self.own_first && arrival.own => return,
                 _ => {}
             }
         }
@@ -608,10 +608,14 @@ impl Outgoing {
         if frame.is_empty() { None } else { Some(encode_entries(&frame)) }
     }
 
-    /// Entries that vanished between offer and transfer. Nobody waits for those that were not offered.
+    /// Entries that vanished between offer and transfer. Nobody waits for those that were not offered. They may be
+    /// there again the next time, as in a bucket: so the peer is not taken to hold what lies there, and the next
+    /// session begins before it.
     fn gone_frame(&mut self) -> Option<Bytes> {
         let mut gone = Vec::new();
         while let Some((item, None)) = self.loaded.front() {
+            let position = item.position;
+            self.not_held_at = Some(self.not_held_at.map_or(position, |at| at.min(position)));
             if item.asked {
                 if gone.len() == OFFER_IDS_MAX {
                     break;

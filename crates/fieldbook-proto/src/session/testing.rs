@@ -8,8 +8,8 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::limits::{FEATURE_LIVE, FEATURES};
 use super::{
-    Arrival, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, SessionError, Setup, Side,
-    Span, TransportSecret,
+    Arrival, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, Remembered, SessionError,
+    Setup, Side, Span, TransportSecret,
 };
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
@@ -132,6 +132,10 @@ pub(super) struct Memory {
     pub(super) passed_over: BTreeSet<EntryId>,
     /// What came from nobody in particular and is not its own.
     pub(super) carried: BTreeSet<EntryId>,
+    /// What it wrote goes before what it carries.
+    pub(super) own_first: bool,
+    /// What it holds and cannot read now.
+    pub(super) unreadable: BTreeSet<EntryId>,
     /// Up to where each peer holds everything, as a store remembers it that never believes a gap.
     pub(super) holds: HashMap<DeviceId, u64>,
 }
@@ -150,6 +154,8 @@ impl Memory {
             declined: BTreeSet::new(),
             passed_over: BTreeSet::new(),
             carried: BTreeSet::new(),
+            own_first: false,
+            unreadable: BTreeSet::new(),
             holds: HashMap::new(),
         }
     }
@@ -336,11 +342,13 @@ impl Node {
                 self.engine.addressed(known.map(|at| depot.arrival(at)).collect())
             }
             Output::ReadEntries { ids } => {
-                self.engine.entries(ids.iter().map(|id| depot.held[id].clone()).collect())
+                let read = |id: &EntryId| depot.held[id].clone().filter(|_| !depot.unreadable.contains(id));
+                self.engine.entries(ids.iter().map(read).collect())
             }
             Output::ReadCursor { depot: of } => {
                 let holds = self.peer.and_then(|peer| depot.holds.get(&peer).copied());
-                self.engine.cursor(depot.cursors.get(&of).copied().unwrap_or_default(), holds)
+                let position = depot.cursors.get(&of).copied().unwrap_or_default();
+                self.engine.cursor(Remembered { position, holds, own_first: depot.own_first })
             }
             Output::TakeSnapshot { past } => {
                 let fingerprint = past.map_or_else(

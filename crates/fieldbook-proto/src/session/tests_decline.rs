@@ -120,10 +120,11 @@ fn towards_an_earlier_version_a_declined_entry_counts_as_refused_and_not_as_held
 }
 
 #[test]
-fn what_a_device_wrote_goes_before_what_it_carries() {
+fn towards_a_relay_without_room_what_a_device_wrote_goes_before_what_it_carries() {
     // All of it offered, or all of it sent in hope.
     for (carried, held_there) in [(300, 1), (100, 0)] {
         let (mut client, mut server) = (Memory::new(1), Memory::new(2));
+        client.own_first = true;
         server.write(5_000..5_000 + held_there, 1_100);
         client.carry(0..carried, 1_100);
         client.carry(1_000..1_003, 70_000);
@@ -144,6 +145,64 @@ fn what_a_device_wrote_goes_before_what_it_carries() {
         assert!(own_small.clone().all(|id| pair.server.depot.held.contains_key(&id)));
         assert!(pair.client.engine.summary().declined_by_peer.full > 0);
     }
+}
+
+#[test]
+fn nobody_else_is_shown_which_entries_a_device_wrote() {
+    for (carried, held_there) in [(300, 1), (100, 0)] {
+        let (mut client, mut server) = (Memory::new(1), Memory::new(2));
+        server.write(5_000..5_000 + held_there, 1_100);
+        client.carry(0..carried, 1_100);
+        client.carry(1_000..1_003, 70_000);
+        client.write(2_000..2_003, 1_100);
+        client.write(3_000..3_001, 80_000);
+        client.carry(4_000..4_010, 1_100);
+        let pair = session(client, server);
+        let order = pair.client.depot.order.iter().filter(|(_, _, from)| from.is_none());
+        let small = order.clone().filter(|(_, size, _)| *size < 65_536);
+        let large = order.filter(|(_, size, _)| *size > 65_536);
+        assert!(
+            small.chain(large).map(|(id, ..)| *id).eq(pair.client.said_entries()),
+            "in the order in which they came to it"
+        );
+    }
+}
+
+#[test]
+fn what_could_not_be_read_is_offered_again_and_nobody_is_taken_to_hold_it() {
+    let (mut relay, mut coordinator) = (Memory::new(1), Memory::new(2));
+    coordinator.write(5_000..5_001, 1_100);
+    relay.carry(0..300, 1_100);
+    let lost = testing::entry(7, 1_100).0;
+    relay.unreadable.insert(lost);
+    let pair = session(coordinator, relay);
+    assert!(pair.server.engine.summary().in_step, "both know of it");
+    assert_eq!(pair.client.saw(|e| *e == Event::GoneAtPeer(1)), 1);
+    assert_eq!(holds(&pair.server, 0), 7, "what lies before it");
+    let (coordinator, mut relay) = pair.depots();
+    assert!(!coordinator.held.contains_key(&lost));
+    relay.unreadable.clear();
+    let pair = session(coordinator, relay);
+    assert!(pair.client.depot.held.contains_key(&lost));
+    assert_eq!(pair.server.engine.summary().sent, 1);
+    assert_eq!(holds(&pair.server, 7), pair.server.depot.order.len() as u64);
+}
+
+#[test]
+fn marks_alone_are_not_noted_one_by_one() {
+    let mut pair = Pair::new(Memory::new(1), Memory::new(2));
+    pair.client.settle();
+    pair.server.hear(&mut pair.client, usize::MAX);
+    pair.server.settle();
+    pair.server.engine.receive(&Frame::Since { position: 0 }.encode());
+    for position in 1..5_000 {
+        for end in [position % 3 == 0, position % 5 == 0] {
+            pair.server.engine.receive(&Frame::Mark { position, end }.encode());
+            pair.server.settle();
+        }
+    }
+    assert_eq!(pair.server.failed, None);
+    assert!(pair.server.saw(|e| matches!(e, Event::CursorAdvanced { .. })) <= 2);
 }
 
 #[test]
@@ -237,6 +296,7 @@ proptest! {
         let mut known_held = 0;
         for (room, steps) in rooms {
             server.room = room;
+            client.own_first = room % 2 == 0;
             client.largest = 1_000 + room;
             let mut pair = Pair::new(client, server);
             stumble(&mut pair, &mut dice, steps);

@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 
-use super::super::Arrival;
 #[cfg(doc)]
 use super::super::Output;
 use super::super::check::{Claim, Next};
@@ -10,21 +9,22 @@ use super::super::decline::Decline;
 use super::super::error::SessionError;
 use super::super::fingerprint::Fingerprint;
 use super::super::frame::Frame;
+use super::super::{Arrival, Remembered};
 use super::Engine;
 use crate::EntryId;
 
 impl Engine {
-    /// Answers [`Output::ReadCursor`]. `holds` is up to where in this side's order the peer holds everything, as
-    /// [`Event::PeerHolds`] has said in earlier sessions; `None` if that is not kept. What lies between there and
-    /// the peer's cursor, as what it declined, is offered again in its order.
+    /// Answers [`Output::ReadCursor`].
     ///
     /// # Errors
     /// [`SessionError::Misused`] when it was not asked.
-    pub fn cursor(&mut self, position: u64, holds: Option<u64>) -> Result<(), SessionError> {
+    pub fn cursor(&mut self, remembered: Remembered) -> Result<(), SessionError> {
+        let Remembered { position, holds, own_first } = remembered;
         let peer = self.peer.as_ref().filter(|_| self.cursor_asked);
         let head = peer.ok_or(SessionError::Misused("a cursor that was not asked for"))?.head;
         self.cursor_asked = false;
         self.recorded = holds;
+        self.own_first = own_first;
         // The peer's order is shorter than what was read of it: it is another order, begin anew.
         let position = if position > head { 0 } else { position };
         self.say(Frame::Since { position }.encode().into());

@@ -14,7 +14,7 @@ impl Outgoing {
         }
         for (item, why) in declined {
             self.declined.add(*why);
-            self.declined_at = Some(self.declined_at.map_or(item.position, |at| at.min(item.position)));
+            self.not_held_at = Some(self.not_held_at.map_or(item.position, |at| at.min(item.position)));
         }
         events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
     }
@@ -67,16 +67,16 @@ impl Outgoing {
             holds = Some(*position);
             self.marks.pop_front();
         }
-        holds.map(|position| self.short_of_declined(position))
+        holds.map(|position| self.short_of_missing(position))
     }
 
-    /// After the check has found that the peer knows everything but for what it declined in this session:
+    /// After the check has found that the peer knows everything but for what it did not get in this session:
     /// the position up to which it holds everything.
     pub(in super::super) fn holds_all(&self) -> Option<u64> {
-        (!self.limited).then(|| self.short_of_declined(self.covered))
+        (!self.limited).then(|| self.short_of_missing(self.covered))
     }
 
-    fn short_of_declined(&self, position: u64) -> u64 {
-        position.min(self.declined_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
+    fn short_of_missing(&self, position: u64) -> u64 {
+        position.min(self.not_held_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
     }
 }
