@@ -119,12 +119,18 @@ impl Served {
         let depot = bucket.open(path.parent().unwrap_or(Path::new(".")))?;
         in_step::adopt(self.local.as_ref(), &depot)?;
         let depot: Arc<dyn Depot> = Arc::new(depot);
-        in_step::keep(self.local, Arc::downgrade(&depot), relay, move || {
-            if relay {
-                // The agent looks at once at what came.
-                let _ = Ui::new(json, true).emit(json!({"event": "in-step"}));
-            }
-        });
+        in_step::keep(
+            self.local,
+            Arc::downgrade(&depot),
+            relay,
+            move || {
+                if relay {
+                    // The agent looks at once at what came.
+                    let _ = Ui::new(json, true).emit(json!({"event": "in-step"}));
+                }
+            },
+            move |line| log(line, json),
+        );
         Ok(depot)
     }
 }

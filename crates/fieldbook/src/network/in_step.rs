@@ -6,16 +6,17 @@
 //! once for each change, and only if the bucket does not know better already: a vault that slept must not
 //! let in again whom the others have removed.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fieldbook_daemon::DaemonError;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, State};
-use fieldbook_proto::DepotId;
 use fieldbook_proto::certificate::{Authority, Certificate};
 use fieldbook_proto::codec::Reader;
 use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
+use fieldbook_proto::{DepotId, EntryId};
 
 use crate::error::Failure;
 
@@ -28,6 +29,11 @@ const TAKEN: &str = "taken-to-bucket";
 const PAUSE: Duration = Duration::from_secs(2);
 /// In every so many rounds, what the bucket has dropped is dropped from a relay's vault.
 const DROP_ROUNDS: u64 = 1_800;
+/// Entries that could not be read and are tried again: as many are remembered, and tried in one round.
+const MISSING_MAX: usize = 65_536;
+const TRIED_AGAIN: usize = 64;
+/// How often it is said that the two are not in step.
+const WORDS: Duration = Duration::from_secs(600);
 /// Entries that go from one to the other at once.
 const ENTRIES: usize = 256;
 const BYTES: u64 = 8 << 20;
@@ -104,20 +110,34 @@ fn epoch(secrets: &Option<Vec<u8>>) -> Option<u32> {
 
 /// Keeps the two in step as long as the bucket's depot is used. With `relay`, the vault is a relay's: it gets
 /// small entries only, as those that say who is of the team are, and they go when the bucket drops them.
-/// `changed` hears when something came to the vault, or went from it to the bucket.
+/// `changed` hears when something came to the vault, or went from it to the bucket; `log` hears why nothing does.
 pub fn keep(
     local: Arc<dyn Depot>,
     bucket: Weak<dyn Depot>,
     relay: bool,
     changed: impl Fn() + Send + 'static,
+    log: impl Fn(&str) + Send + 'static,
 ) {
     thread::spawn(move || {
-        let mut steps = Steps { relay, pushed: None };
+        let mut steps = Steps::new(relay);
         let mut round: u64 = 0;
+        let mut said: Option<Instant> = None;
         while let Some(bucket) = bucket.upgrade() {
             // A failure is the next round's.
-            if steps.step(local.as_ref(), bucket.as_ref()).unwrap_or(false) {
-                changed();
+            let trouble = match steps.step(local.as_ref(), bucket.as_ref()) {
+                Ok(new) => {
+                    if new {
+                        changed();
+                    }
+                    steps.missing()
+                }
+                Err(error) => {
+                    Some(format!("the bucket and this vault are not in step: {error}; it is tried again"))
+                }
+            };
+            if let Some(trouble) = trouble.filter(|_| said.is_none_or(|said| said.elapsed() >= WORDS)) {
+                log(&trouble);
+                said = Some(Instant::now());
             }
             if relay && round.is_multiple_of(DROP_ROUNDS) {
                 let _ = drop_what_is_gone(local.as_ref(), bucket.as_ref());
@@ -133,9 +153,24 @@ struct Steps {
     relay: bool,
     /// What the vault said when it was looked at last.
     pushed: Option<Identity>,
+    to_bucket: Copying,
+    from_bucket: Copying,
 }
 
 impl Steps {
+    fn new(relay: bool) -> Self {
+        Self { relay, pushed: None, to_bucket: Copying::default(), from_bucket: Copying::default() }
+    }
+
+    /// What could not be read, in words.
+    fn missing(&self) -> Option<String> {
+        let missing = self.from_bucket.missing.len();
+        (missing > 0).then(|| {
+            let what = if missing == 1 { "1 entry that is" } else { "entries that are" };
+            format!("{what} in the bucket could not be read ({missing} in all); tried again")
+        })
+    }
+
     fn step(&mut self, local: &dyn Depot, bucket: &dyn Depot) -> Result<bool, DepotError> {
         bucket.head()?;
         let mut changed = false;
@@ -145,12 +180,16 @@ impl Steps {
             self.pushed = Some(ours);
         }
         let most = if self.relay { SMALL_ENTRY_MAX } else { u32::MAX };
-        changed |= copy(local, bucket, u32::MAX, taken(local, bucket)?, |position| {
-            let value = [&bucket.depot_id().as_bytes()[..], &position.to_be_bytes()].concat();
-            local.set_setting(TAKEN, Some(&value))
-        })?;
+        let read = |ids: &[EntryId]| local.get_all(ids);
+        changed |=
+            self.to_bucket.step((local, &read), bucket, u32::MAX, taken(local, bucket)?, |position| {
+                let value = [&bucket.depot_id().as_bytes()[..], &position.to_be_bytes()].concat();
+                local.set_setting(TAKEN, Some(&value))
+            })?;
         // How far the vault has read in the bucket is kept in the vault, as with any peer.
-        changed |= copy(bucket, local, most, local.peer_cursor(&bucket.depot_id())?, |position| {
+        let cursor = local.peer_cursor(&bucket.depot_id())?;
+        let read = |ids: &[EntryId]| bucket.get_all(ids);
+        changed |= self.from_bucket.step((bucket, &read), local, most, cursor, |position| {
             local.set_peer_cursor(&bucket.depot_id(), position)
         })?;
         Ok(changed)
@@ -166,32 +205,86 @@ fn taken(local: &dyn Depot, bucket: &dyn Depot) -> Result<u64, DepotError> {
     Ok(position.unwrap_or(0))
 }
 
-/// Copies what is held in one depot after a position, up to a size, into the other. Whether anything was new.
-fn copy(
-    from: &dyn Depot,
-    to: &dyn Depot,
-    most: u32,
-    mut after: u64,
-    remember: impl Fn(u64) -> Result<(), DepotError>,
-) -> Result<bool, DepotError> {
-    let mut new = false;
-    loop {
-        let arrivals = from.arrivals(after, ENTRIES, BYTES)?;
-        let Some(last) = arrivals.last() else { return Ok(new) };
-        after = last.position;
-        let wanted: Vec<_> =
-            arrivals.iter().filter(|it| it.state == State::Held && it.size <= most).collect();
-        let unknown = to.unknown(&wanted.iter().map(|it| it.id).collect::<Vec<_>>())?;
-        let found = from.get_all(&unknown)?;
-        let mut batch = Vec::new();
-        for (id, found) in unknown.iter().zip(&found) {
-            let source = wanted.iter().find(|it| it.id == *id);
-            if let (Lookup::Held(bytes), Some(arrival)) = (found, source) {
-                batch.push(Incoming { id: *id, bytes, from: arrival.from });
+type Read<'a> = &'a dyn Fn(&[EntryId]) -> Result<Vec<Lookup>, DepotError>;
+
+/// Copies what is held in one depot into the other, in its order.
+#[derive(Default)]
+struct Copying {
+    /// Looked at up to here since this process began.
+    seen: u64,
+    /// What is held and could not be read, by its position. A bucket may withhold today and give tomorrow, and it may be
+    /// a removal: so it is tried again, and no position beyond the first is remembered.
+    missing: BTreeMap<u64, EntryId>,
+    /// After which position of these the next round tries.
+    turn: u64,
+}
+
+impl Copying {
+    /// Goes on after what was remembered. Whether anything was new.
+    fn step(
+        &mut self,
+        (from, read): (&dyn Depot, Read<'_>),
+        to: &dyn Depot,
+        most: u32,
+        remembered: u64,
+        remember: impl Fn(u64) -> Result<(), DepotError>,
+    ) -> Result<bool, DepotError> {
+        let mut new = self.again((from, read), to)?;
+        let mut after = self.seen.max(remembered);
+        loop {
+            let arrivals = from.arrivals(after, ENTRIES, BYTES)?;
+            let Some(last) = arrivals.last() else { break };
+            after = last.position;
+            let wanted: Vec<_> =
+                arrivals.iter().filter(|it| it.state == State::Held && it.size <= most).collect();
+            let unknown = to.unknown(&wanted.iter().map(|it| it.id).collect::<Vec<_>>())?;
+            let found = read(&unknown)?;
+            let mut batch = Vec::new();
+            for (id, found) in unknown.iter().zip(&found) {
+                let Some(arrival) = wanted.iter().find(|it| it.id == *id) else { continue };
+                if let Lookup::Held(bytes) = found {
+                    batch.push(Incoming { id: *id, bytes, from: arrival.from });
+                } else if self.missing.len() < MISSING_MAX {
+                    self.missing.insert(arrival.position, *id);
+                }
+            }
+            new |= to.put(&batch)?.added > 0;
+            self.seen = after;
+        }
+        let safe = self.missing.first_key_value().map_or(after, |(position, _)| position.saturating_sub(1));
+        if safe > remembered {
+            remember(safe)?;
+        }
+        Ok(new)
+    }
+
+    /// Tries some of what could not be read. Whether anything was new.
+    fn again(&mut self, (from, read): (&dyn Depot, Read<'_>), to: &dyn Depot) -> Result<bool, DepotError> {
+        let next: Vec<u64> =
+            self.missing.range(self.turn.saturating_add(1)..).map(|(at, _)| *at).take(TRIED_AGAIN).collect();
+        self.turn = if next.len() < TRIED_AGAIN { 0 } else { next.last().copied().unwrap_or(0) };
+        let ids: Vec<EntryId> = next.iter().filter_map(|at| self.missing.get(at).copied()).collect();
+        if ids.is_empty() {
+            return Ok(false);
+        }
+        let known = from.known(&ids)?;
+        let found = read(&ids)?;
+        let (mut batch, mut over) = (Vec::new(), Vec::new());
+        for ((at, id), found) in next.iter().zip(&ids).zip(&found) {
+            let arrival = known.iter().find(|it| it.id == *id && it.state == State::Held);
+            match (arrival, found) {
+                (Some(arrival), Lookup::Held(bytes)) => {
+                    batch.push(Incoming { id: *id, bytes, from: arrival.from });
+                    over.push(*at);
+                }
+                // It was dropped meanwhile.
+                (None, _) => over.push(*at),
+                (Some(_), _) => {}
             }
         }
-        new |= to.put(&batch)?.added > 0;
-        remember(after)?;
+        let new = to.put(&batch)?.added > 0;
+        over.iter().for_each(|at| drop(self.missing.remove(at)));
+        Ok(new)
     }
 }
 
@@ -211,7 +304,6 @@ fn drop_what_is_gone(local: &dyn Depot, bucket: &dyn Depot) -> Result<(), DepotE
 #[cfg(test)]
 mod tests {
     use fieldbook_depot::{DepotKey, Source, SqlDepot};
-    use fieldbook_proto::EntryId;
 
     use super::*;
 
@@ -238,7 +330,7 @@ mod tests {
             add(&two, n, 1_100);
         }
         one.set_setting("certificate", Some(b"c")).unwrap();
-        let mut steps = Steps { relay: false, pushed: None };
+        let mut steps = Steps::new(false);
         assert!(steps.step(&one, &two).unwrap());
         assert_eq!((one.head().unwrap(), two.head().unwrap()), (310, 310));
         assert_eq!(one.fingerprint().unwrap(), two.fingerprint().unwrap());
@@ -258,11 +350,42 @@ mod tests {
         let secrets = |epoch: u32| [&1_u32.to_be_bytes()[..], &epoch.to_be_bytes(), &[7; 32]].concat();
         slept.set_setting("transport-secrets", Some(&secrets(1))).unwrap();
         bucket.set_setting("transport-secrets", Some(&secrets(2))).unwrap();
-        Steps { relay: true, pushed: None }.step(&slept, &bucket).unwrap();
+        Steps::new(true).step(&slept, &bucket).unwrap();
         assert_eq!(bucket.setting("transport-secrets").unwrap(), Some(secrets(2)));
         slept.set_setting("transport-secrets", Some(&secrets(3))).unwrap();
-        Steps { relay: true, pushed: None }.step(&slept, &bucket).unwrap();
+        Steps::new(true).step(&slept, &bucket).unwrap();
         assert_eq!(bucket.setting("transport-secrets").unwrap(), Some(secrets(3)));
+    }
+
+    #[test]
+    fn what_the_bucket_withholds_is_tried_again_and_not_passed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (vault, bucket) = (open(&dir, 1), open(&dir, 2));
+        let ids: Vec<EntryId> = (1..=200).map(|n| add(&bucket, n, 1_100)).collect();
+        let (withheld, dropped) = (ids[9], ids[19]);
+        let read = |ids: &[EntryId]| {
+            let hidden = |(id, found)| if [withheld, dropped].contains(id) { Lookup::Gone } else { found };
+            Ok(ids.iter().zip(bucket.get_all(ids)?).map(hidden).collect())
+        };
+        let cursor = || vault.peer_cursor(&bucket.depot_id()).unwrap();
+        let remember = |position| vault.set_peer_cursor(&bucket.depot_id(), position);
+        let mut copying = Copying::default();
+        assert!(copying.step((&bucket, &read), &vault, u32::MAX, 0, remember).unwrap());
+        assert_eq!((vault.head().unwrap(), cursor()), (198, 9), "all that can be read, and no more passed");
+        add(&bucket, 300, 1_100);
+        assert!(copying.step((&bucket, &read), &vault, u32::MAX, cursor(), remember).unwrap());
+        assert_eq!((vault.head().unwrap(), cursor(), copying.missing.len()), (199, 9, 2));
+        // One is dropped, the other given after a restart.
+        bucket.forget(&[dropped]).unwrap();
+        let read = |ids: &[EntryId]| bucket.get_all(ids);
+        let mut begun_anew = Copying::default();
+        for copying in [&mut copying, &mut begun_anew] {
+            copying.step((&bucket, &read), &vault, u32::MAX, cursor(), remember).unwrap();
+            assert_eq!((copying.missing.len(), cursor()), (0, 201));
+            assert!(matches!(vault.get(&withheld).unwrap(), Lookup::Held(_)));
+            assert_eq!(vault.get(&dropped).unwrap(), Lookup::Unknown);
+            vault.set_peer_cursor(&bucket.depot_id(), 9).unwrap();
+        }
     }
 
     #[test]
@@ -270,7 +393,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (vault, bucket) = (open(&dir, 1), open(&dir, 2));
         let (small, large) = (add(&bucket, 1, 1_100), add(&bucket, 2, 100_000));
-        Steps { relay: true, pushed: None }.step(&vault, &bucket).unwrap();
+        Steps::new(true).step(&vault, &bucket).unwrap();
         assert!(matches!(vault.get(&small).unwrap(), Lookup::Held(_)));
         assert_eq!(vault.get(&large).unwrap(), Lookup::Unknown);
         drop_what_is_gone(&vault, &bucket).unwrap();
