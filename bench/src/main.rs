@@ -16,6 +16,7 @@ mod save;
 mod sets;
 mod share;
 mod sync;
+mod syncthing;
 
 use std::error::Error;
 use std::path::Path;

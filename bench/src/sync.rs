@@ -14,6 +14,7 @@ use fieldbook_tests::{Machine, team_of_two};
 use fieldbook_vault::{Passphrase, Vault};
 use serde_json::Value;
 
+use crate::syncthing::syncthing;
 use crate::{floor, sample};
 
 /// How many reports the first sync carries.
@@ -66,6 +67,7 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
     let floor = sample::median(&mut floors);
 
     let (plain, plain_ten) = rsync(monitor.root(), "plain", before, &later[..NEW], &[])?;
+    let peer = syncthing(monitor.root(), before, &later[..NEW])?;
     let (durable, durable_ten) = rsync(monitor.root(), "durable", before, &later[..NEW], &["--fsync"])?;
 
     println!(
@@ -75,13 +77,15 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
     );
     println!("| what | time | against the floor |");
     println!("|---|---|---|");
-    for (what, time) in [
+    let mut rows = vec![
         ("floor: raw quinn on one stream, BLAKE3, one batched insert into a depot", floor),
         ("`fieldbook sync`, durable on arrival, from start to end of the command", first),
         ("of that: the same command when there is nothing to do", idle),
         ("rsync -a (not encrypted, not durable)", plain.time),
         ("rsync -a --fsync (not encrypted)", durable.time),
-    ] {
+    ];
+    rows.extend(peer.map(|(first, _)| ("Syncthing, two instances (durable, encrypted on the way)", first)));
+    for (what, time) in rows {
         println!("| {what} | {} | {:.2} |", millis(time), time.as_secs_f64() / floor.as_secs_f64());
     }
     println!();
@@ -111,6 +115,9 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
         durable_ten.bytes,
         durable_ten.bytes - ten_entries as u64
     );
+    if let Some((_, ten)) = peer {
+        println!("| Syncthing, from the order to look | {} | | | |", millis(ten));
+    }
     println!();
     println!(
         "With {} ms to the other side and back, the command takes {} ({:.1} round trips longer); with nothing to do {} ({:.1}).",

@@ -283,7 +283,7 @@ impl Copying {
             }
         }
         let new = to.put(&batch)?.added > 0;
-        over.iter().for_each(|at| drop(self.missing.remove(at)));
+        self.missing.retain(|at, _| !over.contains(at));
         Ok(new)
     }
 }
