@@ -84,7 +84,7 @@ impl Instance {
             .arg(format!("--home={}", home.display()))
             .env("HOME", dir)
             .output()?;
-        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        let said = String::from_utf8_lossy(&[said.stdout, said.stderr].concat()).into_owned();
         let id = said.lines().find_map(|line| line.split("Device ID: ").nth(1)).ok_or("no device id")?;
         let port =
             || -> Result<u16, Box<dyn Error>> { Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port()) };
