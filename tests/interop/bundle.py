@@ -44,7 +44,7 @@ class Part:
         self.entries, self.this, self.complete, self.next = [], None, None, None
         self.blocks = self.good = self.damaged = self.misplaced = self.newer = 0
         self.cut = self.impossible = 0
-        self.begun = b""
+        self.begun, self.adrift = b"", False
 
     def lose(self):
         self.cut += bool(self.begun)
@@ -79,17 +79,20 @@ class Part:
                     self.entry(self.begun)
                     self.begun = b""
                 elif length is not None and length < len(self.begun) or begins:
-                    self.impossible += 1
+                    self.no_record()
                     self.begun = b""
-            elif first:
-                self.impossible += 1
+            elif first and not self.adrift:
+                self.no_record()
         else:
             self.lose()
+            self.adrift = True
+        if begins:
+            self.adrift = False
         rest = body[first:]
         while rest:
             length = record_length(rest)
             if length == -1:
-                self.impossible += 1
+                self.no_record()
                 break
             if length is None or length > len(rest):
                 self.begun += rest
@@ -97,6 +100,11 @@ class Part:
             self.entry(rest[:length])
             rest = rest[length:]
         self.next = None if flags & 1 else (bundle, part, number + 1)
+
+    def no_record(self):
+        """Counted once, however many blocks go on with it."""
+        self.impossible += 1
+        self.adrift = True
 
     def entry(self, record):
         if blake3(record[36:]).digest() == record[4:36]:

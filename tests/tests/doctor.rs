@@ -5,6 +5,8 @@ use std::net::UdpSocket;
 use fieldbook_tests::{Machine, free_port, team_of_two};
 use serde_json::Value;
 
+use crate::relay::{relay_of, runs};
+
 /// What it found, and whether any way led to a device of the team.
 fn examined(machine: &Machine, args: &[&str], exit: i32) -> Vec<Value> {
     let mut all = vec!["--json", "doctor"];
@@ -105,11 +107,26 @@ fn who_was_removed_is_told_what_it_may_be() {
 }
 
 #[test]
+fn a_relay_that_has_not_heard_of_a_new_epoch_is_met_as_a_sync_meets_it() {
+    let (a, _b) = team_of_two();
+    let relay = relay_of(&a, &[]);
+    let at = runs(&relay);
+    a.ok(&["sync", "--with", &at.address]);
+    a.ok(&["team", "remove", "Monitor", "--yes"]);
+    let said = examined(&a, &["--with", &at.address], 0);
+    assert_eq!(tried(&said), [("quic", "met"), ("tcp", "met")]);
+    a.ok(&["sync", "--with", &at.address]);
+    at.ends();
+}
+
+#[test]
 fn without_a_team_that_is_what_it_says() {
     let alone = Machine::with_vault("Alone");
-    let said = examined(&alone, &[], 0);
+    let said = examined(&alone, &[], 1);
     assert!(matches!(checks(&said, "team")[..], [("bad", _)]), "{said:?}");
     assert_eq!(said.last().expect("an end")["bad"], 1);
+    let words = alone.run(&["doctor"]).exits(1);
+    assert!(words.err().contains("1 thing stands in the way of a sync"), "{words:?}");
 }
 
 #[test]

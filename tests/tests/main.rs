@@ -31,3 +31,4 @@ mod seed;
 mod stories;
 mod team;
 mod wayback;
+mod words;

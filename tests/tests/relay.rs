@@ -28,7 +28,7 @@ fn team() -> (Machine, Machine) {
 }
 
 /// A relay of the team, as its operator makes it with the code.
-fn relay_of(coordinator: &Machine, policy: &[&str]) -> Machine {
+pub(crate) fn relay_of(coordinator: &Machine, policy: &[&str]) -> Machine {
     let relay = Machine::new("Relay");
     let address = format!("127.0.0.1:{}", free_port());
     let mut invitation =
@@ -44,12 +44,12 @@ fn relay_of(coordinator: &Machine, policy: &[&str]) -> Machine {
 }
 
 /// `relay run`, already listening.
-struct Runs {
+pub(crate) struct Runs {
     process: Running,
-    address: String,
+    pub(crate) address: String,
 }
 
-fn runs(relay: &Machine) -> Runs {
+pub(crate) fn runs(relay: &Machine) -> Runs {
     let mut process = relay.start(&["relay", "run"]);
     let address = process.object_with("listening")["listening"].as_str().expect("an address").to_owned();
     Runs { process, address }
@@ -57,14 +57,14 @@ fn runs(relay: &Machine) -> Runs {
 
 impl Runs {
     /// Ends it as the system's manager does.
-    fn ends(mut self) {
+    pub(crate) fn ends(mut self) {
         self.process.signal(Signal::TERM);
         let end = self.process.ends();
         assert!(end.success(), "{end:?}: {}", self.process.err());
     }
 }
 
-fn finished(machine: &Machine, title: &str) -> String {
+pub(crate) fn finished(machine: &Machine, title: &str) -> String {
     let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", title]);
     machine.ok(&["finish", &id, "--incomplete"]);
     id
@@ -83,7 +83,7 @@ fn status(relay: &Machine) -> Value {
     relay.json(&["relay", "status"]).remove(0)
 }
 
-fn delivery(machine: &Machine, id: &str) -> Value {
+pub(crate) fn delivery(machine: &Machine, id: &str) -> Value {
     machine.show(id)["summary"]["delivery"].clone()
 }
 
@@ -291,7 +291,7 @@ fn what_every_coordinator_has_goes_sooner_and_what_coordinators_wrote_stays_for_
 }
 
 /// Bytes that no layer can make smaller.
-fn film(seed: u8, len: usize) -> Vec<u8> {
+pub(crate) fn film(seed: u8, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
     bytes

@@ -1,29 +1,26 @@
 //! What stands between this device and others: each way to an address is tried by itself, as far as the
 //! other side's first message, and nothing is exchanged or noted.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
 use fieldbook_depot::{DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
-use fieldbook_net::socks::Proxy;
 use fieldbook_proto::certificate::{CertificateError, Role};
 use fieldbook_proto::session::{Engine, Event, Output, Peer, SessionError, Side};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::connection::{self, Link};
-use crate::dial::{self, Reached, Ways};
+use crate::dial::{self, Reached, Road, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
+use crate::relays;
 
 /// How long the other side may take to answer the first message.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a closed QUIC endpoint may take to say so.
 const LAST_WORD: Duration = Duration::from_millis(20);
-/// At how many of a name's addresses each way is tried.
-const TARGETS_MAX: usize = 2;
 
 /// How one way to an address ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,7 +83,8 @@ pub fn examine(
             let examiner = Examiner { depot: &depot, identity: &identity, address };
             examiner.straight(ways, &mut tell).await;
             if let Ways::StraightThen(proxy) | Ways::Only(proxy) = ways {
-                tell(examiner.through(proxy).await);
+                let road = Road::Through(proxy, address.clone());
+                tell(examiner.found(Some(Way::Socks), examiner.go(&road).await));
             }
         }
     });
@@ -110,31 +108,42 @@ impl Examiner<'_> {
             Ok(targets) => targets,
             Err(why) => return tell(self.found(None, Outcome::NoName(why))),
         };
-        for target in targets.into_iter().take(TARGETS_MAX) {
-            tell(self.found(Some(Way::Quic), self.by_quic(target).await));
-            tell(self.found(Some(Way::Tcp), self.by_tcp(target).await));
+        // As many as a sync tries, both ways of each at once: ten seconds for each that leads nowhere are enough.
+        for target in targets {
+            let (quic, tcp) = (Road::Straight(target), Road::StraightTcp(target));
+            let (quic, tcp) = tokio::join!(self.go(&quic), self.go(&tcp));
+            tell(self.found(Some(Way::Quic), quic));
+            tell(self.found(Some(Way::Tcp), tcp));
         }
     }
 
-    async fn by_quic(&self, target: SocketAddr) -> Outcome {
-        self.greet(dial::by_quic(target, &self.identity.transport).await).await
+    /// Down one road, and to a relay in earlier epochs, as a sync does.
+    async fn go(&self, road: &Road) -> Outcome {
+        let mut back = 0;
+        loop {
+            let key = &self.identity.transport;
+            let reached = match road {
+                Road::Straight(target) => dial::by_quic(*target, key).await,
+                Road::StraightTcp(target) => dial::by_tcp(*target, key).await,
+                Road::Through(proxy, address) => dial::through(*proxy, address, key).await,
+            };
+            let reached = match reached {
+                Ok(reached) => reached,
+                Err(why) => return Outcome::NoConnection(why),
+            };
+            let theirs = reached.link.peer_key();
+            let outcome = self.greet(reached, back).await;
+            let again = outcome == Outcome::TurnedAway
+                && relays::speaks_earlier(back, self.identity, self.depot, &theirs);
+            if !again {
+                return outcome;
+            }
+            back += 1;
+        }
     }
 
-    async fn by_tcp(&self, target: SocketAddr) -> Outcome {
-        self.greet(dial::by_tcp(target, &self.identity.transport).await).await
-    }
-
-    async fn through(&self, proxy: Proxy) -> Examined {
-        let reached = dial::through(proxy, self.address, &self.identity.transport).await;
-        self.found(Some(Way::Socks), self.greet(reached).await)
-    }
-
-    async fn greet(&self, reached: Result<Reached, String>) -> Outcome {
-        let Reached { link, endpoint } = match reached {
-            Ok(reached) => reached,
-            Err(why) => return Outcome::NoConnection(why),
-        };
-        let outcome = match timeout(PATIENCE, self.hello(link)).await {
+    async fn greet(&self, Reached { link, endpoint }: Reached, back: usize) -> Outcome {
+        let outcome = match timeout(PATIENCE, self.hello(link, back)).await {
             Ok(Ok(peer)) => Outcome::Met { role: peer.device.body().role, expired: peer.device.expired() },
             Ok(Err(outcome)) => outcome,
             Err(_) => Outcome::Silent,
@@ -145,8 +154,9 @@ impl Examiner<'_> {
         outcome
     }
 
-    async fn hello(&self, link: Link) -> Result<Peer, Outcome> {
-        let setup = connection::setup(self.depot, self.identity, Side::Client, link.channel);
+    async fn hello(&self, link: Link, back: usize) -> Result<Peer, Outcome> {
+        let identity = self.identity.in_epoch(back);
+        let setup = connection::setup(self.depot, &identity, Side::Client, link.channel);
         let setup = setup.map_err(|error| Outcome::Broken(error.to_string()))?;
         let engine = Engine::new(setup).map_err(outcome)?;
         match link.carrier {

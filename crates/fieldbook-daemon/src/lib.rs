@@ -20,6 +20,7 @@ mod declined;
 mod dial;
 mod error;
 mod examine;
+mod gaps;
 mod identity;
 mod met;
 pub mod relay;

@@ -80,8 +80,13 @@ pub(crate) fn may_go_back(
     depot: &dyn Depot,
     key: &[u8; 32],
 ) -> bool {
+    hung_up(failure) && speaks_earlier(back, identity, depot, key)
+}
+
+/// Whether whoever hung up is a relay, by the key that it has just proven, to which an earlier epoch may be spoken.
+pub(crate) fn speaks_earlier(back: usize, identity: &Identity, depot: &dyn Depot, key: &[u8; 32]) -> bool {
     let earlier = identity.secrets.len().saturating_sub(1).min(EPOCHS_BACK);
-    back < earlier && hung_up(failure) && is_relays(depot, &identity.authority, key)
+    back < earlier && is_relays(depot, &identity.authority, key)
 }
 
 /// Whether the other side hung up before it had said anything, as one does that cannot open the hello.

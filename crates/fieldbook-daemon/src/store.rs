@@ -17,6 +17,7 @@ use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use crate::carry::{Carry, Load};
 use crate::declined;
 use crate::error::DaemonError;
+use crate::gaps::{Gaps, Place};
 use crate::identity::{self, Identity};
 
 /// Arrivals are read by number, not by size: their bytes are not read.
@@ -61,6 +62,8 @@ pub(crate) struct DepotStore {
     refused: bool,
     /// Up to where the peer holds everything, as the depot has it.
     holds: u64,
+    /// What it holds beyond.
+    gaps: Gaps,
     /// The authority by which the peer was judged last, as it lies in the depot.
     judged_by: Option<Vec<u8>>,
 }
@@ -81,6 +84,7 @@ impl DepotStore {
             limited: false,
             refused: false,
             holds: 0,
+            gaps: Gaps::default(),
             judged_by: None,
         }
     }
@@ -253,6 +257,15 @@ impl DepotStore {
             self.counted_at = arrivals.last().map_or(head, |last| last.position);
         }
         Ok(())
+    }
+
+    /// Of a peer without a name nothing is noted.
+    fn note_gap(&mut self, note: impl FnOnce(&mut Gaps, &Place<'_>)) {
+        let mut gaps = std::mem::take(&mut self.gaps);
+        if let Some(peer) = self.peer.as_deref().filter(|peer| self.identity.names(peer)) {
+            note(&mut gaps, &Place { depot: self.depot.as_ref(), peer, holds: self.holds, now_ms: now_ms() });
+        }
+        self.gaps = gaps;
     }
 
     /// Up to where the depot says that this peer holds everything.
@@ -452,6 +465,15 @@ impl SessionStore for DepotStore {
             }
             Event::RefusedByPeer(_) => {
                 self.refused = true;
+                self.note_gap(Gaps::refused);
+                Ok(())
+            }
+            Event::Held(ids) | Event::Knows(ids) => {
+                self.note_gap(|gaps, place| gaps.took(ids, place));
+                Ok(())
+            }
+            Event::DeclinedByPeer(declined) => {
+                self.note_gap(|gaps, place| gaps.declined(declined, place));
                 Ok(())
             }
             // What it settled says nothing of what it declined in an earlier session, which lies before.

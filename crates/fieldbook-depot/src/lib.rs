@@ -25,7 +25,7 @@
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
 //! tables and their migrations, `compared` what reconciliation asks, `accounts` what retention and quotas ask,
-//! `anew` a depot under another name, `judged` an entry that was looked at, `replica` the tables as a process's
+//! `anew` a depot under another name, `beyond` what others said of this device's own entries, `judged` an entry that was looked at, `replica` the tables as a process's
 //! own copy, [`bundles`] how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's
 //! too), `error` what can
 //! go wrong.
@@ -33,6 +33,7 @@
 mod accounts;
 mod addressed;
 mod anew;
+mod beyond;
 pub mod bundles;
 pub mod cipher;
 mod compared;
@@ -44,6 +45,7 @@ mod rows;
 mod schema;
 mod sql;
 
+pub use beyond::{Beyond, Stretch};
 pub use depot::{
     Acknowledged, Arrival, ArrivalWithBytes, Depot, DepotKey, Held, Incoming, Lookup, Mark, PeerRecord,
     PutSummary, Quarantined, Refusal, Source, State, Stats,

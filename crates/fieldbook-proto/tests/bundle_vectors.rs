@@ -133,7 +133,28 @@ fn part() -> Vec<u8> {
     out
 }
 
+/// A small entry, one that lies across four blocks, a small one.
+fn long() -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut salt = 100_u64;
+    let mut salts = || {
+        salt += 1;
+        Ok::<_, ()>(*blake3::hash(&salt.to_le_bytes()).as_bytes())
+    };
+    let mut writer = PartWriter::new(TransportSecret::new(1, SECRET), BUNDLE, 0);
+    for (seed, len) in [(30, 1_100), (31, 3 * BODY_LEN), (32, 1_200)] {
+        let (id, sealed) = entry(seed, len);
+        writer.add(&id, &sealed, &mut salts, &mut out).unwrap();
+    }
+    writer.finish(true, &mut salts, &mut out).unwrap();
+    out
+}
+
 fn forged(change: impl FnOnce(&mut Head), body: &[u8]) -> Vec<u8> {
+    salted(&[0x55; 32], change, body)
+}
+
+fn salted(salt: &[u8; 32], change: impl FnOnce(&mut Head), body: &[u8]) -> Vec<u8> {
     let mut head = Head {
         version: VERSION,
         bundle: BUNDLE,
@@ -146,7 +167,7 @@ fn forged(change: impl FnOnce(&mut Head), body: &[u8]) -> Vec<u8> {
     };
     change(&mut head);
     let mut out = Vec::new();
-    seal_block(&TransportSecret::new(1, SECRET), &[0x55; 32], &head, body, &mut out);
+    seal_block(&TransportSecret::new(1, SECRET), salt, &head, body, &mut out);
     out
 }
 
@@ -223,6 +244,32 @@ fn write_the_vectors() {
     own("length-most", "a record of 1,245,184 bytes that does not go on", &forged(|_| {}, &body));
     let body = [record(1_100, &(one.0, entry(22, 1_100).1)), record(1_200, &two)].concat();
     own("other-bytes", "an entry whose bytes are not what its id names", &forged(|_| {}, &body));
+    let long = long();
+    own("long", "an entry in four blocks, between two small ones", &long);
+    for (name, cause, edit) in [
+        (
+            "long-block-altered",
+            "a bit of the second of its blocks: what goes on with it is skipped",
+            "flip 20000",
+        ),
+        ("long-block-dropped", "the second of its blocks is missing", "drop 1"),
+    ] {
+        write(name, cause, &now, &edited(long.clone(), edit), Some("long.txt"), &format!("{edit}\n"));
+    }
+    let on = |number: u32, first: Option<u16>, last, body: &[u8]| {
+        let salt = blake3::hash(&(200 + number).to_le_bytes());
+        let change = |head: &mut Head| {
+            (head.number, head.first, head.last, head.last_part) = (number, first, last, last);
+        };
+        salted(salt.as_bytes(), change, body)
+    };
+    let nothing_begun = [
+        on(0, Some(0), false, &record(1_100, &one)),
+        on(1, None, false, &[7; 500]),
+        on(2, None, false, &[7; 500]),
+        on(3, Some(9), true, &[&[7; 9][..], &record(1_200, &two)].concat()),
+    ];
+    own("nothing-begun", "two blocks and nine bytes that go on with no record", &nothing_begun.concat());
     let body = [&[0; 9][..], &record(1_200, &two)].concat();
     own(
         "skipped",

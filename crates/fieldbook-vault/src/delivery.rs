@@ -1,9 +1,10 @@
 //! Who holds a report: from the receipts that came back and from what peers acknowledged.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fieldbook_depot::{Acknowledged, Depot, PeerRecord};
+use fieldbook_depot::{Acknowledged, Beyond, Depot, PeerRecord};
 use fieldbook_proto::certificate::Role;
+use fieldbook_proto::session::Decline;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_seal::Kind;
 use rusqlite::params;
@@ -12,11 +13,18 @@ use crate::error::VaultError;
 use crate::names::Names;
 use crate::reports::ReportRow;
 use crate::store;
-use crate::vault::Vault;
+use crate::vault::{Vault, now_ms};
 use crate::views::{Delivery, Holder};
 
 /// Why a report stays where it is.
 const STUCK: &str = "this vault was copied or moved: what is new in it is not sent before `fieldbook moved` or `fieldbook join`";
+
+/// Whoever has a report for so long, and no coordinator has confirmed it, is not simply believed to have it
+/// still: a relay that is full drops what is old. How old, its operator says; a month is the least that is usual.
+const LONG_MS: i64 = 30 * 24 * 3600 * 1000;
+/// What a person is told then.
+const LONG: &str = "no coordinator has confirmed it for 30 days, and a relay that is full drops what is old: ask a \
+                    coordinator to sync; sync with one, or with another relay, or take it there by stick";
 
 /// What one query each knows about all reports of this device, or about one.
 #[derive(Default)]
@@ -27,12 +35,16 @@ pub(crate) struct DeliveryIndex {
     sent: HashMap<ReportId, (i64, u64)>,
     /// Receipts per report and device: how many entries, and the latest time.
     receipts: HashMap<ReportId, Vec<(DeviceId, i64, i64)>>,
-    /// Up to here some other device holds everything.
+    /// Up to here some other device that stands holds everything.
     carried_to: u64,
-    /// When relays said up to where they hold everything, by position.
+    /// The same, of those that are no relays.
+    kept_to: u64,
+    /// When relays that stand said up to where they hold everything, by position.
     acknowledged: Vec<Acknowledged>,
-    /// Why some device did not take everything at the last sync with it, in words.
-    declined: Vec<String>,
+    /// Reports that a device holds although it does not hold everything before them, and since when.
+    beyond: HashMap<ReportId, Vec<(DeviceId, Role, i64)>>,
+    /// Why some device did not take all of a report when it was offered last, in words.
+    declined: HashMap<ReportId, BTreeSet<String>>,
     /// This vault is a copy: what waits in it does not leave.
     stuck: bool,
 }
@@ -44,6 +56,7 @@ impl DeliveryIndex {
             word: word.to_owned(),
             holders: Vec::new(),
             relays: Vec::new(),
+            long: false,
             attention: Vec::new(),
         };
         if !self.is_own(&row.author, me) {
@@ -58,14 +71,19 @@ impl DeliveryIndex {
         if !holders.is_empty() {
             return Delivery { holders, relays, ..word("received") };
         }
-        if last > 0 && last <= self.carried_to {
-            return Delivery { relays, ..word("carried") };
+        let beyond = self.beyond.get(&row.id).into_iter().flatten().filter(|_| last > 0);
+        let kept = last <= self.kept_to || beyond.clone().any(|(_, role, _)| *role != Role::Relay);
+        if last > 0 && (last <= self.carried_to || beyond.count() > 0) {
+            let since = relays.iter().map(|relay| relay.time_ms).max();
+            let long = !kept && since.is_some_and(|since| now_ms().saturating_sub(since) > LONG_MS);
+            let attention = if long { vec![LONG.to_owned()] } else { Vec::new() };
+            return Delivery { relays, long, attention, ..word("carried") };
         }
         let mut here = word("only here");
         if self.stuck && last == 0 {
             here.attention.push(STUCK.to_owned());
         } else {
-            here.attention.clone_from(&self.declined);
+            here.attention.extend(self.declined.get(&row.id).into_iter().flatten().cloned());
         }
         here
     }
@@ -75,10 +93,14 @@ impl DeliveryIndex {
         let (_, last) = self.sent.get(report).copied().unwrap_or_default();
         let mut relays: Vec<Holder> = Vec::new();
         // A position of 0 is that of what has not left the vault.
-        for said in self.acknowledged.iter().filter(|said| last > 0 && said.position >= last) {
-            let device = said.device.to_string();
+        let all = self.acknowledged.iter().filter(|said| said.position >= last);
+        let all = all.map(|said| (&said.device, said.time_ms));
+        let beyond = self.beyond.get(report).into_iter().flatten();
+        let beyond = beyond.filter(|(_, role, _)| *role == Role::Relay);
+        for (id, time_ms) in all.chain(beyond.map(|(id, _, since)| (id, *since))).filter(|_| last > 0) {
+            let device = id.to_string();
             if relays.iter().all(|relay| relay.device != device) {
-                relays.push(Holder { name: names.device(&said.device), device, time_ms: said.time_ms });
+                relays.push(Holder { name: names.device(id), device, time_ms });
             }
         }
         relays
@@ -115,38 +137,39 @@ impl Vault {
         self.delivery_index(Some(report))
     }
 
-    /// What the network processes noted of devices that did not take everything, a sentence for each.
-    fn declined(&self) -> Result<Vec<String>, VaultError> {
-        let Some(stored) = self.depot.setting("declined-by")? else { return Ok(Vec::new()) };
-        let by: BTreeMap<String, BTreeMap<String, u64>> = serde_json::from_slice(&stored).unwrap_or_default();
-        let names = self.names()?;
-        let peers = self.depot.peers()?;
-        let mut sentences = Vec::new();
-        for (id, reasons) in by {
-            let peer = peers.iter().find(|peer| peer.device.is_some_and(|device| device.to_string() == id));
-            let who = match peer {
-                Some(PeerRecord { role: Role::Relay, .. }) => "the relay".to_owned(),
-                Some(PeerRecord { device: Some(device), .. }) => names.device(device),
-                _ => continue,
-            };
-            let why = ["full", "share", "size"].into_iter().find(|why| reasons.contains_key(*why));
-            sentences.push(match why {
-                Some("full") => format!("{who} is full: it stays here until there is room; sync again later, or with a coordinator"),
-                Some("share") => format!("{who} takes no more from this device for now: sync again later, or with a coordinator"),
-                Some("size") => format!("{who} does not carry entries of this size: sync with a coordinator"),
-                _ => format!("{who} did not take everything: sync again later, or with a coordinator"),
-            });
-        }
-        Ok(sentences)
+    /// Who stands and has said what of this device's entries; and of whom it was noted at the last sync that it
+    /// did not take everything.
+    fn told(&self) -> Result<(Vec<PeerRecord>, Vec<Beyond>, BTreeSet<String>), VaultError> {
+        let authority = self.team.as_ref().map(|team| &team.authority);
+        let mut peers = self.depot.peers()?;
+        // What a device has that was removed, nobody fetches there any more.
+        peers.retain(|peer| {
+            let removed = peer.device.is_some_and(|id| authority.is_some_and(|team| team.is_removed(&id)));
+            !removed
+        });
+        let mut beyond = Beyond::all(&self.depot)?;
+        beyond.retain(|said| {
+            peers.iter().any(|peer| peer.device == Some(said.device) && peer.depot == said.depot)
+        });
+        let declined = self.depot.setting("declined-by")?;
+        let by: BTreeMap<String, serde_json::Value> =
+            declined.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
+        Ok((peers, beyond, by.into_keys().collect()))
     }
 
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
-        let carried_to = self.depot.peers()?.iter().map(|peer| peer.holds_position).max().unwrap_or(0);
+        let (peers, beyond, declined_by) = self.told()?;
+        let up_to = |relays: bool| {
+            let those = peers.iter().filter(|peer| relays || peer.role != Role::Relay);
+            those.map(|peer| peer.holds_position).max().unwrap_or(0)
+        };
+        let (carried_to, kept_to) = (up_to(true), up_to(false));
         let former = crate::rejoin::former(&self.db)?.into_iter().map(|former| former.device).collect();
-        let (acknowledged, stuck) = (self.depot.acknowledged()?, !self.may_sign()?);
-        let declined = self.declined()?;
+        let stuck = !self.may_sign()?;
+        let mut acknowledged = self.depot.acknowledged()?;
+        acknowledged.retain(|said| peers.iter().any(|peer| peer.device == Some(said.device)));
         let mut index =
-            DeliveryIndex { carried_to, former, acknowledged, declined, stuck, ..DeliveryIndex::default() };
+            DeliveryIndex { carried_to, kept_to, former, acknowledged, stuck, ..DeliveryIndex::default() };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
@@ -179,10 +202,141 @@ impl Vault {
             let report = report_id(&row.get::<_, Vec<u8>>(0)?)?;
             index.receipts.entry(report).or_default().push((device, row.get(2)?, row.get(3)?));
         }
+        if !beyond.is_empty() {
+            let names = self.names()?;
+            let mut told: Vec<Told<'_>> = beyond
+                .iter()
+                .filter_map(|said| {
+                    let peer = peers.iter().find(|peer| peer.device == Some(said.device))?;
+                    let declines = declined_by.contains(&said.device.to_string());
+                    Some(Told { said, peer, declines, reports: HashMap::new() })
+                })
+                .collect();
+            let least = told.iter().map(|told| told.peer.holds_position).min().unwrap_or(0);
+            let mut positions = self.db.prepare_cached(&format!(
+                "SELECT e.report, e.position FROM entry e
+                 WHERE {filter} AND {own} AND {kinds} AND e.position > ?2"
+            ))?;
+            let least = i64::try_from(least).unwrap_or(i64::MAX);
+            let mut rows = positions.query(params![me, least, only])?;
+            while let Some(row) = rows.next()? {
+                let report = report_id(&row.get::<_, Vec<u8>>(0)?)?;
+                let position = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                told.iter_mut().for_each(|told| told.entry(report, position));
+            }
+            told.into_iter().for_each(|told| told.tell(&mut index, &names));
+        }
         Ok(index)
+    }
+}
+
+/// What one device said of entries beyond the position up to which it holds everything, by report.
+struct Told<'a> {
+    said: &'a Beyond,
+    peer: &'a PeerRecord,
+    /// It did not take everything at the last sync.
+    declines: bool,
+    /// Since when it has all of it, if it has; and why not.
+    reports: HashMap<ReportId, (Option<i64>, BTreeSet<Decline>)>,
+}
+
+impl Told<'_> {
+    fn entry(&mut self, report: ReportId, position: u64) {
+        if position <= self.peer.holds_position {
+            return;
+        }
+        let (since, why_not) = self.reports.entry(report).or_insert((Some(i64::MIN), BTreeSet::new()));
+        *since = since.zip(self.said.holds(position)).map(|(one, other)| one.max(other));
+        why_not.extend(self.said.why_not(position).filter(|_| self.declines));
+    }
+
+    fn tell(self, index: &mut DeliveryIndex, names: &Names) {
+        let (device, role) = (self.said.device, self.peer.role);
+        let who = || if role == Role::Relay { "the relay".to_owned() } else { names.device(&device) };
+        for (report, (since, why_not)) in self.reports {
+            if let Some(since) = since {
+                index.beyond.entry(report).or_default().push((device, role, since));
+            }
+            // The one that names what is to be done before the others.
+            if let Some(why) = why_not.first() {
+                index.declined.entry(report).or_default().insert(sentence(&who(), *why));
+            }
+        }
+    }
+}
+
+/// Why a device did not take all of a report.
+fn sentence(who: &str, why: Decline) -> String {
+    match why {
+        Decline::Full => {
+            format!(
+                "{who} is full: it stays here until there is room; sync again later, or with a coordinator"
+            )
+        }
+        Decline::Share => {
+            format!("{who} takes no more from this device for now: sync again later, or with a coordinator")
+        }
+        Decline::Size => format!("{who} does not carry entries of this size: sync with a coordinator"),
+        Decline::Other(_) => {
+            format!("{who} did not take everything: sync again later, or with a coordinator")
+        }
     }
 }
 
 fn report_id(bytes: &[u8]) -> Result<ReportId, VaultError> {
     Ok(ReportId::from_bytes(store::array(bytes, "a report id")?))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use fieldbook_proto::DepotId;
+
+    use super::*;
+    use crate::hostile::{admit, device, write};
+
+    #[test]
+    fn a_relay_is_believed_for_a_month_and_then_somebody_is_told() {
+        let mut founder = device("Coordination");
+        founder.vault.create_team("Minsk 2017").unwrap();
+        let mut monitor = admit(&mut founder, "Monitor", Role::Monitor);
+        let report = write(&mut monitor);
+        let head = monitor.vault.depot.head().unwrap();
+        let said = |seed: u8, role, days: i64| PeerRecord {
+            device: Some(DeviceId::from_bytes([seed; 32])),
+            role,
+            depot: DepotId::from_bytes([seed; 16]),
+            address: None,
+            last_sync_ms: now_ms() - days * 24 * 3600 * 1000,
+            holds_position: head,
+        };
+        let state = |vault: &Vault| vault.show(report).unwrap().summary.delivery;
+        monitor.vault.depot.record_peer(said(7, Role::Relay, 31)).unwrap();
+        let long = state(&monitor.vault);
+        assert_eq!((long.word.as_str(), long.long, long.attention.len()), ("carried", true, 1), "{long:?}");
+        assert!(long.attention[0].contains("full") && !long.relays.is_empty());
+        // Another relay has it since yesterday.
+        monitor.vault.depot.record_peer(said(8, Role::Relay, 1)).unwrap();
+        let again = state(&monitor.vault);
+        assert_eq!((again.word.as_str(), again.long, again.attention.len()), ("carried", false, 0));
+    }
+
+    #[test]
+    fn a_device_that_is_no_relay_does_not_become_doubtful() {
+        let mut founder = device("Coordination");
+        founder.vault.create_team("Minsk 2017").unwrap();
+        let mut monitor = admit(&mut founder, "Monitor", Role::Monitor);
+        let report = write(&mut monitor);
+        let record = PeerRecord {
+            device: Some(founder.vault.me),
+            role: Role::Coordinator,
+            depot: DepotId::from_bytes([9; 16]),
+            address: None,
+            last_sync_ms: 1,
+            holds_position: monitor.vault.depot.head().unwrap(),
+        };
+        monitor.vault.depot.record_peer(record).unwrap();
+        let state = monitor.vault.show(report).unwrap().summary.delivery;
+        assert_eq!((state.word.as_str(), state.long), ("carried", false));
+    }
 }

@@ -99,6 +99,13 @@ pub enum VaultError {
     },
     /// A monitor wants to write in a report of somebody else.
     NotYourReport,
+    /// More than one device is called so.
+    SameName {
+        /// The name.
+        name: String,
+        /// How many are called so.
+        matches: usize,
+    },
     /// More than one id begins so.
     Ambiguous {
         /// What was typed.
@@ -270,6 +277,9 @@ impl fmt::Display for VaultError {
             }
             Self::NotYourReport => {
                 f.write_str("another device wrote this report; only a coordinator can write in it too")
+            }
+            Self::SameName { name, matches } => {
+                write!(f, "{matches} devices are called \"{name}\"")
             }
             Self::Ambiguous { prefix, matches } => {
                 write!(f, "{matches} ids begin with \"{prefix}\"")

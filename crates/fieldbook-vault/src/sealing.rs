@@ -261,6 +261,7 @@ impl Vault {
                     word: "sealed".to_owned(),
                     holders: deliveries.holders(&id, &names),
                     relays: deliveries.relays(&id, &names),
+                    long: false,
                     attention: Vec::new(),
                 },
                 sealed_ms: Some(time_ms),

@@ -176,6 +176,9 @@ pub struct Delivery {
     /// The relays that hold everything that was sent, each since when it said so first, by this device's clock.
     #[serde(default)]
     pub relays: Vec<Holder>,
+    /// Only relays have it, and for so long that one which was full since may have dropped it.
+    #[serde(default)]
+    pub long: bool,
     /// Why it needs this device's person, in words, if it does.
     #[serde(default)]
     pub attention: Vec<String>,

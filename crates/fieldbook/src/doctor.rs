@@ -87,7 +87,7 @@ fn membership(standing: &Standing) -> Check {
     if now_s > standing.not_after_s {
         let found = format!("by this device's clock its membership ran out on {until}");
         return Check::new("membership", Verdict::Bad, found).advise(
-            "if the clock is right: sync with a coordinator or a relay, which still take what you wrote, and hand out your renewal",
+            "if the clock is right: sync with a coordinator's device, which takes what you wrote and hands out your renewal; a relay still takes what you wrote",
         );
     }
     if standing.not_after_s - now_s < SOON_S {

@@ -186,6 +186,11 @@ impl Failure {
         }
     }
 
+    /// Reads what [`Failure::to_json`] made.
+    pub fn from_json(said: &serde_json::Value) -> Option<Self> {
+        Self::deserialize(said.get("error")?).ok()
+    }
+
     /// The object that `--json` puts on stderr.
     pub fn to_json(&self) -> serde_json::Value {
         json!({"v": 1, "error": {

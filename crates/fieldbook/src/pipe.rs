@@ -83,15 +83,20 @@ pub fn run_command(command: &str) -> Result<(Pipe, Running), Failure> {
 }
 
 impl Running {
-    /// Waits for its end, which comes by itself when nobody speaks to it any more.
-    pub fn end(mut self) {
+    /// Waits for its end, which comes by itself when nobody speaks to it any more: its exit code, if it has one.
+    pub fn end(mut self) -> Option<i32> {
         let until = Instant::now() + PATIENCE;
-        while let Ok(None) = self.child.try_wait() {
-            if Instant::now() > until {
-                let _ = self.child.kill();
-                let _ = self.child.wait();
+        loop {
+            match self.child.try_wait() {
+                Ok(Some(status)) => return status.code(),
+                Ok(None) if Instant::now() <= until => std::thread::sleep(Duration::from_millis(10)),
+                Ok(None) => {
+                    let _ = self.child.kill();
+                    let _ = self.child.wait();
+                    return None;
+                }
+                Err(_) => return None,
             }
-            std::thread::sleep(Duration::from_millis(10));
         }
     }
 }

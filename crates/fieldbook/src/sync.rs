@@ -110,7 +110,12 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
         Ok(())
     })?;
     let partners: Partners = agent.call(&Request::Partners)?;
-    let known = partners.peers.iter().find(|peer| peer.device == device).map(|peer| peer.name.clone());
+    let peer = partners.peers.iter().find(|peer| peer.device == device);
+    let known = peer.map(|peer| match peer.role.as_str() {
+        // A monitor knows no names of relays, and the digits of one help nobody.
+        "relay" if peer.name.ends_with(device.get(..8).unwrap_or_default()) => "the relay".to_owned(),
+        _ => peer.name.clone(),
+    });
     let name = known.filter(|name| !name.is_empty()).unwrap_or_else(|| device.chars().take(8).collect());
     Ok(Synced { address, path, tried, device, name, traffic, absorbed, held })
 }
@@ -218,16 +223,23 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
         }
         (Some(_), _) => {
             let lost = failures.into_iter().rfind(|(_, _, answered)| *answered);
-            let why = lost.map_or_else(|| "it ended".to_owned(), |(_, why, _)| why);
-            Err(Failure::new(
-                Kind::Unreachable,
-                "connection-lost",
-                format!("the connection was lost: {}", line(&why)),
-            )
-            .hint("what arrived is kept on both sides; the next sync goes on from there"))
+            Err(cut_off(lost.map(|(_, why, _)| why).as_deref()))
         }
         (None, _) => Err(unreachable(&failures)),
     }
+}
+
+/// Somebody of the team had answered, and then it broke.
+fn cut_off(why: Option<&str>) -> Failure {
+    // What only says again that it broke is no reason.
+    let why = line(why.unwrap_or_default()).replace("the connection broke: ", "");
+    let why = match why.as_str() {
+        "" | "connection lost" | "broken pipe" | "connection reset" => String::new(),
+        why => format!(" ({why})"),
+    };
+    let what = format!("the connection was lost before the sync was done{why}; your work is safe here");
+    Failure::new(Kind::Unreachable, "connection-lost", what)
+        .hint("what arrived is kept on both sides: sync again, and it goes on from there")
 }
 
 fn seconds(time_s: u64) -> String {
@@ -288,6 +300,16 @@ mod tests {
             let line = serde_json::to_string(&said).unwrap();
             assert_eq!(serde_json::from_str::<Said>(&line).unwrap(), said);
         }
+    }
+
+    #[test]
+    fn a_connection_that_broke_says_once_that_it_did() {
+        let said = |why| cut_off(why).message;
+        let plain = "the connection was lost before the sync was done; your work is safe here";
+        assert_eq!(said(None), plain);
+        assert_eq!(said(Some("the connection broke: connection lost")), plain);
+        let silent = said(Some("the other side went silent"));
+        assert!(silent.contains("(the other side went silent); your work"), "{silent}");
     }
 
     #[test]

@@ -72,12 +72,15 @@ fn a_command_is_the_other_end() {
     assert_eq!(ids(&a), [id]);
     assert!(b.ok(&["status"]).out().contains("Synced with Coordination (over a pipe), last"));
     // A command that is no device, and one that ends at once.
-    for other in ["cat", "yes", "exit 3", "echo hello"] {
+    for (other, words) in [
+        ("cat", "is no device of your team"),
+        ("yes", "is no device of your team"),
+        ("echo hello", "is no device of your team"),
+        ("exit 3", "the command ended with 3, and no device"),
+        ("no-such-program", "the command ended with 127, and no device"),
+    ] {
         let error = b.fails(14, &["sync", "--through", other]);
-        assert!(
-            error["message"].as_str().expect("words").contains("is no device of your team"),
-            "{other}: {error}"
-        );
+        assert!(error["message"].as_str().expect("words").contains(words), "{other}: {error}");
     }
     // A device of nobody's.
     let stranger = Machine::with_vault("Stranger");

@@ -98,6 +98,11 @@ impl RelaySettings {
 
     /// What is wrong with it, in words.
     pub fn fault(&self) -> Option<&'static str> {
+        if self.total_bytes < 2 << 20 {
+            return Some(
+                "it would hold less than 2M in all (--total): a piece of a photograph alone can have 1M",
+            );
+        }
         if self.device_bytes > self.total_bytes {
             return Some("one device may bring more than the relay takes in all");
         }

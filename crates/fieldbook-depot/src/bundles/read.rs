@@ -17,8 +17,10 @@ const BATCH_ENTRIES: usize = 2_000;
 const BATCH_BYTES: usize = 4 << 20;
 /// Bundles of which the parts are counted; beyond, nothing is said of missing ones.
 const BUNDLES_MAX: usize = 256;
-/// After so many blocks in a row that the disk does not give, the rest of the file is given up.
+/// After so many blocks in a row that the disk does not give, more and more of them are passed over.
 const UNREADABLE_MAX: u32 = 64;
+/// So many at most: 1 GiB.
+const PASSED_OVER_MAX: u64 = 1 << 16;
 
 /// What is told while files are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,11 +56,28 @@ pub struct FileReport {
     pub refused: u64,
     /// The ids of the first [`NAMED_MAX`] of them.
     pub refused_ids: Vec<EntryId>,
+    /// Of its blocks, those that the disk did not give: of them it is not known whether they are damaged.
+    pub not_read: u64,
     /// The file could not be opened; the system's word for it.
     pub unreadable: Option<String>,
 }
 
 impl FileReport {
+    /// Whether nobody can tell what it is, because the system or the disk does not give it.
+    pub const fn is_unreadable(&self) -> bool {
+        self.unreadable.is_some() || (self.not_read > 0 && !self.part.is_bundle())
+    }
+
+    /// Whether something of it is not as it was written, beside what only a newer program reads.
+    fn is_hurt(&self) -> bool {
+        let part = &self.part;
+        match part.newer {
+            0 => !self.is_whole(),
+            // What a newer block goes on with cannot be told, nor whether it is the last.
+            _ => part.damaged + part.misplaced + part.impossible + self.refused > 0,
+        }
+    }
+
     /// Whether it is a bundle of the team, whole, and everything in it was taken.
     pub fn is_whole(&self) -> bool {
         self.part.is_whole() && self.refused == 0
@@ -85,6 +104,8 @@ pub struct ReadSummary {
     pub parts: u64,
     /// Files that are something else.
     pub others: u64,
+    /// Files of which nobody can tell what they are: they cannot be opened, or the disk does not give them.
+    pub unreadable: u64,
     /// Of the parts, those of which something is damaged, missing, or was not taken.
     pub damaged: u64,
     /// Files that hold something that only a newer program reads.
@@ -131,7 +152,9 @@ pub fn read_bundles(
         summary.newer += u64::from(report.part.newer > 0);
         if report.part.is_bundle() {
             summary.parts += 1;
-            summary.damaged += u64::from(!report.is_whole());
+            summary.damaged += u64::from(report.is_hurt());
+        } else if report.is_unreadable() {
+            summary.unreadable += 1;
         } else {
             summary.others += 1;
         }
@@ -214,6 +237,7 @@ impl<'a> Intake<'a> {
             known: 0,
             refused: 0,
             refused_ids: Vec::new(),
+            not_read: 0,
             unreadable: None,
         };
         Self { depot, tell, looked_at, entries: Vec::new(), bytes: 0, report }
@@ -232,8 +256,9 @@ impl<'a> Intake<'a> {
 
     fn blocks(&mut self, mut file: File, len: u64, reader: &mut PartReader) -> Result<(), BundleError> {
         let mut block = vec![0; BLOCK_LEN];
-        let mut unreadable = 0;
-        for number in 0..len.div_ceil(BLOCK_LEN as u64) {
+        let mut unreadable = Unreadable::default();
+        let (mut number, blocks) = (0, len.div_ceil(BLOCK_LEN as u64));
+        while number < blocks {
             let at = number * BLOCK_LEN as u64;
             let here = usize::try_from((len - at).min(BLOCK_LEN as u64)).unwrap_or(BLOCK_LEN);
             // Films and the like lie on sticks too. As long as nothing is ours, a look at the heads is enough.
@@ -250,16 +275,15 @@ impl<'a> Intake<'a> {
                     let before = self.entries.len();
                     reader.block(&block[..here], &mut self.entries);
                     self.bytes += self.entries[before..].iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
-                    unreadable = 0;
+                    unreadable = Unreadable::default();
                 }
                 Ok(_) => reader.missing_blocks(1),
                 Err(_) => {
-                    unreadable += 1;
-                    if unreadable > UNREADABLE_MAX {
-                        reader.missing_blocks(len.div_ceil(BLOCK_LEN as u64) - number);
-                        break;
-                    }
-                    reader.missing_blocks(1);
+                    let over = unreadable.one_more().min(blocks - number);
+                    reader.missing_blocks(over);
+                    self.report.not_read += over;
+                    *self.looked_at += (over - 1) * BLOCK_LEN as u64;
+                    number += over - 1;
                 }
             }
             *self.looked_at += BLOCK_LEN as u64;
@@ -269,6 +293,7 @@ impl<'a> Intake<'a> {
             if number % 64 == 63 && self.entries.is_empty() {
                 (self.tell)(ReadEvent::Progress { bytes: *self.looked_at });
             }
+            number += 1;
         }
         Ok(())
     }
@@ -295,6 +320,22 @@ impl<'a> Intake<'a> {
     }
 }
 
+/// Blocks in a row that the disk does not give. Each costs seconds, so after some the steps grow; what lies
+/// behind a bad spot is found all the same.
+#[derive(Debug, Default)]
+struct Unreadable {
+    tries: u32,
+}
+
+impl Unreadable {
+    /// How many blocks to go on by.
+    fn one_more(&mut self) -> u64 {
+        self.tries = self.tries.saturating_add(1);
+        let beyond = self.tries.saturating_sub(UNREADABLE_MAX).min(16);
+        (1_u64 << beyond).min(PASSED_OVER_MAX)
+    }
+}
+
 fn open(path: &Path) -> io::Result<(File, u64)> {
     let file = File::open(path)?;
     let len = file.metadata()?.len();
@@ -304,4 +345,21 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
 fn read_at(file: &mut File, at: u64, into: &mut [u8]) -> io::Result<()> {
     file.seek(SeekFrom::Start(at))?;
     file.read_exact(into)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bad_spots_are_passed_over_in_growing_steps_and_nothing_is_given_up() {
+        let mut unreadable = Unreadable::default();
+        let single: Vec<u64> = (0..UNREADABLE_MAX).map(|_| unreadable.one_more()).collect();
+        assert!(single.iter().all(|step| *step == 1));
+        assert_eq!([2, 4, 8].map(|_| unreadable.one_more()), [2, 4, 8]);
+        // The longest part costs few tries more, and the steps do not grow for ever.
+        let more: u64 = (0..13).map(|_| unreadable.one_more()).sum();
+        assert!(more > (2 << 30) / BLOCK_LEN as u64 / 2, "{more}");
+        assert_eq!((0..40).map(|_| unreadable.one_more()).max(), Some(PASSED_OVER_MAX));
+    }
 }

@@ -76,13 +76,15 @@ pub struct PartReader {
     next: Option<(BundleId, u16, u32)>,
     /// The beginning of a record; empty, or at least one byte and not all of it.
     begun: Vec<u8>,
+    /// What goes on belongs to a record that was lost or counted already, until the next one begins.
+    adrift: bool,
     report: PartReport,
 }
 
 impl PartReader {
     /// `secrets`: all that the device has.
     pub fn new(secrets: Vec<TransportSecret>) -> Self {
-        Self { secrets, next: None, begun: Vec::new(), report: PartReport::default() }
+        Self { secrets, next: None, begun: Vec::new(), adrift: false, report: PartReport::default() }
     }
 
     /// Whether anything that was read so far is the team's.
@@ -155,6 +157,10 @@ impl PartReader {
         } else {
             // What this block goes on with lies in one that was not read.
             self.lose();
+            self.adrift = true;
+        }
+        if head.first.is_some() {
+            self.adrift = false;
         }
         self.records(records, entries);
         self.next = (!head.last).then_some((head.bundle, head.part, head.number.wrapping_add(1)));
@@ -171,7 +177,9 @@ impl PartReader {
     /// The record that began in the block before. `ends`: another one begins behind these bytes.
     fn go_on(&mut self, bytes: &[u8], ends: bool, entries: &mut Vec<(EntryId, Vec<u8>)>) {
         if self.begun.is_empty() {
-            self.report.impossible += u64::from(!bytes.is_empty());
+            if !bytes.is_empty() && !self.adrift {
+                self.no_record();
+            }
             return;
         }
         self.begun.extend_from_slice(bytes);
@@ -184,10 +192,16 @@ impl PartReader {
             RecordLen::Is(len) if len > have && !ends => {}
             RecordLen::Unknown if !ends => {}
             _ => {
-                self.report.impossible += 1;
+                self.no_record();
                 self.begun.clear();
             }
         }
+    }
+
+    /// Counts once what no writer makes, however many blocks go on with it.
+    fn no_record(&mut self) {
+        self.report.impossible += 1;
+        self.adrift = true;
     }
 
     /// Records, the first of which begins with the first byte.
@@ -201,7 +215,7 @@ impl PartReader {
                 }
                 RecordLen::Impossible => {
                     // Nobody knows where the next one begins before the next block says it.
-                    self.report.impossible += 1;
+                    self.no_record();
                     return;
                 }
                 _ => {

@@ -230,6 +230,33 @@ fn lengths_that_no_entry_has_cost_nothing_but_the_rest_of_their_block() {
 }
 
 #[test]
+fn one_bad_block_in_a_long_entry_is_counted_once() {
+    let entries = entries(&[1_500, 1 << 20, 1_600]);
+    let good = write(&secret(1), 0, true, &entries);
+    for block in [0, 5, 40, good.len() / BLOCK_LEN - 1] {
+        let mut file = good.clone();
+        file[block * BLOCK_LEN + 9_000] ^= 1;
+        let (found, report) = read(&[secret(1)], &file);
+        assert_eq!(found, without(&entries, &[block]), "{block}");
+        assert_eq!((report.damaged, report.cut, report.impossible), (1, 1, 0), "{block}");
+    }
+}
+
+#[test]
+fn what_no_writer_makes_is_counted_once_however_long_it_goes_on() {
+    let good = entries(&[1_500, 1_600]);
+    let none = |number| forged(number, None, &[7; 500]);
+    let last = |number| forged(number, Some(3), &[&[7; 3][..], &record(&good[1])].concat());
+    // No record had begun; or one of an impossible length had.
+    let huge = [&record(&good[0])[..], &u32::MAX.to_be_bytes(), &[7; 500]].concat();
+    for begins in [forged(0, Some(0), &record(&good[0])), forged(0, Some(0), &huge)] {
+        let file = [begins, none(1), none(2), none(3), last(4)].concat();
+        let (found, report) = read(&[secret(1)], &file);
+        assert_eq!((found, report.impossible, report.cut), (ids(good.iter()), 1, 0));
+    }
+}
+
+#[test]
 fn heads_that_contradict_the_records_are_noticed() {
     let good = entries(&[1_500, 20_000, 1_600]);
     let stream = record(&good[1]);

@@ -332,6 +332,8 @@ pub enum Event {
     Limited(Limits),
     /// The peer has made these entries durable, or had them.
     Held(Vec<EntryId>),
+    /// The peer was offered these and did not ask for them: it knows them. It may have dropped them again.
+    Knows(Vec<EntryId>),
     /// The peer refused these entries.
     RefusedByPeer(Vec<EntryId>),
     /// These entries are in order, and the peer does not take them now. They are offered again in the next

@@ -152,7 +152,7 @@ impl Vault {
     /// The device that a person named by its label or by the beginning of its id.
     ///
     /// # Errors
-    /// [`VaultError::NoSuchDevice`], [`VaultError::Ambiguous`].
+    /// [`VaultError::NoSuchDevice`], [`VaultError::SameName`], [`VaultError::Ambiguous`].
     pub fn find_device(&self, typed: &str) -> Result<DeviceId, VaultError> {
         let typed = typed.trim();
         let wanted = typed.to_lowercase();
@@ -162,6 +162,9 @@ impl Vault {
         matches.extend(others.iter().map(Known::id));
         if self.name.to_lowercase() == wanted {
             matches.push(self.me);
+        }
+        if matches.len() > 1 {
+            return Err(VaultError::SameName { name: typed.to_owned(), matches: matches.len() });
         }
         if matches.is_empty() && wanted.len() >= 4 {
             let all = self.members()?.iter().map(Known::id).chain([self.me]).collect::<Vec<_>>();

@@ -508,6 +508,9 @@ pub struct Held {
     pub holders: Vec<String>,
     /// When the last of them was confirmed, as the holder's clock said; 0 if none was.
     pub latest_ms: i64,
+    /// Of those that a relay has and nobody has confirmed: when it had the last of them, by this device's clock.
+    #[serde(default)]
+    pub relay_since_ms: Option<i64>,
     /// How many reports.
     pub reports: u64,
 }

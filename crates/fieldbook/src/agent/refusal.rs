@@ -117,6 +117,11 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             (Kind::Usage, "which-question", "name it with --to; `fieldbook show ID` lists them")
         }
         E::NotYourReport => (Kind::Failed, "not-your-report", "`fieldbook addendum ID` adds to it"),
+        E::SameName { .. } => (
+            Kind::Usage,
+            "ambiguous-name",
+            "give the id, or its first digits: `fieldbook --json team people` says it",
+        ),
         E::Ambiguous { .. } => (Kind::Usage, "ambiguous-id", "give more digits of the id"),
         E::Incomplete { .. } => (
             Kind::Failed,

@@ -242,16 +242,23 @@ impl Desk {
         let mut groups: Vec<Held> = Vec::new();
         let finished = ListFilter { state: Some("finished".to_owned()), ..ListFilter::default() };
         for report in self.vault.list(&finished)?.into_iter().filter(|report| report.mine) {
+            let on_relay = (report.delivery.word == "carried").then_some(&report.delivery.relays);
+            let relay_since_ms = on_relay.and_then(|relays| relays.iter().map(|relay| relay.time_ms).min());
             let word = report.delivery.word;
             let latest_ms = report.delivery.holders.iter().map(|holder| holder.time_ms).max().unwrap_or(0);
             let holders: Vec<String> =
                 report.delivery.holders.into_iter().map(|holder| holder.name).collect();
-            match groups.iter_mut().find(|group| group.word == word && group.holders == holders) {
+            let alike = |group: &&mut Held| {
+                let relay = group.relay_since_ms.is_some() == relay_since_ms.is_some();
+                group.word == word && group.holders == holders && relay
+            };
+            match groups.iter_mut().find(alike) {
                 Some(group) => {
                     group.reports += 1;
+                    group.relay_since_ms = group.relay_since_ms.max(relay_since_ms);
                     group.latest_ms = group.latest_ms.max(latest_ms);
                 }
-                None => groups.push(Held { word, holders, latest_ms, reports: 1 }),
+                None => groups.push(Held { word, holders, latest_ms, relay_since_ms, reports: 1 }),
             }
         }
         Ok(groups)

@@ -144,6 +144,12 @@ fn words(file: &File) -> Option<String> {
     if let Some(why) = &file.unreadable {
         return Some(format!("{name}: it cannot be read: {}", line(why)));
     }
+    if !file.bundle && file.not_read_blocks > 0 {
+        let (not, blocks) = (file.not_read_blocks, file.blocks);
+        return Some(format!(
+            "{name}: the disk does not give {not} of its {blocks} blocks: what it is cannot be told"
+        ));
+    }
     if !file.bundle {
         return None;
     }
@@ -157,6 +163,9 @@ fn words(file: &File) -> Option<String> {
     }
     if file.damaged_blocks > 0 {
         out.push_str(&format!("; damaged: {} of {} blocks", file.damaged_blocks, file.blocks));
+    }
+    if file.not_read_blocks > 0 {
+        out.push_str(&format!("; not read: {} of {} blocks", file.not_read_blocks, file.blocks));
     }
     if file.misplaced_blocks > 0 {
         out.push_str(&format!(
@@ -187,8 +196,8 @@ fn text(taken: &Taken) -> String {
     }
     if read.others > 0 && read.files > 0 {
         out.push_str(&format!(
-            "{} no bundles of your team.\n",
-            count(read.others, "other file is", "other files are")
+            "{} of your team.\n",
+            count(read.others, "other file is no bundle", "other files are no bundles")
         ));
     }
     out
@@ -196,15 +205,7 @@ fn text(taken: &Taken) -> String {
 
 /// Whether everything was there.
 fn verdict(read: &Read) -> Result<(), Failure> {
-    if read.newer > 0 {
-        return Err(Failure::new(
-            Kind::Version,
-            "newer-bundle",
-            "the bundle was written by a newer version of the program; what this one knows was taken",
-        )
-        .hint("read it with the newer version"));
-    }
-    if read.files == 0 {
+    if read.files == 0 && read.unreadable == 0 {
         return Err(Failure::failed(
             "no-bundle",
             "there is no bundle here that this device can read; nothing was changed",
@@ -215,6 +216,9 @@ fn verdict(read: &Read) -> Result<(), Failure> {
         ));
     }
     let mut wrong = Vec::new();
+    if read.unreadable > 0 {
+        wrong.push(format!("{} be read", count(read.unreadable, "file cannot", "files cannot")));
+    }
     if read.damaged > 0 {
         let files = if read.files == 1 {
             "the file is".to_owned()
@@ -234,8 +238,21 @@ fn verdict(read: &Read) -> Result<(), Failure> {
             )
         ));
     }
+    if read.newer > 0 {
+        let mut message =
+            "the bundle was written by a newer version of the program; what this one knows was taken"
+                .to_owned();
+        wrong.iter().for_each(|wrong| message.push_str(&format!("; {wrong}")));
+        let more = if wrong.is_empty() { "" } else { "; and ask for another copy" };
+        return Err(Failure::new(Kind::Version, "newer-bundle", message)
+            .hint(format!("read it with the newer version{more}")));
+    }
     if wrong.is_empty() {
         return Ok(());
+    }
+    if read.files == 0 {
+        return Err(Failure::new(Kind::Partial, "bundle-unreadable", wrong.join("; "))
+            .hint("the lines above say why; ask for another copy, or have the files made readable for you"));
     }
     Err(Failure::new(
         Kind::Partial,
@@ -310,6 +327,20 @@ mod tests {
         );
         assert!(failure.hint.unwrap().contains("another copy"));
         assert!(verdict(&Read { files: 1, others: 3, ..Read::default() }).is_ok());
+        let unread = Read { files: 1, unreadable: 1, ..Read::default() };
+        let failure = verdict(&unread).unwrap_err();
+        assert_eq!((failure.kind.exit(), failure.code.as_str()), (3, "bundle-incomplete"));
+        assert!(failure.message.starts_with("1 file cannot be read; "), "{failure}");
+        let failure = verdict(&Read { files: 0, ..unread }).unwrap_err();
+        assert_eq!((failure.kind.exit(), failure.code.as_str()), (3, "bundle-unreadable"));
+        // A newer bundle does not hide the rest.
+        let missing = vec![Missing { read: 2, missing: 1, exact: true }];
+        let failure =
+            verdict(&Read { files: 2, newer: 1, damaged: 1, missing, ..Read::default() }).unwrap_err();
+        assert_eq!(failure.kind.exit(), 17);
+        assert!(failure.message.contains("damaged or incomplete; 1 more file"), "{failure}");
+        let failure = verdict(&Read { files: 1, newer: 1, ..Read::default() }).unwrap_err();
+        assert!(!failure.message.contains("damaged"), "{failure}");
         assert_eq!(verdict(&Read { others: 1, ..Read::default() }).unwrap_err().code, "no-bundle");
     }
 }

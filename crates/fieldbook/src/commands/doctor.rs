@@ -20,7 +20,7 @@ use crate::ui::{Ui, count};
 /// Say what blocks a sync: the clock, a blocked network, another team, a membership that ran out.
 ///
 /// Looks at this device, then tries each way to each address as far as the other side's first message. Nothing
-/// is sent or taken in. Exit 14 when no way leads to a device of the team.
+/// is sent or taken in. Exit 14 when no way leads to a device of the team, else 1 when something stands in the way.
 #[derive(Debug, Args)]
 pub struct DoctorArgs {
     /// Where the other device listens; without it, where devices were reached before
@@ -143,10 +143,14 @@ impl Tally<'_> {
 
     fn end(self, reached: Result<(), Failure>) -> Result<(), Failure> {
         self.ui.emit(json!({"event": "done", "bad": self.bad}))?;
-        match self.bad {
-            0 => self.ui.say("Nothing stands in the way.")?,
-            bad => self.ui.say(format_args!("{} in the way.", count(bad, "thing stands", "things stand")))?,
+        if self.bad == 0 {
+            self.ui.say("Nothing stands in the way.")?;
+            return reached;
         }
-        reached
+        let stand = count(self.bad, "thing stands", "things stand");
+        self.ui.say(format_args!("{stand} in the way."))?;
+        reached?;
+        Err(Failure::failed("in-the-way", format!("{stand} in the way of a sync; your work is safe here"))
+            .hint("each is marked BAD above, with what to do about it"))
     }
 }

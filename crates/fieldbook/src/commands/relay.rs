@@ -81,7 +81,8 @@ pub struct PolicyArgs {
     /// Bytes that it holds at most of what one device brought [default: a quarter of the total]
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     per_device: Option<u64>,
-    /// Drop what is older than this, whether it was fetched or not [default: 365d]
+    /// Drop what is older than this and every coordinator holds; when the relay is full, also what one lacks
+    /// [default: 365d]
     #[arg(long, value_name = "TIME")]
     keep: Option<Span>,
     /// Drop what a monitor brought, and every coordinator who syncs here holds, when it is older [default: 30d]
@@ -164,10 +165,13 @@ fn init(args: InitArgs, global: &Global) -> Result<(), Failure> {
     #[cfg(not(feature = "bucket"))]
     let question = Ask::Set(change);
     if !Layout::new(&global.vault).slots().exists() {
+        judge(&question, global)?;
         init::make(args.name, args.work_factor, global)?;
     }
     let device: DeviceInfo = Agent::open(global)?.call(&Request::Device)?;
     if device.team.is_none() {
+        // A policy that cannot be is said before the code is used up.
+        judge(&question, global)?;
         let paired = join::join(&args.join, global)?;
         global.ui.emit(json!({"event": "joined", "device": paired.device, "role": paired.role}))?;
         if paired.role != "relay" {
@@ -183,6 +187,16 @@ fn init(args: InitArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(format_args!("This is a relay now.\n{}", policy_text(&policy)))?;
     global.ui.note("Next: `fieldbook relay run`, or `fieldbook relay install --print-unit` for a service.");
     Ok(())
+}
+
+/// Whether a new relay could have the policy that is asked for.
+fn judge(question: &Ask, global: &Global) -> Result<(), Failure> {
+    match question {
+        Ask::Set(change) => change.judge(false, &global.vault),
+        #[cfg(feature = "bucket")]
+        Ask::SetInBucket { change, .. } => change.judge(true, &global.vault),
+        _ => Ok(()),
+    }
 }
 
 fn set(args: PolicyArgs, global: &Global) -> Result<(), Failure> {

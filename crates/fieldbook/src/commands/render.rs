@@ -33,6 +33,9 @@ pub fn delivery(delivery: &Delivery) -> String {
         "draft" => "draft, only here".to_owned(),
         "only here" => "finished, only here".to_owned(),
         "carried" => match since(&delivery.relays) {
+            Some(since) if delivery.long => {
+                format!("was on the relay on {since}; it may have dropped it if it was full")
+            }
             Some(since) => format!("on the relay since {since}"),
             None => "on its way, not opened yet".to_owned(),
         },
@@ -81,6 +84,9 @@ pub fn list_line(report: &ReportSummary) -> String {
     }
     if report.questions > 0 {
         state.push_str(&format!("; {} for you", count(report.questions as u64, "question", "questions")));
+    }
+    if report.mine && !report.delivery.attention.is_empty() {
+        state.push_str("; needs attention");
     }
     if report.attachments > 0 {
         state.push_str(&format!("; {}", count(report.attachments as u64, "file", "files")));

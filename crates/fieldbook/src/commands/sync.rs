@@ -84,14 +84,27 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     };
     let mut agent = Agent::open(global)?;
     let synced = sync::sync(&mut agent, partner, &global.ui);
-    if let Some(command) = command {
-        command.end();
-    }
-    let synced = synced?;
+    let ended = command.and_then(pipe::Running::end);
+    let synced = synced.map_err(|failure| match ended {
+        Some(code) if code != 0 && failure.code == "unreachable" => command_failed(code),
+        _ => failure,
+    })?;
     let mut object = json(&synced)?;
     object["event"] = "synced".into();
     global.ui.emit(object)?;
-    global.ui.say(text(&synced).trim_end())
+    global.ui.say(text(&synced).trim_end())?;
+    own_disk(&synced.traffic)
+}
+
+/// The command of --through failed before a device of the team answered.
+fn command_failed(code: i32) -> Failure {
+    let what = format!(
+        "the command ended with {code}, and no device of your team answered through it; your work is safe here"
+    );
+    Failure::new(Kind::Unreachable, "command-failed", what).hint(
+        "what it said about it stands above; try it by itself. At its other end `fieldbook sync --stdio --serve` has to run, \
+         with its notebook open",
+    )
 }
 
 pub(super) fn check_proxy(text: &str, flag: &str) -> Result<(), Failure> {
@@ -121,8 +134,49 @@ fn text(synced: &Synced) -> String {
         let entries = count(traffic.refused_by_peer, "entry was", "entries were");
         out.push_str(&format!("{entries} not taken by the other side.\n"));
     }
-    out.push_str(&declined(&line(name), traffic));
+    out.push_str(&not_in_step(traffic));
+    let mut others = traffic.clone();
+    if traffic.disk_full {
+        others.declined.full = 0;
+    }
+    out.push_str(&declined(&line(name), &others));
     out + &taken_in(absorbed, held)
+}
+
+/// What of a sync was not as it should be, beside what one of the two does not take now.
+fn not_in_step(traffic: &Traffic) -> String {
+    let mut out = String::new();
+    if traffic.refused > 0 {
+        let entries = count(traffic.refused, "entry", "entries");
+        out.push_str(&format!(
+            "{entries} came damaged and {} not taken.\n",
+            if traffic.refused == 1 { "was" } else { "were" }
+        ));
+    }
+    if traffic.disk_full {
+        let entries = count(traffic.declined.full, "entry stays", "entries stay");
+        out.push_str(&format!("This device's disk is full: {entries} at the other side. {DISK_FULL}.\n"));
+    }
+    if traffic.differs {
+        out.push_str("The two still differ: sync again.\n");
+    }
+    out
+}
+
+/// What to do about a full disk, and that it harms nobody.
+const DISK_FULL: &str = "Make room, then sync again; nothing is lost at the sender";
+
+/// A sync that could not take in everything because of this device's own disk was done in part.
+fn own_disk(traffic: &Traffic) -> Result<(), Failure> {
+    match traffic.disk_full {
+        false => Ok(()),
+        true => Err(Failure::new(
+            Kind::Partial,
+            "disk-full",
+            "this device's disk is full: not everything was taken in",
+        )
+        .hint(DISK_FULL.to_lowercase())),
+    }
 }
 
 /// What stays where it is, and why.
@@ -180,7 +234,12 @@ pub(super) fn taken_in(absorbed: &AbsorbSummary, held: &[Held]) -> String {
 fn held_words(group: &Held) -> String {
     match group.word.as_str() {
         "only here" => "only here".to_owned(),
-        "carried" => "carried by others, not opened yet as far as is known".to_owned(),
+        "carried" => match group.relay_since_ms {
+            Some(since) => {
+                format!("on the relay, the last since {}, not opened yet as far as is known", time(since))
+            }
+            None => "carried by others, not opened yet as far as is known".to_owned(),
+        },
         "received" => {
             let names: Vec<String> = group.holders.iter().map(|name| line(name)).collect();
             format!("received by {}, the last at {}", names.join(", "), time(group.latest_ms))
@@ -193,6 +252,21 @@ fn held_words(group: &Held) -> String {
 mod tests {
     use super::*;
     use crate::network::job::Declined;
+
+    #[test]
+    fn a_sync_that_did_not_do_everything_says_so() {
+        assert_eq!(not_in_step(&Traffic { in_step: true, ..Traffic::default() }), "");
+        assert_eq!(
+            not_in_step(&Traffic { differs: true, ..Traffic::default() }),
+            "The two still differ: sync again.\n"
+        );
+        for (refused, words) in [
+            (1, "1 entry came damaged and was not taken."),
+            (2, "2 entries came damaged and were not taken."),
+        ] {
+            assert_eq!(not_in_step(&Traffic { refused, ..Traffic::default() }).trim_end(), words);
+        }
+    }
 
     #[test]
     fn what_was_declined_is_said_with_the_reason() {

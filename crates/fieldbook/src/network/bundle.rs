@@ -108,6 +108,9 @@ pub struct File {
     pub known: u64,
     /// Blocks of it that are damaged, of how many.
     pub damaged_blocks: u64,
+    /// Blocks that the disk did not give.
+    #[serde(default)]
+    pub not_read_blocks: u64,
     /// Its blocks.
     pub blocks: u64,
     /// Blocks that lie in a wrong place.
@@ -133,6 +136,9 @@ pub struct Read {
     pub files: u64,
     /// Other files.
     pub others: u64,
+    /// Files that cannot be opened or read: what they are nobody can tell.
+    #[serde(default)]
+    pub unreadable: u64,
     /// Of the first, how many are not whole.
     pub damaged: u64,
     /// Files that a newer program wrote.
@@ -212,6 +218,7 @@ fn read(depot: &SqlDepot, paths: &[PathBuf]) -> Result<Said, Failure> {
     Ok(Said::Read(Read {
         files: summary.parts,
         others: summary.others,
+        unreadable: summary.unreadable,
         damaged: summary.damaged,
         newer: summary.newer,
         new: summary.new,
@@ -231,7 +238,8 @@ fn file(report: FileReport) -> File {
         part: part.part.map(|part| u32::from(part.number) + 1),
         new: report.new,
         known: report.known,
-        damaged_blocks: part.damaged,
+        damaged_blocks: part.damaged.saturating_sub(report.not_read),
+        not_read_blocks: report.not_read,
         blocks: part.blocks,
         misplaced_blocks: part.misplaced,
         torn: part.is_bundle() && part.newer == 0 && part.is_torn(),

@@ -4,12 +4,17 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::thread;
 
-use fieldbook_daemon::{CourierEvent, Dialling, Proxy, Side, Tried, Ways, run_courier, run_pipe};
+use fieldbook_daemon::{Carry, CourierEvent, Dialling, Proxy, Side, Tried, Ways, run_courier, run_pipe};
+use fieldbook_depot::{Depot as _, DepotError, DepotKey, SqlDepot};
 
 use super::handover;
 use super::job::{self, Attempt, Job, Said, Task, Traffic};
 use crate::agent::process::harden;
+use crate::agent::protocol::Network;
 use crate::error::Failure;
+
+/// A disk that has less free counts as full, in bytes.
+const ROOM_LEAST: u64 = 8 << 20;
 
 /// Runs a courier.
 ///
@@ -56,6 +61,11 @@ pub fn run() -> Result<(), Failure> {
     };
     match summary {
         Some(summary) => say(&Said::Synced(Traffic {
+            differs: !(summary.in_step
+                || summary.in_step_but_for_declined
+                || summary.limits.us
+                || summary.limits.peer),
+            disk_full: summary.declined.full > 0 && is_the_disk_full(&network, &key),
             sent: summary.sent,
             sent_bytes: summary.sent_bytes,
             received: summary.received,
@@ -69,6 +79,17 @@ pub fn run() -> Result<(), Failure> {
         })),
         None => Ok(()),
     }
+}
+
+/// Whether it is the disk that has no room for what this device declined, and not what it was told to carry.
+fn is_the_disk_full(network: &Network, key: &DepotKey) -> bool {
+    let depot = match SqlDepot::open(&network.depot, key) {
+        Ok(depot) => depot,
+        Err(error) => return matches!(error, DepotError::Full),
+    };
+    let limited = Carry::of(&depot).is_ok_and(|carry| carry.total.is_some());
+    let room = depot.room_on_disk().ok().flatten();
+    !limited || room.is_some_and(|room| room < ROOM_LEAST)
 }
 
 /// What may be used, from the job's words. A proxy that is not understood never becomes "no proxy".

@@ -177,7 +177,7 @@ fn addresses(text: &str) -> Result<Vec<SocketAddr>, Failure> {
     super::resolve(text).map_err(|error| {
         let message = format!("{} is not an address: {error}", crate::sanitise::line(text));
         Failure::new(Kind::Usage, "bad-address", message)
-            .hint("for example --listen 0.0.0.0:4433, or 127.0.0.1:0 for any free port of this machine")
+            .hint("for example --listen 0.0.0.0:4040, or 127.0.0.1:0 for any free port of this machine")
     })
 }
 

@@ -210,6 +210,12 @@ pub struct Traffic {
     pub round_trips: u64,
     /// Whether both sides knew the same at the end.
     pub in_step: bool,
+    /// At the end the two still differed, or nobody could tell, and not only in what one does not take now.
+    #[serde(default)]
+    pub differs: bool,
+    /// What this device did not take for want of room, its disk has no room for.
+    #[serde(default)]
+    pub disk_full: bool,
 }
 
 /// Reads the job.

@@ -84,6 +84,18 @@ impl Change {
         *self == Self::default()
     }
 
+    /// Whether a new relay could have it, with so much free where it is made.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn judge(&self, in_bucket: bool, vault: &Path) -> Result<(), Failure> {
+        let there = vault.ancestors().find(|place| place.exists()).unwrap_or(Path::new("."));
+        let disk = rustix::fs::statvfs(there).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+        // A disk that does not say how much it has free is asked again when it counts.
+        let free = if in_bucket { ROOM_IN_A_BUCKET } else { disk.unwrap_or(ROOM_IN_A_BUCKET) };
+        self.clone().apply(None, free).map(drop)
+    }
+
     /// The policy after it. `free`: what the disk has, for a relay that has no quotas yet.
     fn apply(self, before: Option<RelaySettings>, free: u64) -> Result<RelaySettings, Failure> {
         let new = before.is_none();

@@ -3,11 +3,12 @@
 //!
 //! It holds no key: the passphrase goes from where it is to the agent, the depot's key from there to the daemon.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -247,6 +248,8 @@ fn agent_gone() -> Failure {
 struct Daemon {
     child: Child,
     to: Option<ChildStdin>,
+    /// What it said last about why it failed.
+    failure: Arc<Mutex<Option<Failure>>>,
 }
 
 impl Daemon {
@@ -263,11 +266,16 @@ impl Daemon {
             .args(["--json", "internal", "daemon-run"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .process_group(0)
             .spawn()
             .map_err(Failure::io(doing))?;
-        let (to, from) = (child.stdin.take(), child.stdout.take());
-        let mut daemon = Self { child, to };
+        let (to, from, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let mut daemon = Self { child, to, failure: Arc::default() };
+        if let Some(errors) = errors {
+            let failure = daemon.failure.clone();
+            thread::spawn(move || hear_errors(errors, &failure));
+        }
         let to = daemon.to.as_mut().ok_or_else(|| Failure::failed("internal", doing))?;
         wire::write(to, job).map_err(Failure::io(doing))?;
         let from = from.ok_or_else(|| Failure::failed("internal", doing))?;
@@ -282,6 +290,18 @@ impl Daemon {
         Ok(daemon)
     }
 
+    /// Why it failed, in its own words, which may come a moment after its end.
+    fn said_why(&self) -> Option<Failure> {
+        let until = Instant::now() + Duration::from_secs(1);
+        loop {
+            let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if failure.is_some() || Instant::now() > until {
+                return failure;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Ends it at a safe point. It says itself what was wrong, if anything was.
     fn stop(mut self, place: &Place) -> Result<(), Failure> {
         let _ = control::ask(&place.daemon(), Ask::Stop);
@@ -290,6 +310,10 @@ impl Daemon {
         while Instant::now() < until {
             if let Some(status) = self.child.try_wait().map_err(Failure::io(doing))? {
                 self.to = None;
+                let said = if status.success() { None } else { self.said_why() };
+                if let Some(failure) = said {
+                    return Err(failure);
+                }
                 return match status.code() {
                     Some(0) => Ok(()),
                     code => {
@@ -307,6 +331,17 @@ impl Daemon {
             thread::sleep(Duration::from_millis(20));
         }
         Err(Failure::failed("daemon-stays", "the relay was told to end and has not yet"))
+    }
+}
+
+/// What the daemon says on its standard error: why it fails is this process's to say, to a person in words; the rest
+/// passes as it is.
+fn hear_errors(errors: impl Read, failure: &Mutex<Option<Failure>>) {
+    for said in BufReader::new(errors).lines().map_while(Result::ok) {
+        match serde_json::from_str::<Value>(&said).ok().as_ref().and_then(Failure::from_json) {
+            Some(heard) => *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard),
+            None => drop(writeln!(std::io::stderr(), "{said}")),
+        }
     }
 }
 

@@ -69,6 +69,13 @@ impl Outgoing {
         if items.len() != flags.len() {
             return Err(Fault::Unasked);
         }
+        let known = items.iter().zip(flags).enumerate().filter(|(at, (_, wanted))| {
+            !**wanted && declined.binary_search_by_key(at, |(offset, _)| usize::from(*offset)).is_err()
+        });
+        let known: Vec<_> = known.map(|(_, (item, _))| item.id).collect();
+        if !known.is_empty() {
+            events.push_back(Event::Knows(known));
+        }
         let declined: Vec<_> =
             declined.iter().filter_map(|(at, why)| Some((*items.get(usize::from(*at))?, *why))).collect();
         self.decline(&declined, events);
