@@ -103,6 +103,7 @@ mod hidden;
 mod incoming;
 pub mod limits;
 mod outgoing;
+mod progress;
 mod reconcile;
 mod span;
 #[cfg(test)]
@@ -115,6 +116,8 @@ mod tests_decline;
 mod tests_limited;
 #[cfg(test)]
 mod tests_live;
+#[cfg(test)]
+mod tests_progress;
 #[cfg(test)]
 mod tests_reconcile;
 mod wanted;
@@ -129,6 +132,7 @@ pub use fingerprint::Fingerprint;
 pub use frame::{Frame, WireEntry};
 pub use hello::{HELLO_STEP, Hello, TransportSecret};
 pub use hidden::{HIDDEN_CURSORS_LEN, HiddenCursors};
+pub use progress::{Moved, Progress};
 pub use span::{DIGEST_LEN, Span};
 
 use crate::certificate::{Authority, Certificate, CertifiedDevice};
@@ -385,6 +389,8 @@ pub struct Summary {
     pub declined: Declined,
     /// Entries that the peer declined.
     pub declined_by_peer: Declined,
+    /// Their bytes.
+    pub declined_by_peer_bytes: Declined,
     /// The check came to a verdict. False if one side's depot changed too fast to be compared, or if the
     /// session was limited.
     pub compared: bool,
