@@ -39,7 +39,7 @@ fn at_a_terminal_one_line_is_redrawn_that_fits_and_goes() {
     let (a, b) = team_of_two();
     let desk = a.daemon();
     let sync = ["sync", "--with", desk.address(), "--limit", "1M"];
-    for columns in [100, 44] {
+    for columns in [120, 44] {
         with_film(&b, 3);
         let said = at_a_terminal(&b, columns, "xterm", &sync).exits(0).out();
         // What was drawn, each time from the beginning of the line.
@@ -49,7 +49,7 @@ fn at_a_terminal_one_line_is_redrawn_that_fits_and_goes() {
         for line in drawn {
             assert!(line.contains("Sent ") && line.contains(" entr"), "{line:?}");
             assert!(line.len() < columns && line.is_ascii() && !line.contains('\n'), "{line:?}");
-            assert_eq!(line.starts_with('['), columns == 100, "{line:?}");
+            assert_eq!(line.starts_with('['), columns == 120, "{line:?}");
         }
         assert!(columns == 44 || drawn.iter().any(|line| line.contains("/s, ") && line.contains(" s left")));
         assert!(after.starts_with("Synced with "), "the line is clean again: {said:?}");
@@ -110,7 +110,8 @@ fn a_program_hears_of_the_way_of_each_second_and_of_the_end_and_the_result_is_la
     let lines = b.json(&["sync", "--with", desk.address(), "--limit", "1M"]);
     assert_eq!(lines.last().expect("a result")["event"], "synced", "{lines:?}");
     let connected = all(&lines, "connected");
-    assert_eq!((connected.len(), &connected[0]["path"]), (1, &"quic".into()));
+    assert_eq!((connected.len(), connected[0]["address"].as_str()), (1, Some(desk.address())));
+    assert!(connected[0]["path"] == "quic" || connected[0]["path"] == "tcp", "{connected:?}");
     let progress = all(&lines, "progress");
     assert!((2..10).contains(&progress.len()), "{lines:?}");
     let number = |of: &Value, key: &str| of["sent"][key].as_u64().expect("a number");
@@ -175,11 +176,13 @@ fn status_shows_who_is_connected_by_which_way_and_what_goes_on() {
     laptop.object_with("with");
     let connection = |machine: &Machine| status(machine)["daemon"]["connections"][0].clone();
     let rests = wait_for("both at rest", || Some(connection(&b)).filter(|one| one["state"] == "rests"));
-    assert_eq!((&rests["name"], &rests["path"]), (&"Coordination".into(), &"quic".into()));
+    assert_eq!(rests["name"], "Coordination");
+    // A busy machine may be quicker by TCP.
+    let way = if rests["path"] == "quic" { "UDP" } else { "TCP" };
     assert_eq!(rests["address"], desk.address());
     assert!(rests["since_ms"].as_i64() > Some(1_490_000_000_000), "{rests}");
     let text = b.ok(&["status"]).out();
-    assert!(text.contains(&format!("with Coordination at {} (UDP) since 20", desk.address())), "{text}");
+    assert!(text.contains(&format!("with Coordination at {} ({way}) since 20", desk.address())), "{text}");
     assert!(text.contains("in step, at rest"), "{text}");
     // The coordinator knows its monitors.
     assert!(connection(&a)["name"].is_string());
@@ -217,7 +220,7 @@ fn two_monitors_that_are_connected_see_a_device_of_the_team_and_no_name() {
     let coordinator = Machine::with_vault("Coordination");
     coordinator.ok(&["team", "create", "Team"]);
     let [one, other] = ["Wombat", "Numbat"].map(Machine::with_vault);
-    [&one, &other].iter().for_each(|machine| pair(&coordinator, machine, "monitor"));
+    [&one, &other].iter().for_each(|machine| drop(pair(&coordinator, machine, "monitor")));
     let desk = one.daemon();
     let mut laptop = other.start(&["daemon", "--with", desk.address()]);
     laptop.object_with("with");

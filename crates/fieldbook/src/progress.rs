@@ -20,7 +20,10 @@ const PACE: Duration = Duration::from_secs(10);
 const EVENTS: Duration = Duration::from_secs(1);
 /// The rate is that of the last so many seconds.
 const WINDOW: usize = 30;
-const BAR: usize = 20;
+const BAR: usize = 10;
+/// What comes first is small, and acknowledged before the line is full: a rate is said when a part in so many is done,
+/// or so many bytes.
+const RATE_FROM: (u64, u64) = (20, 1 << 20);
 
 /// Whether a line stands on the terminal that must go before anything else is written there.
 static DRAWN: Mutex<bool> = Mutex::new(false);
@@ -76,7 +79,8 @@ impl<'a> Progress<'a> {
     /// Stdout cannot be written.
     pub fn at(&mut self, step: Step) -> Result<(), Failure> {
         let now = Instant::now();
-        let rate = self.rate(now, step.bytes);
+        let enough = step.bytes >= (step.of / RATE_FROM.0).min(RATE_FROM.1);
+        let rate = self.rate(now, step.bytes).filter(|_| enough);
         let due = match (&self.how, self.told) {
             (How::Redrawn, _) => now - self.begun >= AT_ONCE,
             (How::Lines, None) => now - self.begun >= FIRST,
@@ -207,8 +211,8 @@ mod tests {
         let rate = Some((1 << 19, 6));
         let all = "Sent 1 of 4 entries, 1.0 MiB of 4.0 MiB, 512 KiB/s, 6 s left";
         assert_eq!(line(&step, rate, false, usize::MAX), all);
-        assert_eq!(line(&step, rate, true, 100), format!("[#####...............] {all}"));
-        assert_eq!(line(&step, rate, true, 79), all, "words before the bar");
+        assert_eq!(line(&step, rate, true, 100), format!("[##........] {all}"));
+        assert_eq!(line(&step, rate, true, 70), all, "words before the bar");
         assert_eq!(line(&step, rate, true, 40), "Sent 1 of 4 entries, 1.0 MiB of 4.0 MiB");
         assert_eq!(line(&step, None, true, 19), "Sent 1 of 4 entries");
         assert_eq!(line(&step, None, true, 5), "");

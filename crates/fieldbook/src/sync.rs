@@ -255,8 +255,10 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
 /// What has moved, in words: what is acknowledged by the other side, and what is durable here.
 fn step(sent: Moved, received: Moved) -> Step {
     let mut words = Vec::new();
-    for (did, moved) in [("sent", sent), ("received", received)] {
-        if moved.of_entries == 0 {
+    let over = |moved: Moved| moved.entries == moved.of_entries;
+    for (did, moved, other) in [("sent", sent, received), ("received", received, sent)] {
+        // What is done already is not of interest while something else is not.
+        if moved.of_entries == 0 || (over(moved) && !over(other)) {
             continue;
         }
         let least = if moved.exact { "" } else { "at least " };
@@ -355,6 +357,9 @@ mod tests {
             "Sent 1 of 4 entries, 1.0 MiB of 4.0 MiB, received 0 of at least 1 entry, 0 B of 900 B"
         );
         assert_eq!((both.bytes, both.of, both.exact), (1 << 20, (4 << 20) + 900, false));
+        let all = Moved { entries: 4, bytes: 9, of_entries: 4, of_bytes: 9, exact: true };
+        assert_eq!(step(all, received).words[0], "Received 0 of at least 1 entry");
+        assert_eq!(step(all, all).words.len(), 4);
         assert_eq!(step(Moved::default(), received).words[0], "Received 0 of at least 1 entry");
         assert!(step(sent, Moved { exact: true, ..Moved::default() }).exact);
     }
