@@ -187,6 +187,8 @@ fn status_shows_who_is_connected_by_which_way_and_what_goes_on() {
     // The coordinator knows its monitors.
     assert!(connection(&a)["name"].is_string());
 
+    // Commands share an open vault.
+    b.ok(&["unlock"]);
     let mut watching = b.start(&["status", "--watch"]);
     with_film(&b, 6);
     let sending = wait_for("the film on its way", || {
