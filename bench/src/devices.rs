@@ -141,11 +141,12 @@ impl Device {
         let (from_client, to_server) = std::io::pipe()?;
         let ends: (OwnedFd, OwnedFd) = (from_client.into(), to_client.into());
         let (path, key) = (other.depot.path().to_owned(), other.key.clone());
-        let serving = thread::spawn(move || run_pipe(&path, &key, Side::Server, ends, |_| {}).is_ok());
+        let serving = thread::spawn(move || run_pipe(&path, &key, Side::Server, ends, None, |_| {}).is_ok());
         let mut met = None;
         let ends = (from_server.into(), to_server.into());
-        let done =
-            run_pipe(self.depot.path(), &self.key, Side::Client, ends, |event| watch(&mut met, &event))?;
+        let done = run_pipe(self.depot.path(), &self.key, Side::Client, ends, None, |event| {
+            watch(&mut met, &event)
+        })?;
         let times = finished(met, done);
         match serving.join() {
             Ok(true) => times,

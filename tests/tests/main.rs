@@ -22,6 +22,7 @@ mod live;
 mod need;
 mod network;
 mod pairing;
+mod progress;
 mod reading;
 mod recovery;
 mod redaction;

@@ -73,8 +73,14 @@ pub(crate) fn finished(machine: &Machine, title: &str) -> String {
 /// Syncs with the relay, and takes in what came.
 #[track_caller]
 fn sync(machine: &Machine, relay: &Runs) -> Value {
-    let said = machine.json(&["sync", "--with", &relay.address]);
-    said.last().cloned().expect("a word on the sync")
+    sync_that_ends(machine, relay, 0)
+}
+
+/// As [`sync`], with another end: 3 if the relay did not take everything.
+#[track_caller]
+fn sync_that_ends(machine: &Machine, relay: &Runs, code: i32) -> Value {
+    let said = machine.run(&["--json", "sync", "--with", &relay.address]).exits(code);
+    said.lines().pop().expect("a word on the sync")
 }
 
 /// How a relay stands, for its operator.
@@ -316,11 +322,17 @@ fn a_full_relay_takes_no_more_nothing_is_lost_by_it_and_when_there_is_room_it_ar
     assert_eq!(word_of_delivery(&first, &fills), "carried");
     let waits = with_film(&second, 2, 1 << 20);
     for _ in 0..2 {
-        sync(&second, &at);
+        sync_that_ends(&second, &at, 3);
         let kept = delivery(&second, &waits);
         assert_eq!((&kept["word"], &kept["relays"]), (&"only here".into(), &serde_json::json!([])), "{kept}");
         assert!(kept["attention"][0].as_str().is_some_and(|why| why.contains("the relay is full")), "{kept}");
     }
+    let said = second.run(&["sync", "--with", &at.address]).exits(3);
+    assert!(said.out().starts_with("Synced with "), "{said:?}");
+    assert!(said.err().contains("error: the relay is full: 1 entry ("), "{said:?}");
+    assert!(said.err().contains(" MiB) stays here until it has room; nothing is lost"), "{said:?}");
+    let error = second.fails(3, &["sync", "--with", &at.address]);
+    assert_eq!((&error["code"], &error["kind"]), (&"declined-full".into(), &"partial".into()));
     assert!(second.ok(&["show", &waits]).out().contains("needs attention: the relay is full"));
     assert!(second.ok(&["status"]).out().contains("1 report needs attention"));
     let seen = status(&relay);
@@ -344,7 +356,9 @@ fn a_full_relay_takes_no_more_nothing_is_lost_by_it_and_when_there_is_room_it_ar
     let third = Machine::with_vault("Third monitor");
     pair(&coordinator, &third, "monitor");
     let large = with_film(&third, 3, 3 << 20);
-    sync(&third, &at);
+    let said = third.run(&["sync", "--with", &at.address]).exits(3);
+    assert!(said.err().contains("error: the relay holds as much of this device as it may: "), "{said:?}");
+    assert!(said.err().contains("hint: sync again when a coordinator has fetched"), "{said:?}");
     let kept = delivery(&third, &large);
     assert!(
         kept["attention"][0].as_str().is_some_and(|why| why.contains("no more from this device")),

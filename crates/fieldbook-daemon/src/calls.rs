@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use fieldbook_net::channel::Way;
+use fieldbook_net::gauge::Gauge;
 use fieldbook_net::signals::Signals;
 use fieldbook_proto::session::{Event, Side};
 use tokio::time::sleep;
@@ -21,6 +22,7 @@ use crate::control::CallStatus;
 use crate::courier::{went_silent, why};
 use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
 use crate::identity::Identity;
+use crate::met::Seen;
 use crate::relays;
 use crate::serve::Serving;
 use crate::store::now_ms;
@@ -174,11 +176,12 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
         let (way, ending, key) = (link.way, link.ending(), link.peer_key());
         let identity = identity.in_epoch(back);
         let (mut met, mut running) = (false, None);
-        let declined = AtomicBool::new(false);
+        let (declined, gauge) = (AtomicBool::new(false), Arc::new(Gauge::default()));
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
                 met = true;
-                running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone()));
+                let seen = Seen::new(&identity, peer, Some(address), way, gauge.clone());
+                running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone(), seen));
                 board.change(address, |status| {
                     status.connected_ms = Some(now_ms());
                     status.path = Some(way.word().to_owned());
@@ -190,7 +193,12 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             _ => {}
         };
         let staying = Some(serving.hub.signals());
-        let how = How { address: Some(address.to_owned()), staying, limit: serving.limit.clone() };
+        let how = How {
+            address: Some(address.to_owned()),
+            staying,
+            limit: serving.limit.clone(),
+            gauge: Some(gauge.clone()),
+        };
         let side = Side::Client;
         let depot = &serving.depot;
         let session = connection::session(link, side, &identity, depot, how, &mut on_event);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use fieldbook_depot::Depot;
 use fieldbook_net::channel::{Channel, Way};
+use fieldbook_net::gauge::Gauge;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{Connection, VarInt};
 use fieldbook_net::secured::Secured;
@@ -98,6 +99,8 @@ pub(crate) struct How {
     pub staying: Option<Signals>,
     /// It may be no faster.
     pub limit: Option<Arc<Limit>>,
+    /// Where it shows how far it is.
+    pub gauge: Option<Arc<Gauge>>,
 }
 
 /// Runs a session on an established connection. With `staying` it goes on when both are in step, if
@@ -112,10 +115,10 @@ pub(crate) async fn session(
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
-    let How { address, staying, limit } = how;
+    let How { address, staying, limit, gauge } = how;
     let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
     let pings = way != Way::Quic;
-    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit };
+    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit, gauge };
     // A depot beyond the network is asked here whether others have added to it, and may take its time.
     let prepared = tokio::task::block_in_place(|| setup(depot.as_ref(), identity, side, channel));
     let engine = match prepared {

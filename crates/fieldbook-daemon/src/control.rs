@@ -38,7 +38,7 @@ struct Request {
     ask: Ask,
 }
 
-/// How a daemon stands. Counts since it started; it keeps no names.
+/// How a daemon stands. Counts since it started.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DaemonStatus {
     /// Version of the control protocol.
@@ -68,6 +68,37 @@ pub struct DaemonStatus {
     /// The devices that it dials.
     #[serde(default)]
     pub calls: Vec<CallStatus>,
+    /// The connections that stand, those that it dialled first; not more than some dozens.
+    #[serde(default)]
+    pub connections: Vec<ConnectionStatus>,
+    /// How many more there are.
+    #[serde(default)]
+    pub connections_more: u64,
+}
+
+/// A connection with a device of the team.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionStatus {
+    /// Which device; none if this one keeps no name of it, and at a relay.
+    pub device: Option<String>,
+    /// Its role, if it is said which device it is.
+    pub role: Option<String>,
+    /// Where it was dialled, as it was given; none if it came by itself.
+    pub address: Option<String>,
+    /// `quic`, `tcp` or `socks`.
+    pub path: String,
+    /// Since then, milliseconds since 1970.
+    pub since_ms: i64,
+    /// Entries that are known to go there and are not there yet.
+    pub sending: u64,
+    /// Their bytes.
+    pub sending_bytes: u64,
+    /// Entries that are known to come and are not here yet.
+    pub receiving: u64,
+    /// Their bytes.
+    pub receiving_bytes: u64,
+    /// Both know the same, and nothing is under way.
+    pub rests: bool,
 }
 
 /// How it stands with an address that the daemon dials.
@@ -208,6 +239,8 @@ mod tests {
                 sent: 0,
                 relay: None,
                 calls: Vec::new(),
+                connections: Vec::new(),
+                connections_more: 0,
             }
         }
 

@@ -1,19 +1,23 @@
 //! The courier: one sync with the first device that answers, then its process ends.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
+use fieldbook_net::gauge::Gauge;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::session::SessionFailure;
 use fieldbook_net::{pipe, secured};
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
-use fieldbook_proto::session::{Event, SessionError, Side, Summary};
+use fieldbook_proto::session::{Event, Progress, SessionError, Side, Summary};
+use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::connection::{self, How, Link};
 use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
@@ -26,6 +30,8 @@ use crate::relays;
 const LAST_WORD: Duration = Duration::from_millis(5);
 /// How long the other end of a pipe may take to begin: somebody may have to type a password for ssh first.
 const PIPE_PATIENCE: Duration = Duration::from_secs(180);
+/// How often it is told how far a sync is.
+const PACE: Duration = Duration::from_millis(250);
 /// What stands for the address of whoever is at the other end of a pipe.
 pub const PIPE: &str = "the pipe";
 
@@ -58,8 +64,8 @@ pub enum CourierEvent {
         /// Last second of validity of its certificate, in seconds since 1970.
         not_after: u64,
     },
-    /// Entries that the other side has made durable, so far.
-    Sent(u64),
+    /// How far it is, four times a second: from the first quarter of one on, as long as something is under way.
+    Progress(Progress),
     /// The check found a difference: it is found out what is missing where.
     Repairing,
     /// An address did not lead to a complete sync.
@@ -115,13 +121,15 @@ pub fn run_pipe(
     depot_key: &DepotKey,
     side: Side,
     (input, output): (OwnedFd, OwnedFd),
+    limit: Option<NonZeroU64>,
     tell: impl FnMut(CourierEvent) + Send,
 ) -> Result<Option<Summary>, DaemonError> {
     let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
-        let mut courier = Courier { identity, depot, limit: None, tell };
+        let limit = limit.map(|limit| Arc::new(Limit::new(limit)));
+        let mut courier = Courier { identity, depot, limit, tell };
         courier.try_pipe(side, input, output).await
     });
     // The thread that reads may wait for ever for a pipe that nobody closes.
@@ -232,8 +240,13 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
-        let how = How { address: remembered, staying: None, limit: limit.clone() };
-        let (mut answered, mut peer_until, mut held) = (false, 0, 0);
+        let gauge = Arc::new(Gauge::default());
+        let how =
+            How { address: remembered, staying: None, limit: limit.clone(), gauge: Some(gauge.clone()) };
+        // The session tells of events, and beside it the clock of how far it is: never both at a time.
+        let tell = Mutex::new(tell);
+        let tell = |event: CourierEvent| (tell.lock().unwrap_or_else(PoisonError::into_inner))(event);
+        let (mut answered, mut peer_until) = (false, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
                 answered = true;
@@ -252,15 +265,28 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
                 tell(CourierEvent::RanOut { not_after: identity.certificate.body().not_after });
             }
             Event::Limited(_) => tell(CourierEvent::PeerRanOut { not_after: peer_until }),
-            Event::Held(ids) => {
-                held += ids.len() as u64;
-                tell(CourierEvent::Sent(held));
-            }
             Event::Repairing => tell(CourierEvent::Repairing),
             _ => {}
         };
-        let (summary, result) = connection::session(link, side, identity, depot, how, &mut on_event).await;
-        (summary, result, answered)
+        let done = {
+            let mut session = pin!(connection::session(link, side, identity, depot, how, &mut on_event));
+            let mut clock = interval_at(tokio::time::Instant::now() + PACE, PACE);
+            clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut told = Progress::default();
+            loop {
+                tokio::select! {
+                    done = &mut session => break done,
+                    _ = clock.tick() => {
+                        let now = gauge.read();
+                        if now != told || now.sent.left() + now.received.left() > 0 {
+                            tell(CourierEvent::Progress(now));
+                            told = now;
+                        }
+                    }
+                }
+            }
+        };
+        (done.0, done.1, answered)
     }
 }
 

@@ -82,6 +82,7 @@ struct State {
 impl Controlled for State {
     fn status(&self) -> DaemonStatus {
         let serving = &self.serving;
+        let (connections, connections_more) = serving.met.connections();
         DaemonStatus {
             v: control::VERSION,
             pid: std::process::id(),
@@ -95,6 +96,8 @@ impl Controlled for State {
             sent: serving.sent.load(Relaxed),
             relay: RelayStatus::of(serving.depot.as_ref()).ok().flatten(),
             calls: self.board.all(),
+            connections,
+            connections_more,
         }
     }
 

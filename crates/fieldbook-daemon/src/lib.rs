@@ -39,5 +39,5 @@ pub use error::DaemonError;
 pub use examine::{Examined, Outcome, examine};
 pub use fieldbook_net::channel::Way;
 pub use fieldbook_net::socks::{NoProxy, Proxy};
-pub use fieldbook_proto::session::{Declined, Side};
+pub use fieldbook_proto::session::{Declined, Moved, Side};
 pub use identity::Identity;

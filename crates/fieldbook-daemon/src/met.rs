@@ -1,14 +1,24 @@
-//! The devices that sessions run with, so that one that is removed meanwhile can be sent away.
+//! The devices that sessions run with: so that one that is removed meanwhile can be sent away, and so that the owner
+//! of this device can be told how its connections stand.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use fieldbook_net::channel::Way;
+use fieldbook_net::gauge::Gauge;
+use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::Peer;
 
 use crate::connection::Ending;
+use crate::control::ConnectionStatus;
+use crate::identity::Identity;
+use crate::store::now_ms;
 
 /// Sessions of one device at a time: a daemon that stays, and a sync or two beside it. The oldest makes room.
 const PER_DEVICE: usize = 3;
+/// Connections that are shown: the answer on the control socket is one line of limited length.
+const SHOWN_MAX: usize = 48;
 
 /// Who is being served.
 #[derive(Debug, Default)]
@@ -17,7 +27,57 @@ pub(crate) struct Met(Mutex<Sessions>);
 #[derive(Debug, Default)]
 struct Sessions {
     next: u64,
-    running: HashMap<u64, (Peer, Ending)>,
+    running: HashMap<u64, Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    peer: Peer,
+    ending: Ending,
+    seen: Seen,
+}
+
+/// What the owner of this device may see of a connection.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    device: Option<String>,
+    role: Option<String>,
+    address: Option<String>,
+    way: Way,
+    since_ms: i64,
+    gauge: Arc<Gauge>,
+}
+
+impl Seen {
+    /// A device is named as far as this one keeps its name; whoever runs a relay sees no devices at all.
+    pub fn new(own: &Identity, peer: &Peer, address: Option<&str>, way: Way, gauge: Arc<Gauge>) -> Self {
+        let named = own.certificate.body().role != Role::Relay && own.names(peer);
+        Self {
+            device: named.then(|| peer.device.id().to_string()),
+            role: named.then(|| peer.device.body().role.word().to_owned()),
+            address: address.map(str::to_owned),
+            way,
+            since_ms: now_ms(),
+            gauge,
+        }
+    }
+
+    fn status(&self) -> ConnectionStatus {
+        let now = self.gauge.read();
+        let bytes_left = |of: u64, done: u64| of.saturating_sub(done);
+        ConnectionStatus {
+            device: self.device.clone(),
+            role: self.role.clone(),
+            address: self.address.clone(),
+            path: self.way.word().to_owned(),
+            since_ms: self.since_ms,
+            sending: now.sent.left(),
+            sending_bytes: bytes_left(now.sent.of_bytes, now.sent.bytes),
+            receiving: now.received.left(),
+            receiving_bytes: bytes_left(now.received.of_bytes, now.received.bytes),
+            rests: now.at_rest,
+        }
+    }
 }
 
 /// One of them, until this is dropped.
@@ -28,35 +88,49 @@ pub(crate) struct Session {
 }
 
 impl Met {
+    fn lock(&self) -> MutexGuard<'_, Sessions> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Takes note of a device that has shown that it is of the team.
-    pub fn enter(self: &Arc<Self>, peer: Peer, connection: Ending) -> Session {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn enter(self: &Arc<Self>, peer: Peer, ending: Ending, seen: Seen) -> Session {
+        let mut sessions = self.lock();
         let number = sessions.next;
         sessions.next += 1;
         let device = peer.device.id();
-        let of_it = sessions.running.iter().filter(|(_, (other, _))| other.device.id() == device);
+        let of_it = sessions.running.iter().filter(|(_, other)| other.peer.device.id() == device);
         let mut of_it: Vec<u64> = of_it.map(|(number, _)| *number).collect();
         of_it.sort_unstable();
         if of_it.len() >= PER_DEVICE
-            && let Some((_, connection)) = of_it.first().and_then(|oldest| sessions.running.get(oldest))
+            && let Some(oldest) = of_it.first().and_then(|oldest| sessions.running.get(oldest))
         {
-            connection.end();
+            oldest.ending.end();
         }
-        sessions.running.insert(number, (peer, connection));
+        sessions.running.insert(number, Running { peer, ending, seen });
         Session { among: self.clone(), number }
     }
 
     /// Closes, without a word, the connections of those that `leaves` names.
     pub fn end(&self, leaves: impl Fn(&Peer) -> bool) {
-        let sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, connection) in sessions.running.values().filter(|(peer, _)| leaves(peer)) {
-            connection.end();
+        let sessions = self.lock();
+        for running in sessions.running.values().filter(|running| leaves(&running.peer)) {
+            running.ending.end();
         }
+    }
+
+    /// How the connections stand: those that this device dialled first, then those whose device is named; and how
+    /// many more there are.
+    pub fn connections(&self) -> (Vec<ConnectionStatus>, u64) {
+        let sessions = self.lock();
+        let mut seen: Vec<&Seen> = sessions.running.values().map(|running| &running.seen).collect();
+        seen.sort_by_key(|seen| (Reverse((seen.address.is_some(), seen.device.is_some())), seen.since_ms));
+        let more = seen.len().saturating_sub(SHOWN_MAX) as u64;
+        (seen.into_iter().take(SHOWN_MAX).map(Seen::status).collect(), more)
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.among.0.lock().unwrap_or_else(PoisonError::into_inner).running.remove(&self.number);
+        self.among.lock().running.remove(&self.number);
     }
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
+use fieldbook_net::gauge::Gauge;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
 use fieldbook_net::secured::Acceptor;
@@ -25,7 +26,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::{self, How, Link};
 use crate::identity::{self, Identity};
-use crate::met::Met;
+use crate::met::{Met, Seen};
 use crate::strangers::{Stranger, Strangers};
 
 /// Sessions with devices of the team at a time; beyond, whoever comes is turned away and tries again. Many of them
@@ -200,11 +201,13 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
     let mut running = None;
     let ending = link.ending();
     let own_role = identity.certificate.body().role;
+    let (way, gauge) = (link.way, Arc::new(Gauge::default()));
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
             newcomer = None;
             let Ok(place) = serving.sessions.clone().try_acquire_owned() else { return ending.end() };
-            running = Some((place, serving.met.enter(peer.as_ref().clone(), ending.clone())));
+            let seen = Seen::new(&identity, peer, None, way, gauge.clone());
+            running = Some((place, serving.met.enter(peer.as_ref().clone(), ending.clone(), seen)));
             who = Some(if own_role == Role::Relay {
                 // Whoever runs it need not be of the team, and others read its system's log: it is told how many
                 // come, and not who.
@@ -226,8 +229,13 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
         }
         _ => {}
     };
-    let way = link.way.word();
-    let how = How { address: None, staying: Some(serving.hub.signals()), limit: serving.limit.clone() };
+    let way = way.word();
+    let how = How {
+        address: None,
+        staying: Some(serving.hub.signals()),
+        limit: serving.limit.clone(),
+        gauge: Some(gauge.clone()),
+    };
     let (summary, result) =
         connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event).await;
     drop((newcomer, running));

@@ -239,7 +239,7 @@ fn over_a_pipe(client: &Device, server: &Device) -> [(Option<bool>, Vec<CourierE
         let (path, key) = (device.path(), device.key.clone());
         thread::spawn(move || {
             let mut events = Vec::new();
-            let summary = run_pipe(&path, &key, side, ends, |event| events.push(event)).unwrap();
+            let summary = run_pipe(&path, &key, side, ends, None, |event| events.push(event)).unwrap();
             (summary.map(|summary| summary.in_step), events)
         })
     };

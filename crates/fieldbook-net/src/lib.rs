@@ -7,6 +7,7 @@
 //! one, nor a vault or a report.
 
 pub mod channel;
+pub mod gauge;
 pub mod limit;
 pub mod pipe;
 pub mod quic;

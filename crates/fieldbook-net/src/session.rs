@@ -11,6 +11,7 @@ use std::sync::{Arc, mpsc as blocking};
 use std::thread;
 use std::time::Duration;
 
+use crate::gauge::Gauge;
 use crate::limit::Limit;
 use crate::signals::Signals;
 use bytes::Bytes;
@@ -213,6 +214,8 @@ pub struct Terms {
     /// How fast it may be. What the other side sends is slowed down by not being read: what the carrier's windows
     /// hold (some MiB) comes at once.
     pub limit: Option<Arc<Limit>>,
+    /// Where it shows how far it is.
+    pub gauge: Option<Arc<Gauge>>,
 }
 
 /// Runs a session to its end. `on_event` hears of everything, in order; the store has been asked to
@@ -263,7 +266,7 @@ async fn drive<R: AsyncRead + Unpin>(
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<(), SessionFailure> {
     let gone = |what: &str| SessionFailure::Store(format!("{what} ended").into());
-    let Terms { mut staying, limit } = terms;
+    let Terms { mut staying, limit, gauge } = terms;
     let mut buffer = vec![0; if limit.is_some() { Limit::PIECE } else { READ_LEN }];
     let mut read_from = Instant::now();
     // One term for all of the hello: a stranger does not gain time by sending it byte by byte.
@@ -288,6 +291,9 @@ async fn drive<R: AsyncRead + Unpin>(
                 }
                 question => questions.send(Question::Ask(question)).map_err(|_| gone("its thread"))?,
             }
+        }
+        if let Some(gauge) = &gauge {
+            gauge.set(engine.progress());
         }
         if engine.is_finished() {
             // The last notes are taken before anybody is told that the session is over.

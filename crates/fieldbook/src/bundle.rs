@@ -12,7 +12,7 @@ use crate::error::Failure;
 use crate::network::bundle::{File, Read, Said, Write, Written};
 use crate::network::job::{Job, Task};
 use crate::network::working::Working;
-use crate::progress::Progress;
+use crate::progress::{Progress, Step};
 use crate::ui::{Ui, count, size};
 
 /// What came out of files, and what became of it.
@@ -37,7 +37,7 @@ pub fn write(agent: &mut Agent, task: Write, ui: &Ui) -> Result<Written, Failure
     agent.call::<u64>(&Request::Flush)?;
     let network: Network = agent.call(&Request::Network)?;
     let mut written = None;
-    let mut progress: Option<Progress<'_>> = None;
+    let mut progress: Option<(Progress<'_>, u64)> = None;
     run(network, Task::WriteBundle(task), |said| {
         match said {
             Said::WritePlanned { entries, parts, bytes, kept } => {
@@ -58,11 +58,11 @@ pub fn write(agent: &mut Agent, task: Write, ui: &Ui) -> Result<Written, Failure
                 ui.emit(serde_json::json!({
                     "event": "planned", "entries": entries, "files": parts, "bytes": bytes, "kept": kept
                 }))?;
-                progress = Some(Progress::begin(ui, "Writing", bytes));
+                progress = Some((Progress::begin(ui), bytes));
             }
             Said::Progress { bytes } => {
-                if let Some(progress) = &mut progress {
-                    progress.at(bytes)?;
+                if let Some((progress, of)) = &mut progress {
+                    progress.at(step("Writing", bytes, *of))?;
                 }
             }
             Said::Part { file } => ui.emit(serde_json::json!({"event": "file", "file": file}))?,
@@ -86,20 +86,20 @@ pub fn read(
 ) -> Result<Taken, Failure> {
     let network: Network = agent.call(&Request::Network)?;
     let mut read = None;
-    let mut progress: Option<Progress<'_>> = None;
+    let mut progress: Option<(Progress<'_>, u64)> = None;
     run(network, Task::ReadBundles { paths }, |said| {
         match said {
             Said::ReadPlanned { files, bytes } => {
                 ui.emit(serde_json::json!({"event": "planned", "files": files, "bytes": bytes}))?;
-                progress = Some(Progress::begin(ui, "Reading", bytes));
+                progress = Some((Progress::begin(ui), bytes));
             }
             Said::Progress { bytes } => {
-                if let Some(progress) = &mut progress {
-                    progress.at(bytes)?;
+                if let Some((progress, of)) = &mut progress {
+                    progress.at(step("Reading", bytes, *of))?;
                 }
             }
             Said::File(file) => {
-                progress.iter_mut().for_each(Progress::clear);
+                progress.iter().for_each(|(progress, _)| progress.clear());
                 each(&file)?;
             }
             Said::Read(done) => read = Some(done),
@@ -117,6 +117,13 @@ pub fn read(
         Ok(())
     })?;
     Ok(Taken { read, absorbed, held })
+}
+
+/// So many bytes of the files are done.
+fn step(doing: &str, bytes: u64, of: u64) -> Step {
+    // Rounded up files let a little more be done than was planned.
+    let words = vec![format!("{doing}: {} of {}", size(bytes.min(of)), size(of))];
+    Step { words, bytes, of, exact: true, object: serde_json::json!({"bytes": bytes, "of": of}) }
 }
 
 /// Runs the process that touches the files.

@@ -43,6 +43,7 @@ fn end() -> ! {
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
     }
     lock(&CHILDREN).iter().for_each(|id| terminate(*id));
+    crate::progress::wipe_at_the_end();
     process::exit(i32::from(Kind::Interrupted.exit()))
 }
 

@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 use fieldbook_daemon::PIPE;
 use fieldbook_vault::{AbsorbSummary, Partners, PeerView};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Held, Network, Request};
@@ -19,10 +20,11 @@ use crate::commands::by;
 use crate::error::{Failure, Kind};
 use crate::interrupt;
 use crate::network::handover;
-use crate::network::job::{Attempt, Job, Said, Task, Traffic};
+use crate::network::job::{Attempt, Job, Moved, Said, Task, Traffic};
 use crate::pipe::Pipe;
+use crate::progress::{Progress, Step};
 use crate::sanitise::line;
-use crate::ui::{Ui, time};
+use crate::ui::{Ui, count, size, time};
 
 /// What a sync did.
 #[derive(Debug, Serialize, Deserialize)]
@@ -35,6 +37,8 @@ pub struct Synced {
     pub tried: Vec<Missed>,
     /// Its id; empty if this device keeps none of it.
     pub device: String,
+    /// Its role; empty then, too.
+    pub role: String,
     /// Its name, as this device calls it.
     pub name: String,
     /// What went over the line.
@@ -64,6 +68,8 @@ pub enum Partner {
         pipe: Pipe,
         /// This is the side that answers.
         serve: bool,
+        /// At most so many bytes a second.
+        limit: Option<NonZeroU64>,
     },
 }
 
@@ -88,7 +94,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
         return Err(fieldbook_vault::VaultError::NoTeam.into());
     }
     let (task, pipe) = match partner {
-        Partner::Pipe { pipe, serve } => (Task::Pipe { serve }, Some(pipe)),
+        Partner::Pipe { pipe, serve, limit } => (Task::Pipe { serve, limit }, Some(pipe)),
         Partner::Address { with, proxy, only_proxy, limit } => {
             let addresses = with
                 .map_or_else(|| remembered(&partners.peers, &partners.invited_to), |address| vec![address]);
@@ -102,7 +108,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
         }
     };
     let network: Network = agent.call(&Request::Network)?;
-    let Carried { address, device, path, tried, traffic } = carry(network, task, pipe, ui)?;
+    let Carried { address, device, role, path, tried, traffic } = carry(network, task, pipe, ui)?;
     let absorbed: AbsorbSummary = agent.call(&Request::Absorb)?;
     let mut held = Vec::new();
     agent.stream::<Held, ()>(&Request::Held, |group| {
@@ -117,7 +123,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
         _ => peer.name.clone(),
     });
     let name = known.filter(|name| !name.is_empty()).unwrap_or_else(|| device.chars().take(8).collect());
-    Ok(Synced { address, path, tried, device, name, traffic, absorbed, held })
+    Ok(Synced { address, path, tried, device, role, name, traffic, absorbed, held })
 }
 
 /// Addresses at which devices were reached, the latest first; then those that the invitation brought.
@@ -135,6 +141,7 @@ pub fn remembered(peers: &[PeerView], invited_to: &[String]) -> Vec<String> {
 struct Carried {
     address: String,
     device: String,
+    role: String,
     path: String,
     tried: Vec<Missed>,
     traffic: Traffic,
@@ -166,25 +173,35 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
     let mut ran_out = false;
     let mut tried: Vec<Missed> = Vec::new();
     let mut failures: Vec<Lost> = Vec::new();
+    let mut progress: Option<Progress<'_>> = None;
     for said in BufReader::new(from).lines() {
         let said = said.map_err(Failure::io("the process for the network is gone"))?;
-        match serde_json::from_str(&said) {
+        let said = serde_json::from_str(&said);
+        if !matches!(said, Ok(Said::Progress { .. })) {
+            progress.iter().for_each(Progress::clear);
+        }
+        match said {
             Ok(Said::Trying { address }) => ui.note(format_args!("Trying {} …", line(&address))),
-            Ok(Said::Connected { address, device, path, tried: before }) => {
+            Ok(Said::Connected { address, device, role, path, tried: before }) => {
                 tried.extend(missed(&address, before));
                 // When nobody answers, the failure that ends the command says it.
                 if partner.is_none() {
                     failures.iter().for_each(|lost| ui.note(lost_line(lost)));
                 }
                 ui.note(format_args!("Connected to {}{}.", line(&address), by(&path)));
-                partner = Some((address, device, path));
+                ui.emit(json!({"event": "connected", "address": address, "path": path}))?;
+                progress = Some(Progress::begin(ui));
+                partner = Some((address, device, role, path));
             }
             Ok(Said::Failed { address, why, answered, tried: before }) => {
                 tried.extend(missed(&address, before));
                 failures.push((address, why, answered));
             }
             Ok(Said::Broke(failure)) => broke = Some(failure),
-            Ok(Said::Synced(counted)) => traffic = Some(counted),
+            Ok(Said::Synced(counted)) => {
+                ui.emit(json!({"event": "done", "traffic": counted}))?;
+                traffic = Some(counted);
+            }
             Ok(Said::RanOut { not_after }) => {
                 ran_out = true;
                 ui.note(format_args!(
@@ -196,13 +213,18 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
                 "The other device's membership ran out on {}: it delivers, and gets only its renewal.",
                 seconds(not_after)
             )),
-            Ok(Said::Sent { .. }) => {}
+            Ok(Said::Progress { sent, received }) => {
+                if let (Some(progress), true) = (&mut progress, sent.of_entries + received.of_entries > 0) {
+                    progress.at(step(sent, received))?;
+                }
+            }
             Ok(Said::Repairing) => ui.note("The two sides differ: looking for what is missing."),
             Err(error) => {
                 return Err(Failure::failed("internal", format!("the courier is not understood: {error}")));
             }
         }
     }
+    drop(progress);
     if let (true, Some(traffic)) = (ran_out, &traffic) {
         ui.note(match traffic.received {
             0 => {
@@ -217,9 +239,9 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
         return Err(failure);
     }
     match (partner, traffic) {
-        (Some((address, device, path)), Some(traffic)) if status.success() => {
+        (Some((address, device, role, path)), Some(traffic)) if status.success() => {
             tried.dedup();
-            Ok(Carried { address, device, path, tried, traffic })
+            Ok(Carried { address, device, role, path, tried, traffic })
         }
         (Some(_), _) => {
             let lost = failures.into_iter().rfind(|(_, _, answered)| *answered);
@@ -240,6 +262,36 @@ fn cut_off(why: Option<&str>) -> Failure {
     let what = format!("the connection was lost before the sync was done{why}; your work is safe here");
     Failure::new(Kind::Unreachable, "connection-lost", what)
         .hint("what arrived is kept on both sides: sync again, and it goes on from there")
+}
+
+/// What has moved, in words: what is acknowledged by the other side, and what is durable here.
+fn step(sent: Moved, received: Moved) -> Step {
+    let mut words = Vec::new();
+    let over = |moved: Moved| moved.entries == moved.of_entries;
+    for (did, moved, other) in [("sent", sent, received), ("received", received, sent)] {
+        // What is done already is not of interest while something else is not.
+        if moved.of_entries == 0 || (over(moved) && !over(other)) {
+            continue;
+        }
+        let least = if moved.exact { "" } else { "at least " };
+        let entries = format!("{} of {least}{}", moved.entries, count(moved.of_entries, "entry", "entries"));
+        // The first letter of the line is a large one.
+        words.push(if words.is_empty() {
+            format!("{}{} {entries}", did[..1].to_uppercase(), &did[1..])
+        } else {
+            format!("{did} {entries}")
+        });
+        if moved.of_bytes > 0 {
+            words.push(format!("{} of {}", size(moved.bytes), size(moved.of_bytes)));
+        }
+    }
+    Step {
+        words,
+        bytes: sent.bytes + received.bytes,
+        of: sent.of_bytes + received.of_bytes,
+        exact: sent.exact && received.exact,
+        object: json!({"sent": sent, "received": received}),
+    }
 }
 
 fn seconds(time_s: u64) -> String {
@@ -284,6 +336,7 @@ mod tests {
             Said::Connected {
                 address: "a:1".into(),
                 device: "00".into(),
+                role: "relay".into(),
                 path: "tcp".into(),
                 tried: vec![Attempt { path: Some("quic".into()), why: "no answer".into() }],
             },
@@ -292,6 +345,10 @@ mod tests {
                 why: "no answer".into(),
                 answered: false,
                 tried: vec![Attempt { path: None, why: "no answer".into() }],
+            },
+            Said::Progress {
+                sent: Moved { entries: 1, of_entries: 2, ..Moved::default() },
+                received: Moved::default(),
             },
             Said::RanOut { not_after: 7 },
             Said::PeerRanOut { not_after: 7 },
@@ -310,6 +367,23 @@ mod tests {
         assert_eq!(said(Some("the connection broke: connection lost")), plain);
         let silent = said(Some("the other side went silent"));
         assert!(silent.contains("(the other side went silent); your work"), "{silent}");
+    }
+
+    #[test]
+    fn both_directions_are_said_and_what_may_grow_is_a_least() {
+        let sent = Moved { entries: 1, bytes: 1 << 20, of_entries: 4, of_bytes: 4 << 20, exact: true };
+        let received = Moved { entries: 0, bytes: 0, of_entries: 1, of_bytes: 900, exact: false };
+        let both = step(sent, received);
+        assert_eq!(
+            both.words.join(", "),
+            "Sent 1 of 4 entries, 1.0 MiB of 4.0 MiB, received 0 of at least 1 entry, 0 B of 900 B"
+        );
+        assert_eq!((both.bytes, both.of, both.exact), (1 << 20, (4 << 20) + 900, false));
+        let all = Moved { entries: 4, bytes: 9, of_entries: 4, of_bytes: 9, exact: true };
+        assert_eq!(step(all, received).words[0], "Received 0 of at least 1 entry");
+        assert_eq!(step(all, all).words.len(), 4);
+        assert_eq!(step(Moved::default(), received).words[0], "Received 0 of at least 1 entry");
+        assert!(step(sent, Moved { exact: true, ..Moved::default() }).exact);
     }
 
     #[test]

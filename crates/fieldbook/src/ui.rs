@@ -14,6 +14,8 @@ use crate::sanitise;
 pub struct Ui {
     json: bool,
     no_input: bool,
+    /// Nobody may hear anything but a failure.
+    silent: bool,
     /// The reader of stdout went away (`| head`): the work goes on, its output does not.
     reader_gone: Cell<bool>,
 }
@@ -21,7 +23,12 @@ pub struct Ui {
 impl Ui {
     /// `json`: JSON Lines. `no_input`: never ask.
     pub const fn new(json: bool, no_input: bool) -> Self {
-        Self { json, no_input, reader_gone: Cell::new(false) }
+        Self { json, no_input, silent: false, reader_gone: Cell::new(false) }
+    }
+
+    /// Says nothing, and asks nothing.
+    pub const fn silent() -> Self {
+        Self { silent: true, ..Self::new(true, true) }
     }
 
     /// Whether stdout is for a program.
@@ -52,7 +59,7 @@ impl Ui {
     /// # Errors
     /// As [`Ui::say`].
     pub fn emit(&self, value: Value) -> Result<(), Failure> {
-        if !self.json {
+        if !self.json || self.silent {
             return Ok(());
         }
         self.write(&json_line(value))

@@ -29,12 +29,12 @@ fn tried(synced: &Value) -> Vec<&str> {
 }
 
 /// A command line for `sh`.
-fn shell(words: &[&str]) -> String {
+pub fn shell(words: &[&str]) -> String {
     words.iter().map(|word| format!("'{}'", word.replace('\'', r"'\''"))).collect::<Vec<_>>().join(" ")
 }
 
 /// `fieldbook` on this machine as a line for `sh`, with nothing of the environment that it is run in.
-fn line(machine: &Machine, args: &[&str]) -> String {
+pub fn line(machine: &Machine, args: &[&str]) -> String {
     let command = machine.command(args);
     let mut words = vec!["env".to_owned(), "-i".to_owned()];
     words.extend(

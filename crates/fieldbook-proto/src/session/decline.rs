@@ -39,7 +39,7 @@ impl Decline {
     }
 }
 
-/// How many entries were declined in a session, by the reason.
+/// How many entries, or bytes of entries, were declined in a session, by the reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Declined {
     /// [`Decline::Full`].
@@ -55,12 +55,18 @@ pub struct Declined {
 impl Declined {
     /// One more.
     pub const fn add(&mut self, why: Decline) {
-        match why {
-            Decline::Full => self.full += 1,
-            Decline::Share => self.share += 1,
-            Decline::Size => self.size += 1,
-            Decline::Other(_) => self.other += 1,
-        }
+        self.add_many(why, 1);
+    }
+
+    /// So many more.
+    pub const fn add_many(&mut self, why: Decline, number: u64) {
+        let of = match why {
+            Decline::Full => &mut self.full,
+            Decline::Share => &mut self.share,
+            Decline::Size => &mut self.size,
+            Decline::Other(_) => &mut self.other,
+        };
+        *of = of.saturating_add(number);
     }
 
     /// All of them.

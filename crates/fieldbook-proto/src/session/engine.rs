@@ -178,6 +178,7 @@ impl Engine {
             in_step_but_for_declined: agreed && but_for_declined,
             declined,
             declined_by_peer,
+            declined_by_peer_bytes: outgoing.map(Outgoing::declined_bytes).unwrap_or_default(),
             compared: self.end.is_some_and(|end| end.compared),
             limits: self.limits,
             sent: outgoing.map_or(0, Outgoing::sent),

@@ -13,6 +13,7 @@ use super::limits::{
     ADDRESSED_MAX, BATCH_BYTES, BATCH_ENTRIES, BATCHES_IN_FLIGHT, ID_PREFIX, KNOWN_PLAUSIBLE, OFFERED_MAX,
     PAST_MAX, PAST_WAITING, REFUSED_PENDING_MAX, UNSTORED_BYTES_MAX, VAIN_SLACK,
 };
+use super::progress::Moved;
 use super::wanted::Wanted;
 use crate::EntryId;
 
@@ -20,8 +21,8 @@ use crate::EntryId;
 #[derive(Default)]
 struct Batch {
     entries: Vec<(EntryId, Bytes)>,
-    /// Of each entry its number in this session, from 0.
-    numbers: Vec<(EntryId, u64)>,
+    /// Of each entry its number in this session, from 0, and its size.
+    numbers: Vec<(EntryId, u64, u32)>,
     /// Numbers of the entries that were refused before they came to the store.
     refused: Vec<u64>,
     /// How many entries had been received when the batch was closed.
@@ -47,6 +48,9 @@ pub(super) struct Incoming {
     unstored_bytes: usize,
     /// The first so many entries are durable or refused.
     settled: u64,
+    /// Those of them that the store keeps.
+    kept: u64,
+    kept_bytes: u64,
     acked: u64,
     refused_unacked: Vec<u64>,
     declined: Declined,
@@ -106,6 +110,19 @@ impl Incoming {
     /// Bytes of these entries.
     pub(super) const fn received_bytes(&self) -> u64 {
         self.received_bytes
+    }
+
+    /// What the store keeps of what came, and what is on the way.
+    pub(super) fn moved(&self) -> Moved {
+        let batches = self.in_flight.iter().chain([&self.filling]);
+        let unstored = batches.map(|batch| batch.numbers.len() as u64).sum::<u64>();
+        Moved {
+            entries: self.kept,
+            bytes: self.kept_bytes,
+            of_entries: self.kept + unstored + self.wanted.len() as u64,
+            of_bytes: self.kept_bytes + self.unstored_bytes as u64 + self.wanted.bytes(),
+            exact: self.ended,
+        }
     }
 
     /// Entries that were refused.
@@ -176,7 +193,7 @@ impl Incoming {
             let batch = &mut self.filling;
             batch.bytes += entry.bytes.len();
             self.unstored_bytes += entry.bytes.len();
-            batch.numbers.push((id, number));
+            batch.numbers.push((id, number, u32::try_from(entry.bytes.len()).unwrap_or(u32::MAX)));
             batch.entries.push((id, entry.bytes));
         } else {
             self.refused += 1;
@@ -255,13 +272,14 @@ impl Incoming {
         let (mut unknown, mut declined) = (unknown.iter().peekable(), declined.iter().peekable());
         let (mut flags, mut left) = (Vec::with_capacity(ids.len()), Vec::new());
         for (offset, id) in (0_u16..).zip(ids) {
+            let size = sizes.get(usize::from(offset)).copied().unwrap_or(0);
             let mut wanted = unknown.next_if(|next| **next == id).is_some();
             if wanted && let Some((_, why)) = declined.next_if(|(next, _)| *next == id) {
                 wanted = false;
                 self.declined.add(*why);
                 left.push((offset, *why));
             }
-            flags.push(wanted && self.wanted.add(id));
+            flags.push(wanted && self.wanted.add(id, size));
         }
         if unknown.next().is_some() || declined.next().is_some() {
             return Err(SessionError::Misused("unknown ids that were not offered, or in another order"));
@@ -336,7 +354,7 @@ impl Incoming {
         self.unstored_bytes = self.unstored_bytes.saturating_sub(batch.bytes);
         let mut numbers = batch.refused;
         for id in refused {
-            let found = batch.numbers.iter().filter(|(entry, _)| entry == id).map(|(_, number)| *number);
+            let found = batch.numbers.iter().filter(|(entry, ..)| entry == id).map(|(_, number, _)| *number);
             let before = numbers.len();
             numbers.extend(found);
             self.refused += (numbers.len() - before) as u64;
@@ -345,13 +363,21 @@ impl Incoming {
         numbers.dedup();
         let mut left: Vec<(u64, Decline)> = Vec::new();
         for (id, why) in declined {
-            let found = batch.numbers.iter().filter(|(entry, _)| entry == id);
-            left.extend(found.map(|(_, number)| (*number, *why)));
+            let found = batch.numbers.iter().filter(|(entry, ..)| entry == id);
+            left.extend(found.map(|(_, number, _)| (*number, *why)));
         }
         left.sort_unstable();
         left.dedup_by_key(|(number, _)| *number);
         left.retain(|(number, _)| numbers.binary_search(number).is_err());
         left.iter().for_each(|(_, why)| self.declined.add(*why));
+        for (_, number, size) in batch.numbers {
+            let not = numbers.binary_search(&number).is_ok()
+                || left.binary_search_by_key(&number, |(number, _)| *number).is_ok();
+            if !not {
+                self.kept += 1;
+                self.kept_bytes += u64::from(size);
+            }
+        }
         self.declined_unacked.extend(left);
         self.refused_unacked.extend(numbers);
         self.settled = batch.end;

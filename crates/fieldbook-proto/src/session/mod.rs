@@ -100,6 +100,7 @@ mod hidden;
 mod incoming;
 pub mod limits;
 mod outgoing;
+mod progress;
 mod reconcile;
 mod span;
 #[cfg(test)]
@@ -112,6 +113,8 @@ mod tests_decline;
 mod tests_limited;
 #[cfg(test)]
 mod tests_live;
+#[cfg(test)]
+mod tests_progress;
 #[cfg(test)]
 mod tests_reconcile;
 mod wanted;
@@ -126,6 +129,7 @@ pub use fingerprint::Fingerprint;
 pub use frame::{Frame, WireEntry};
 pub use hello::{HELLO_STEP, Hello, TransportSecret};
 pub use hidden::{HIDDEN_CURSORS_LEN, HiddenCursors};
+pub use progress::{Moved, Progress};
 pub use span::{DIGEST_LEN, Span};
 
 use crate::certificate::{Authority, Certificate, CertifiedDevice};
@@ -398,6 +402,8 @@ pub struct Summary {
     pub declined: Declined,
     /// Entries that the peer declined.
     pub declined_by_peer: Declined,
+    /// Their bytes.
+    pub declined_by_peer_bytes: Declined,
     /// The check came to a verdict. False if one side's depot changed too fast to be compared, or if the
     /// session was limited.
     pub compared: bool,

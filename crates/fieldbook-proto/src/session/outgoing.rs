@@ -16,6 +16,7 @@
 //! through the pipeline, and marks do not move by them. The small pass that follows skips what has overtaken.
 
 mod acks;
+mod moved;
 mod offers;
 mod overtake;
 
@@ -153,7 +154,14 @@ pub(super) struct Outgoing {
     sent_bytes: u64,
     acked: u64,
     refused: u64,
+    /// What the peer holds of what was sent.
+    held: u64,
+    held_bytes: u64,
+    /// What will be sent: everything in the pipeline from `queue` to `loaded`, by the sizes of its items.
+    waiting: u64,
+    waiting_bytes: u64,
     declined: Declined,
+    declined_bytes: Declined,
     /// The first position of those, and of what this side could not give: the peer does not hold what lies there.
     not_held_at: Option<u64>,
     marked: u64,
@@ -214,6 +222,11 @@ impl Outgoing {
             acked: 0,
             refused: 0,
             declined: Declined::default(),
+            declined_bytes: Declined::default(),
+            held: 0,
+            held_bytes: 0,
+            waiting: 0,
+            waiting_bytes: 0,
             not_held_at: None,
             marked: since,
             entries_at_mark: 0,
@@ -542,7 +555,11 @@ impl Outgoing {
         }
         let next = match self.manner {
             Manner::Undecided => return,
-            Manner::Unasked => &mut self.queue,
+            Manner::Unasked => {
+                self.waiting += self.undecided.len() as u64;
+                self.waiting_bytes += self.undecided_bytes;
+                &mut self.queue
+            }
             Manner::Offered => &mut self.to_offer,
         };
         next.append(&mut self.undecided);
@@ -600,6 +617,7 @@ impl Outgoing {
             self.loaded_bytes = self.loaded_bytes.saturating_sub(len as u64);
             self.unacked_bytes += len as u64;
             self.unacked.push_back((item, u32::try_from(len).unwrap_or(u32::MAX)));
+            self.no_longer_waits(item.size);
             self.sent += 1;
             self.sent_bytes += len as u64;
             self.open = self.open.saturating_sub(usize::from(item.asked));
@@ -613,7 +631,7 @@ impl Outgoing {
     /// session begins before it.
     fn gone_frame(&mut self) -> Option<Bytes> {
         let mut gone = Vec::new();
-        while let Some((item, None)) = self.loaded.front() {
+        while let Some((item, None)) = self.loaded.front().map(|(item, bytes)| (*item, bytes.as_ref())) {
             let position = item.position;
             self.not_held_at = Some(self.not_held_at.map_or(position, |at| at.min(position)));
             if item.asked {
@@ -623,6 +641,7 @@ impl Outgoing {
                 gone.push(item.id);
                 self.open = self.open.saturating_sub(1);
             }
+            self.no_longer_waits(item.size);
             self.loaded.pop_front();
         }
         if gone.is_empty() { None } else { Some(Frame::Gone(gone).encode().into()) }

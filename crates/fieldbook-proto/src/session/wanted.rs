@@ -1,6 +1,6 @@
 //! What this side has asked for and not got yet.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use super::limits::ID_PREFIX;
 use crate::EntryId;
@@ -9,14 +9,16 @@ use crate::EntryId;
 /// of an earlier version in the order in which they were wanted.
 #[derive(Debug, Default)]
 pub(super) struct Wanted {
-    ids: BTreeSet<EntryId>,
+    /// Each with its size, as the peer said.
+    ids: BTreeMap<EntryId, u32>,
+    bytes: u64,
     /// In strict order only.
     order: Option<VecDeque<EntryId>>,
 }
 
 impl Wanted {
     pub(super) fn new(any_order: bool) -> Self {
-        Self { ids: BTreeSet::new(), order: (!any_order).then(VecDeque::new) }
+        Self { order: (!any_order).then(VecDeque::new), ..Self::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -27,14 +29,24 @@ impl Wanted {
         self.len() == 0
     }
 
-    /// Adds one; false if it is wanted already.
-    pub(super) fn add(&mut self, id: EntryId) -> bool {
+    /// Their bytes, as far as the peer has told.
+    pub(super) const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Adds one; false if it is wanted already. Its size is 0 where the peer does not tell.
+    pub(super) fn add(&mut self, id: EntryId, size: u32) -> bool {
         match &mut self.order {
             Some(order) => {
                 order.push_back(id);
                 true
             }
-            None => self.ids.insert(id),
+            None if self.ids.contains_key(&id) => false,
+            None => {
+                self.ids.insert(id, size);
+                self.bytes += u64::from(size);
+                true
+            }
         }
     }
 
@@ -45,24 +57,28 @@ impl Wanted {
             let fits = order.front().is_some_and(|next| next.as_bytes()[..ID_PREFIX] == *prefix);
             return if fits { order.pop_front() } else { None };
         }
-        if id.as_bytes()[..ID_PREFIX] == *prefix
-            && let Some(id) = self.ids.take(id)
-        {
-            return Some(id);
+        if id.as_bytes()[..ID_PREFIX] == *prefix && self.remove(id) {
+            return Some(*id);
         }
         let mut lowest = [0; EntryId::LEN];
         lowest[..ID_PREFIX].copy_from_slice(prefix);
-        let found = self.ids.range(EntryId::from_bytes(lowest)..).next().copied();
+        let found = self.ids.range(EntryId::from_bytes(lowest)..).next().map(|(id, _)| *id);
         let found = found.filter(|found| found.as_bytes()[..ID_PREFIX] == *prefix)?;
-        self.ids.take(&found)
+        self.remove(&found).then_some(found)
     }
 
     /// This one will not come. False if it was not wanted, or not next.
     pub(super) fn give_up(&mut self, id: &EntryId) -> bool {
         match &mut self.order {
             Some(order) => order.front() == Some(id) && order.pop_front().is_some(),
-            None => self.ids.remove(id),
+            None => self.remove(id),
         }
+    }
+
+    fn remove(&mut self, id: &EntryId) -> bool {
+        let size = self.ids.remove(id);
+        self.bytes = self.bytes.saturating_sub(size.map_or(0, u64::from));
+        size.is_some()
     }
 }
 
@@ -84,14 +100,16 @@ mod tests {
     fn in_any_order_each_is_taken_once_and_in_strict_order_only_the_next() {
         let (a, b, c) = (id(1, 1), id(1, 2), id(2, 0));
         let mut any = Wanted::new(true);
-        assert!(any.add(a) && any.add(b) && any.add(c) && !any.add(a));
+        assert!(any.add(a, 5) && any.add(b, 6) && any.add(c, 7) && !any.add(a, 8));
+        assert_eq!(any.bytes(), 18);
         assert_eq!(any.take(&c, &prefix(&c)), Some(c));
         assert_eq!(any.take(&c, &prefix(&c)), None);
+        assert_eq!(any.bytes(), 11);
         assert_eq!(any.take(&b, &prefix(&b)), Some(b));
         assert_eq!(any.take(&id(9, 9), &prefix(&a)), Some(a), "altered bytes under a wanted name");
-        assert!(any.is_empty() && !any.give_up(&a));
+        assert!(any.is_empty() && any.bytes() == 0 && !any.give_up(&a));
         let mut strict = Wanted::new(false);
-        assert!(strict.add(a) && strict.add(c));
+        assert!(strict.add(a, 0) && strict.add(c, 0));
         assert_eq!((strict.take(&c, &prefix(&c)), strict.give_up(&c)), (None, false));
         assert_eq!(strict.take(&a, &prefix(&a)), Some(a));
         assert!(strict.give_up(&c) && strict.is_empty());

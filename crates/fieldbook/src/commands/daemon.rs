@@ -3,11 +3,12 @@
 use std::num::NonZeroU64;
 
 use clap::{Args, Subcommand};
-use fieldbook_daemon::control::{Ask, CallStatus, DaemonStatus};
+use fieldbook_daemon::control::{Ask, DaemonStatus};
 use serde_json::json;
 
+use super::connections::call_words;
+use super::json;
 use super::sync::check_proxy;
-use super::{json, render};
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
@@ -144,20 +145,6 @@ fn status(global: &Global) -> Result<(), Failure> {
         status.received,
         status.sent
     ))
-}
-
-/// How it stands with somebody whom the daemon dials.
-fn call_words(call: &CallStatus) -> String {
-    let address = line(&call.address);
-    let error = call.last_error.as_deref().map(|why| format!(": {}", line(why))).unwrap_or_default();
-    match (call.connected_ms, call.next_try_ms) {
-        (Some(since), _) => {
-            let by = call.path.as_deref().map(render::by).unwrap_or_default();
-            format!("{address}: connected{by} since {}.", time(since))
-        }
-        (None, Some(next)) => format!("{address}: not connected{error}. Next try at {}.", time(next)),
-        (None, None) => format!("{address}: dialling now{error}."),
-    }
 }
 
 fn stop(global: &Global) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ mod backup;
 mod bundle;
 mod carry;
 mod conflicts;
+mod connections;
 mod daemon;
 mod demo;
 mod doctor;

@@ -5,8 +5,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use fieldbook_vault::Status;
+use serde_json::Value;
 
-use super::{json, render};
+use super::{connections, json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::error::Failure;
@@ -14,7 +15,7 @@ use crate::global::Global;
 use crate::sanitise::line;
 use crate::ui::{count, size, time};
 
-/// How this device stands: what exists only here, who was reached and when, what is wrong.
+/// How this device stands: what exists only here, who is connected, who was reached and when, what is wrong.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
     /// Stay, and say it again whenever it changes; Ctrl-C ends it
@@ -30,7 +31,15 @@ pub fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
     let mut before = None;
     loop {
         let status: Status = agent.call(&Request::Status)?;
-        let now = json(&status)?;
+        let daemon = connections::ask(global);
+        let mut now = json(&status)?;
+        // While only the connections move, nothing else is said again.
+        let same = before.as_ref().is_some_and(|before: &Value| {
+            let mut before = before.clone();
+            before.as_object_mut().map(|fields| fields.remove("daemon"));
+            before == now
+        });
+        now["daemon"] = daemon.object(&status.peers);
         if before.as_ref() != Some(&now) {
             if args.watch && !global.ui.json() {
                 global.ui.say(format_args!(
@@ -40,7 +49,9 @@ pub fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
                 ))?;
             }
             global.ui.emit(now.clone())?;
-            global.ui.say(text(&status).trim_end())?;
+            let connections = daemon.text(&status.peers);
+            let words = if same { connections } else { text(&status, &connections) };
+            global.ui.say(words.trim_end())?;
             before = Some(now);
         }
         if !args.watch || global.ui.reader_gone() {
@@ -55,7 +66,7 @@ fn now_ms() -> i64 {
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn text(status: &Status) -> String {
+fn text(status: &Status, connections: &str) -> String {
     let device = &status.device;
     let mut out = format!("Device  {} ({})\n", line(&device.name), render::short(&device.id));
     out.push_str(&match &device.team {
@@ -122,6 +133,7 @@ fn text(status: &Status) -> String {
         count(status.depot_entries, "sealed entry", "sealed entries"),
         size(status.depot_bytes)
     ));
+    out.push_str(connections);
     for peer in &status.peers {
         let at = peer.address.as_deref().map(|address| format!(" at {}", line(address))).unwrap_or_default();
         let name = if peer.name.is_empty() { render::short(&peer.device) } else { line(&peer.name) };

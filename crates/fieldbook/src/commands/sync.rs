@@ -11,6 +11,8 @@ use crate::agent::protocol::Held;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
+use crate::network::job::Declined;
+#[cfg(test)]
 use crate::network::job::Traffic;
 use crate::pipe;
 use crate::sanitise::line;
@@ -35,7 +37,7 @@ pub struct SyncArgs {
     #[arg(long, value_name = "socks5://ADDRESS:PORT", conflicts_with_all = ["via", "pipe"])]
     only_via: Option<String>,
     /// At most so many bytes a second, in both directions together: a number of bytes, or of K, M or G
-    #[arg(long, value_name = "SIZE", value_parser = super::carry::bytes, conflicts_with = "pipe")]
+    #[arg(long, value_name = "SIZE", value_parser = super::carry::bytes)]
     limit: Option<u64>,
     /// Sync over standard input and output, for example through ssh
     #[arg(long)]
@@ -53,6 +55,7 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     if let Some(address) = &args.with {
         network::check_address(address, "--with")?;
     }
+    let limit = args.limit.and_then(NonZeroU64::new);
     let proxy = args.via.as_ref().or(args.only_via.as_ref());
     if let Some(proxy) = proxy {
         let flag = if args.only_via.is_some() { "--only-via" } else { "--via" };
@@ -61,8 +64,8 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     if args.serve {
         // What this device knows is not for the terminal of whoever connected.
         let pipe = pipe::take_standard(global)?;
-        let silent = Ui::new(true, true);
-        let synced = sync::sync(&mut Agent::open(global)?, Partner::Pipe { pipe, serve: true }, &silent);
+        let partner = Partner::Pipe { pipe, serve: true, limit };
+        let synced = sync::sync(&mut Agent::open(global)?, partner, &Ui::silent());
         return synced.map(drop).map_err(|failure| match failure.kind {
             Kind::Unreachable => Failure::new(
                 Kind::Unreachable,
@@ -73,13 +76,12 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
         });
     }
     let (partner, command) = if args.stdio {
-        (Partner::Pipe { pipe: pipe::take_standard(global)?, serve: false }, None)
+        (Partner::Pipe { pipe: pipe::take_standard(global)?, serve: false, limit }, None)
     } else if let Some(command) = &args.through {
         let (pipe, command) = pipe::run_command(command)?;
-        (Partner::Pipe { pipe, serve: false }, Some(command))
+        (Partner::Pipe { pipe, serve: false, limit }, Some(command))
     } else {
         let only_proxy = args.only_via.is_some();
-        let limit = args.limit.and_then(NonZeroU64::new);
         (Partner::Address { with: args.with.clone(), proxy: proxy.cloned(), only_proxy, limit }, None)
     };
     let mut agent = Agent::open(global)?;
@@ -93,7 +95,8 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     object["event"] = "synced".into();
     global.ui.emit(object)?;
     global.ui.say(text(&synced).trim_end())?;
-    own_disk(&synced.traffic)
+    own_disk(&synced.traffic)?;
+    verdict(&synced)
 }
 
 /// The command of --through failed before a device of the team answered.
@@ -135,11 +138,11 @@ fn text(synced: &Synced) -> String {
         out.push_str(&format!("{entries} not taken by the other side.\n"));
     }
     out.push_str(&not_in_step(traffic));
-    let mut others = traffic.clone();
+    let mut left = traffic.declined;
     if traffic.disk_full {
-        others.declined.full = 0;
+        left.full = 0;
     }
-    out.push_str(&declined(&line(name), &others));
+    out.push_str(&left_there(&left));
     out + &taken_in(absorbed, held)
 }
 
@@ -179,34 +182,85 @@ fn own_disk(traffic: &Traffic) -> Result<(), Failure> {
     }
 }
 
-/// What stays where it is, and why.
-fn declined(name: &str, traffic: &Traffic) -> String {
-    let mut out = String::new();
-    let entries = |number: u64, stay: &str, stays: &str| match number {
-        1 => format!("1 entry {stays}"),
-        _ => format!("{number} entries {stay}"),
-    };
-    let theirs = traffic.declined_by_peer;
-    let ours = traffic.declined;
-    let why = [
-        (theirs.full, format!("{name} is full")),
-        (theirs.share, format!("{name} has no room for more from this device")),
-        (theirs.size, format!("{name} does not carry entries this large")),
-        (theirs.other, format!("{name} does not take everything")),
-    ];
-    for (number, why) in why.into_iter().filter(|(number, _)| *number > 0) {
-        out.push_str(&format!("{why}: {} here only.\n", entries(number, "stay", "stays")));
-    }
+/// What stays at the other side, because this device does not carry it.
+fn left_there(ours: &Declined) -> String {
     let why = [
         (ours.full + ours.share, "This device has no room for more that it carries for others"),
         (ours.size, "This device does not carry entries this large"),
         (ours.other, "This device does not carry everything"),
     ];
-    for (number, why) in why.into_iter().filter(|(number, _)| *number > 0) {
-        let stay = entries(number, "stay", "stays");
-        out.push_str(&format!("{why}: {stay} at the other side (`fieldbook carry` changes it).\n"));
-    }
-    out
+    let why = why.into_iter().filter(|(number, _)| *number > 0);
+    why.map(|(number, why)| {
+        let entries = count(number, "entry stays", "entries stay");
+        format!("{why}: {entries} at the other side (`fieldbook carry` changes it).\n")
+    })
+    .collect()
+}
+
+/// Whether the other side took everything. What it has no room for now stays here, and is no loss.
+fn verdict(synced: &Synced) -> Result<(), Failure> {
+    let (number, bytes) = (&synced.traffic.declined_by_peer, &synced.traffic.declined_by_peer_bytes);
+    let who = match synced.role.as_str() {
+        "relay" => "the relay".to_owned(),
+        _ if synced.device.is_empty() => "the other device".to_owned(),
+        _ => line(&synced.name),
+    };
+    let is_relay = synced.role == "relay";
+    let elsewhere = "sync with a coordinator, or take them to one by stick (`fieldbook bundle write`)";
+    let full = if is_relay {
+        format!("sync again later; or {elsewhere}. Whoever runs the relay can give it more room")
+    } else {
+        format!("sync again later; or {elsewhere}. Its owner can give it more room (`fieldbook carry` there)")
+    };
+    let share = if is_relay {
+        format!("sync again when a coordinator has fetched what it holds; or {elsewhere}")
+    } else {
+        format!("sync again later; or {elsewhere}")
+    };
+    let reasons = [
+        (
+            number.full,
+            bytes.full,
+            "declined-full",
+            format!("{who} is full"),
+            " until it has room".to_owned(),
+            full,
+        ),
+        (
+            number.share,
+            bytes.share,
+            "declined-share",
+            format!("{who} holds as much of this device as it may"),
+            " until it has room for more".to_owned(),
+            share,
+        ),
+        (
+            number.size,
+            bytes.size,
+            "declined-size",
+            format!("{who} does not carry entries this large"),
+            String::new(),
+            elsewhere.to_owned(),
+        ),
+        (
+            number.other,
+            bytes.other,
+            "declined",
+            format!("{who} does not take everything"),
+            String::new(),
+            format!("{elsewhere}. A newer version of the program may know why"),
+        ),
+    ];
+    let mut given = reasons.into_iter().filter(|(number, ..)| *number > 0).peekable();
+    let Some((_, _, code, _, _, hint)) = given.peek() else { return Ok(()) };
+    let (code, hint) = (*code, hint.clone());
+    let why: Vec<String> = given
+        .map(|(number, bytes, _, why, until, _)| {
+            let stay = if number == 1 { "stays" } else { "stay" };
+            format!("{why}: {} ({}) {stay} here{until}", count(number, "entry", "entries"), size(bytes))
+        })
+        .collect();
+    Err(Failure::new(Kind::Partial, code, format!("{}; nothing is lost", why.join("; "))).hint(hint))
 }
 
 /// What came, and where this device's reports are now: the same words after a sync and after a stick.
@@ -251,7 +305,22 @@ fn held_words(group: &Held) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::network::job::Declined;
+
+    fn synced(role: &str, number: Declined, bytes: Declined) -> Synced {
+        let traffic =
+            Traffic { declined_by_peer: number, declined_by_peer_bytes: bytes, ..Traffic::default() };
+        Synced {
+            address: "a:1".into(),
+            path: "quic".into(),
+            tried: Vec::new(),
+            device: "00".into(),
+            role: role.into(),
+            name: "Desk".into(),
+            traffic,
+            absorbed: AbsorbSummary::default(),
+            held: Vec::new(),
+        }
+    }
 
     #[test]
     fn a_sync_that_did_not_do_everything_says_so() {
@@ -269,16 +338,29 @@ mod tests {
     }
 
     #[test]
-    fn what_was_declined_is_said_with_the_reason() {
-        let traffic = Traffic {
-            declined_by_peer: Declined { full: 3, size: 1, ..Declined::default() },
-            declined: Declined { size: 2, ..Declined::default() },
-            ..Traffic::default()
-        };
-        let said = declined("The relay", &traffic);
-        assert!(said.contains("The relay is full: 3 entries stay here only."), "{said}");
-        assert!(said.contains("does not carry entries this large: 1 entry stays here only."), "{said}");
+    fn what_was_declined_is_said_with_the_reason_and_what_to_do() {
+        let none = Declined::default();
+        assert!(verdict(&synced("relay", none, none)).is_ok());
+        let full = (Declined { full: 3, ..none }, Declined { full: 4 << 20, ..none });
+        let failure = verdict(&synced("relay", full.0, full.1)).unwrap_err();
+        assert_eq!((failure.kind.exit(), &*failure.code), (3, "declined-full"));
+        assert_eq!(
+            failure.message,
+            "the relay is full: 3 entries (4.0 MiB) stay here until it has room; nothing is lost"
+        );
+        assert!(failure.hint.unwrap().contains("Whoever runs the relay"));
+        let share = Declined { share: 1, ..none };
+        let failure = verdict(&synced("relay", share, share)).unwrap_err();
+        assert_eq!(failure.code, "declined-share");
+        assert!(failure.hint.unwrap().contains("when a coordinator has fetched"));
+        let two = Declined { size: 1, other: 2, ..none };
+        let failure = verdict(&synced("monitor", two, two)).unwrap_err();
+        assert_eq!(failure.code, "declined-size");
+        assert!(failure.message.starts_with("Desk does not carry entries this large: 1 entry"), "{failure}");
+        assert!(failure.message.contains("; Desk does not take everything: 2 entries"), "{failure}");
+        let failure = verdict(&synced("monitor", Declined { other: 1, ..none }, none)).unwrap_err();
+        assert!(failure.code == "declined" && failure.hint.unwrap().contains("newer version"));
+        let said = left_there(&Declined { size: 2, ..none });
         assert!(said.contains("2 entries stay at the other side (`fieldbook carry` changes it)"), "{said}");
-        assert_eq!(declined("x", &Traffic::default()), "");
     }
 }

@@ -40,11 +40,11 @@ pub fn run() -> Result<(), Failure> {
             end_with_the_parent(orders);
             return super::examine::run(&network, &addresses, ways);
         }
-        Task::Pipe { serve } => {
+        Task::Pipe { serve, limit } => {
             let ends = handover::take(&orders).map_err(Failure::io("the pipe was not handed over"))?;
             end_with_the_parent(orders);
             let side = if serve { Side::Server } else { Side::Client };
-            run_pipe(&network.depot, &key, side, ends, told)
+            run_pipe(&network.depot, &key, side, ends, limit, told)
         }
         Task::Listen { .. }
         | Task::RelayListen { .. }
@@ -73,6 +73,7 @@ pub fn run() -> Result<(), Failure> {
             refused: summary.refused,
             refused_by_peer: summary.refused_by_peer,
             declined_by_peer: summary.declined_by_peer.into(),
+            declined_by_peer_bytes: summary.declined_by_peer_bytes.into(),
             declined: summary.declined.into(),
             round_trips: summary.round_trips,
             in_step: summary.in_step,
@@ -106,15 +107,18 @@ pub(super) fn ways(proxy: Option<&str>, only_proxy: bool) -> Result<Ways, Failur
 fn told(event: CourierEvent) {
     let said = match event {
         CourierEvent::Trying(address) => Said::Trying { address },
-        CourierEvent::Met { address, device, role: _, way, tried } => Said::Connected {
+        CourierEvent::Met { address, device, role, way, tried } => Said::Connected {
             address,
+            role: device.map(|_| role.word().to_owned()).unwrap_or_default(),
             device: device.map(|id| id.to_string()).unwrap_or_default(),
             path: way.word().to_owned(),
             tried: attempts(tried),
         },
         CourierEvent::RanOut { not_after } => Said::RanOut { not_after },
         CourierEvent::PeerRanOut { not_after } => Said::PeerRanOut { not_after },
-        CourierEvent::Sent(entries) => Said::Sent { entries },
+        CourierEvent::Progress(now) => {
+            Said::Progress { sent: now.sent.into(), received: now.received.into() }
+        }
         CourierEvent::Repairing => Said::Repairing,
         CourierEvent::Failed { address, why, answered, tried } => {
             Said::Failed { address, why, answered, tried: attempts(tried) }

@@ -92,6 +92,9 @@ pub enum Task {
     Pipe {
         /// This is the side that answers.
         serve: bool,
+        /// At most so many bytes a second.
+        #[serde(default)]
+        limit: Option<NonZeroU64>,
     },
     /// Write what the depot holds into files.
     WriteBundle(super::bundle::Write),
@@ -124,8 +127,10 @@ pub enum Said {
     Connected {
         /// Where.
         address: String,
-        /// Its id.
+        /// Its id; empty if this device keeps none of it.
         device: String,
+        /// Its role; empty then, too.
+        role: String,
         /// The way that led there.
         path: String,
         /// The ways that had not.
@@ -152,10 +157,12 @@ pub enum Said {
         /// Last second of it, in seconds since 1970.
         not_after: u64,
     },
-    /// So many entries are durable on the other side.
-    Sent {
-        /// How many, so far.
-        entries: u64,
+    /// How far it is.
+    Progress {
+        /// To the other side.
+        sent: Moved,
+        /// From there.
+        received: Moved,
     },
     /// The check found a difference: it is found out what is missing where.
     Repairing,
@@ -165,7 +172,29 @@ pub enum Said {
     Synced(Traffic),
 }
 
-/// How many entries were declined, by the reason.
+/// What was moved in one direction: see [`fieldbook_daemon::Moved`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moved {
+    /// Entries that are durable where they were to go.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those, and all that are known to go.
+    pub of_entries: u64,
+    /// Their bytes.
+    pub of_bytes: u64,
+    /// Nothing else is known that may follow.
+    pub exact: bool,
+}
+
+impl From<fieldbook_daemon::Moved> for Moved {
+    fn from(moved: fieldbook_daemon::Moved) -> Self {
+        let fieldbook_daemon::Moved { entries, bytes, of_entries, of_bytes, exact } = moved;
+        Self { entries, bytes, of_entries, of_bytes, exact }
+    }
+}
+
+/// How many entries, or bytes of them, were declined, by the reason.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Declined {
     /// No room.
@@ -203,6 +232,9 @@ pub struct Traffic {
     /// Good entries that the other side does not take now, by the reason.
     #[serde(default)]
     pub declined_by_peer: Declined,
+    /// Their bytes.
+    #[serde(default)]
+    pub declined_by_peer_bytes: Declined,
     /// Good entries that this device does not take now.
     #[serde(default)]
     pub declined: Declined,

@@ -4,6 +4,7 @@
 use super::super::Output;
 use super::super::frame::Frame;
 use super::super::outgoing::Outgoing;
+use super::super::progress::Progress;
 use super::{Engine, Phase};
 
 impl Engine {
@@ -22,6 +23,11 @@ impl Engine {
     pub fn is_at_rest(&self) -> bool {
         let settled = self.outgoing.as_ref().is_some_and(Outgoing::is_settled);
         self.live && settled && !self.moved && self.incoming.is_over() && !self.snapshot_asked
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        Progress::of(self.outgoing.as_ref(), &self.incoming, self.is_at_rest())
     }
 
     /// Asks a peer that stays whether it is still there. Its answer shows as input and nowhere else.

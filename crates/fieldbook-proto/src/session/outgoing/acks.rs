@@ -14,6 +14,7 @@ impl Outgoing {
         }
         for (item, why) in declined {
             self.declined.add(*why);
+            self.declined_bytes.add_many(*why, u64::from(item.size));
             self.not_held_at = Some(self.not_held_at.map_or(item.position, |at| at.min(item.position)));
         }
         events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
@@ -45,6 +46,8 @@ impl Outgoing {
             } else if let Some((_, why)) = next_declined.next_if(|(at, _)| *at as usize == offset) {
                 left.push((item, *why));
             } else {
+                self.held += 1;
+                self.held_bytes += u64::from(size);
                 held.push(item.id);
             }
         }

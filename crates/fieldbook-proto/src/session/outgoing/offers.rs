@@ -80,6 +80,10 @@ impl Outgoing {
             declined.iter().filter_map(|(at, why)| Some((*items.get(usize::from(*at))?, *why))).collect();
         self.decline(&declined, events);
         for (item, wanted) in items.into_iter().zip(flags) {
+            if *wanted {
+                self.waiting += 1;
+                self.waiting_bytes += u64::from(item.size);
+            }
             if *wanted && self.overtakes(&item) {
                 self.overtaking.push_back(item);
             } else if *wanted {
