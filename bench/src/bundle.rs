@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use fieldbook_depot::bundles::{PART_LEN_MAX, Target, WriteOptions, read_bundles, write_bundle};
+use fieldbook_depot::bundles::{PART_LEN_MAX, Target, WriteOptions, read_bundles, take_all, write_bundle};
 use fieldbook_depot::{Depot, DepotKey, Incoming, Source, SqlDepot};
 use fieldbook_proto::codec::Writer;
 use fieldbook_proto::{DepotId, EntryId};
@@ -48,13 +48,13 @@ fn of(count: usize, len: usize) -> Result<(), Box<dyn Error>> {
 
         let to = depot(&dir.path().join(format!("to-{round}")))?;
         let start = Instant::now();
-        let summary = read_bundles(&to, std::slice::from_ref(part), &mut |_| {})?;
+        let summary = read_bundles(&to, std::slice::from_ref(part), &mut take_all, &mut |_| {})?;
         read.push(start.elapsed());
         if summary.new != count as u64 || summary.damaged > 0 {
             return Err(format!("{} of {count} entries came out", summary.new).into());
         }
         let start = Instant::now();
-        read_bundles(&to, std::slice::from_ref(part), &mut |_| {})?;
+        read_bundles(&to, std::slice::from_ref(part), &mut take_all, &mut |_| {})?;
         again.push(start.elapsed());
         let floor = depot(&dir.path().join(format!("floor-{round}")))?;
         let start = Instant::now();

@@ -3,7 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use fieldbook_tests::{BucketServer, Machine, Running, free_port, processes, run, team_of_two, wait_for};
+use fieldbook_tests::{
+    BucketServer, Machine, Running, free_port, pair, processes, run, team_of_two, wait_for,
+};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -111,6 +113,20 @@ fn brought_to(from: &Machine) -> Machine {
     other
 }
 
+/// A relay of the team in a new bucket.
+fn relay_of(coordinator: &Machine, server: &BucketServer, policy: &[&str]) -> Machine {
+    let relay = Machine::new("Relay");
+    let config = named(&relay, server);
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut invitation =
+        coordinator.start(&["team", "invite", "--listen", &address, "--yes", "--role", "relay"]);
+    let code = invitation.object_with("code")["code"].as_str().expect("a code").to_owned();
+    let how = ["relay", "init", &code, "--at", &address, "--yes", "--work-factor", "15"];
+    relay.json(&[&how[..], policy, &["--bucket", &config, "--new-bucket"]].concat());
+    assert!(invitation.ends().success(), "{}", invitation.err());
+    relay
+}
+
 fn relay_runs(relay: &Machine, more: &[&str]) -> (Running, String) {
     let mut process = relay.start(&[&["relay", "run", "--listen", "127.0.0.1:0"], more].concat());
     let address = process.object_with("listening")["listening"].as_str().expect("an address").to_owned();
@@ -126,15 +142,7 @@ fn relay_status(relay: &Machine) -> Value {
 fn a_relay_in_a_bucket_is_served_by_two_machines_and_none_keeps_what_the_other_needs() {
     let (coordinator, monitor) = team_of_two();
     let mut server = BucketServer::start();
-    let one = Machine::new("Relay");
-    let config = named(&one, &server);
-    let address = format!("127.0.0.1:{}", free_port());
-    let mut invitation =
-        coordinator.start(&["team", "invite", "--listen", &address, "--yes", "--role", "relay"]);
-    let code = invitation.object_with("code")["code"].as_str().expect("a code").to_owned();
-    let how = ["relay", "init", &code, "--at", &address, "--yes", "--work-factor", "15", "--total", "300M"];
-    one.json(&[&how[..], &["--bucket", &config, "--new-bucket"]].concat());
-    assert!(invitation.ends().success(), "{}", invitation.err());
+    let one = relay_of(&coordinator, &server, &["--total", "300M"]);
 
     // The other machine has a copy, whose file lies elsewhere.
     let two = brought_to(&one);
@@ -171,4 +179,133 @@ fn a_relay_in_a_bucket_is_served_by_two_machines_and_none_keeps_what_the_other_n
     assert_eq!((&resting["running"], &resting["entries"]), (&Value::Null, &relay_status(&two)["entries"]));
     assert_eq!(one.json(&["relay", "gc"]).remove(0)["aged"]["entries"], 0);
     drop(second);
+}
+
+#[test]
+fn a_removal_that_one_machine_hears_of_is_in_force_on_the_other_within_seconds() {
+    let (coordinator, monitor) = team_of_two();
+    let stays = Machine::with_vault("Stays");
+    pair(&coordinator, &stays, "monitor");
+    let server = BucketServer::start();
+    let one = relay_of(&coordinator, &server, &[]);
+    let two = brought_to(&one);
+    let elsewhere = two.path("bucket.json").display().to_string();
+    let (_first, at_one) = relay_runs(&one, &[]);
+    let (_second, at_two) = relay_runs(&two, &["--bucket", &elsewhere]);
+    for machine in [&monitor, &stays] {
+        machine.ok(&["sync", "--with", &at_two]);
+    }
+    let removed = monitor.json(&["status"])[0]["device"]["name"].as_str().expect("a name").to_owned();
+    coordinator.ok(&["team", "remove", &removed, "--lost", "--yes"]);
+    coordinator.ok(&["sync", "--with", &at_one]);
+    let later = finished(&monitor);
+    // Nobody tells the second machine but the bucket.
+    let began = std::time::Instant::now();
+    wait_for("the other machine refuses the removed device", || {
+        (monitor.run(&["--json", "sync", "--with", &at_two]).code != 0).then_some(())
+    });
+    eprintln!("refused after {:?}", began.elapsed());
+    assert_ne!(monitor.run(&["sync", "--with", &at_one]).code, 0);
+    coordinator.ok(&["sync", "--with", &at_two]);
+    assert!(!ids(&coordinator).contains(&later));
+    // Who stays is served there, in the new epoch.
+    let id = finished(&stays);
+    stays.ok(&["sync", "--with", &at_two]);
+    coordinator.ok(&["sync", "--with", &at_one]);
+    assert!(ids(&coordinator).contains(&id));
+}
+
+#[test]
+fn relays_in_a_bucket_sweep_it_by_themselves_take_sticks_by_its_policy_and_write_nothing_of_their_own() {
+    let (coordinator, monitor) = team_of_two();
+    let server = BucketServer::start();
+    let one =
+        relay_of(&coordinator, &server, &["--per-device", "2M", "--keep-received", "7s", "--floor", "7s"]);
+    // Neither this vault nor a copy of it has a chain that could fork.
+    let draft = one.write(&["--template", "detention", "--set", "date=2017-03-25"]);
+    assert_eq!(one.fails(1, &["finish", &draft, "--incomplete"])["code"], "relay-writes-nothing");
+    let two = brought_to(&one);
+    let elsewhere = two.path("bucket.json").display().to_string();
+    let (_first, at_one) = relay_runs(&one, &[]);
+    let (_second, _) = relay_runs(&two, &["--bucket", &elsewhere]);
+    let id = finished(&monitor);
+    monitor.ok(&["sync", "--with", &at_one]);
+    // Of a process that was cut between an entry's object and the segment that names it.
+    let orphan = server.objects().join("team/e/ab/abababababababababababababababab");
+    fs::create_dir_all(orphan.parent().expect("a folder")).expect("its folder");
+    fs::write(&orphan, "cut short").expect("an object");
+    wait_for("the orphan goes", || (!orphan.exists()).then_some(()));
+
+    // A stick: the bucket's policy holds, and what is taken is in the bucket at once.
+    let large = monitor.write(&["--template", "detention", "--set", "date=2017-03-25"]);
+    let mut film = vec![0; 4 << 20];
+    blake3::Hasher::new().finalize_xof().fill(&mut film);
+    monitor.ok(&["attach", &large, &monitor.file("film.mp4", film)]);
+    monitor.ok(&["finish", &large, "--incomplete"]);
+    let stick = tempfile::Builder::new().prefix(fieldbook_tests::MACHINE).tempdir().expect("a directory");
+    let files = stick.path().to_str().expect("UTF-8");
+    monitor.ok(&["bundle", "write", files]);
+    let said = one.run(&["--json", "bundle", "read", files]).exits(3);
+    let word = said.lines().into_iter().find(|line| line["event"] == "read").expect("a word");
+    assert!(word["new"].as_u64() > Some(0) && word["left"]["share"].as_u64() > Some(1), "{word}");
+    let seen = relay_status(&two);
+    assert!(seen["bytes"].as_u64().is_some_and(|bytes| bytes < 4 << 20), "{seen}");
+    coordinator.ok(&["sync", "--with", &at_one]);
+    assert!(ids(&coordinator).contains(&id) && ids(&coordinator).contains(&large));
+}
+
+#[test]
+fn a_service_is_given_the_buckets_files_as_credentials() {
+    let (coordinator, monitor) = team_of_two();
+    let server = BucketServer::start();
+    let relay = relay_of(&coordinator, &server, &[]);
+    relay.run(&["lock"]);
+    let mut command = relay.bare();
+    command.args(["relay", "install", "--print-unit", "--bucket", "bucket.json"]);
+    let unit = run(command, b"").exits(0).out();
+    // What the manager would lay into the directory of credentials.
+    let credentials = relay.path("given");
+    fs::create_dir(&credentials).expect("a directory");
+    let given: Vec<(&str, &str)> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("LoadCredential="))
+        .map(|line| line.split_once(':').expect("a name and a file"))
+        .collect();
+    assert_eq!(
+        given.iter().map(|(name, _)| *name).collect::<Vec<_>>(),
+        ["passphrase", "bucket.json", "credentials", "key"]
+    );
+    for (name, file) in given {
+        let from = if name == "passphrase" { relay.path("passphrase") } else { file.into() };
+        fs::copy(&from, credentials.join(name)).expect("a credential");
+        if name != "passphrase" {
+            fs::remove_file(from).expect("only the manager reads it");
+        }
+    }
+    let exec = unit.lines().find_map(|line| line.strip_prefix("ExecStart=")).expect("a command");
+    let bucket = exec.rsplit(' ').next().expect("its last word");
+    assert_eq!(bucket, "${CREDENTIALS_DIRECTORY}/bucket.json", "{exec}");
+    let mut command = relay.bare();
+    command.arg("--vault").arg(relay.vault()).args(["--no-input", "--json", "relay", "run"]);
+    command.args(["--listen", "127.0.0.1:0", "--bucket"]).arg(credentials.join("bucket.json"));
+    command.env("CREDENTIALS_DIRECTORY", &credentials);
+    let mut process = Running::start(command);
+    let address = process.object_with("listening")["listening"].as_str().expect("an address").to_owned();
+    let id = finished(&monitor);
+    monitor.ok(&["sync", "--with", &address]);
+    coordinator.ok(&["sync", "--with", &address]);
+    assert!(ids(&coordinator).contains(&id));
+    process.signal(Signal::TERM);
+    assert!(process.ends().success(), "{}", process.err());
+    // Files that do not lie beside it cannot be given by their names.
+    for (credentials, key) in [("/etc/credentials", "key"), ("passphrase", "key"), ("key", "key")] {
+        let config = serde_json::json!({
+            "endpoint": "https://s3.example.org", "region": "auto", "bucket": "relay",
+            "credentials": credentials, "key": key,
+        });
+        let file = relay.file("other.json", config.to_string());
+        let mut command = relay.bare();
+        command.args(["--json", "relay", "install", "--print-unit", "--bucket", &file]);
+        run(command, b"").exits(2);
+    }
 }

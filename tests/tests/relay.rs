@@ -540,10 +540,23 @@ fn settings<'a>(unit: &'a str, section: &str) -> Vec<(&'a str, &'a str)> {
 #[test]
 fn the_printed_unit_is_understood_by_systemd_and_lets_the_relay_touch_little() {
     let machine = Machine::new("Operator");
+    let config = serde_json::json!({
+        "endpoint": "https://s3.example.org", "region": "auto", "bucket": "relay",
+        "credentials": "systemd:credentials", "key": "key",
+    });
+    let bucket = machine.file("bucket.json", config.to_string());
+    for more in [&[][..], &["--bucket", &bucket]] {
+        let mut command = machine.bare();
+        command.args(["relay", "install", "--print-unit"]).args(more);
+        is_understood_and_touches_little(&machine, &run(command, b"").exits(0).out(), more.len() > 1);
+    }
     let mut command = machine.bare();
-    command.args(["relay", "install", "--print-unit"]);
-    let unit = run(command, b"").exits(0).out();
-    let service = settings(&unit, "Service");
+    command.args(["--json", "relay", "install", "--print-unit", "--program", "/tmp/with space"]);
+    run(command, b"").exits(2);
+}
+
+fn is_understood_and_touches_little(machine: &Machine, unit: &str, in_a_bucket: bool) {
+    let service = settings(unit, "Service");
     let is = |key: &str, value: &str| {
         assert!(service.contains(&(key, value)), "{key}={value} is not in {unit}");
     };
@@ -560,12 +573,16 @@ fn the_printed_unit_is_understood_by_systemd_and_lets_the_relay_touch_little() {
     is("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX");
     is("LoadCredential", "passphrase:/etc/fieldbook-relay/passphrase");
     is("StateDirectory", "fieldbook-relay");
-    let mut command = machine.bare();
-    command.args(["--json", "relay", "install", "--print-unit", "--program", "/tmp/with space"]);
-    run(command, b"").exits(2);
+    if in_a_bucket {
+        for name in ["bucket.json", "credentials", "key"] {
+            is("LoadCredential", &format!("{name}:{}", machine.path(name).display()));
+        }
+    }
+    let credentials = service.iter().filter(|(key, _)| *key == "LoadCredential").count();
+    assert_eq!(credentials, if in_a_bucket { 4 } else { 1 }, "{unit}");
 
     // As systemd itself judges it, where that is installed.
-    let path = machine.file("fieldbook-relay.service", &unit);
+    let path = machine.file("fieldbook-relay.service", unit);
     let analyze = |args: &[&str]| {
         let mut command = Command::new("systemd-analyze");
         command.args(args).env("SYSTEMD_LOG_LEVEL", "warning");

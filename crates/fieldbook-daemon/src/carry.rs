@@ -1,12 +1,21 @@
 //! What a device carries for others: the policy, and how an entry is judged by it.
 //!
-//! An entry is opaque to whoever carries it. So it is judged by its size, by how much is here already and by
-//! who brings it, and by nothing else: a small attachment passes for a report, and a report that makes an entry of
+//! An entry is opaque to whoever carries it. So it is judged by its size, by how much is here already, by
+//! who brings it and by the room on the disk, and by nothing else: a small attachment passes for a report, and a report that makes an entry of
 //! more than 64 KiB for an attachment. What this device wrote itself comes from its vault and is never
 //! judged. To a device whose membership has run out a coordinator may send entries of any size, its renewal above
 //! all, as long as there is room.
+//!
+//! Who brings a bundle nobody knows. All bundles together count as one device, which is no coordinator; but small
+//! entries of theirs may fill a part of what is kept for coordinators, so that a device that is full hears of
+//! a removal by stick, too.
+//!
+//! The disk never becomes full of what others wrote: its last room is for what this device writes itself, and for
+//! what it must note to serve and to drop. Where the disk is smaller than the policy, it is full sooner.
 
-use fieldbook_depot::Depot;
+use fieldbook_depot::bundles::Why;
+use fieldbook_depot::{Depot, DepotError, Source};
+use fieldbook_proto::EntryId;
 use fieldbook_proto::session::Decline;
 use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
 
@@ -20,6 +29,9 @@ const LEN: usize = 22;
 /// The last tenth of the room is for small entries: a report, or a certificate, gets through when attachments have
 /// filled the rest.
 const RESERVE: u64 = 10;
+/// Bytes of the disk that nothing of others fills. Small entries may use half of them, small ones of a
+/// coordinator a half more.
+pub const DISK_RESERVE: u64 = 64 << 20;
 
 /// What a device carries. The default is everything.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -41,6 +53,44 @@ pub struct Load {
     pub held: u64,
     /// Of it what the device brought that brings more; none if nobody counts that.
     pub of_device: Option<u64>,
+    /// Bytes that are free on the disk; none where nobody can tell.
+    pub disk: Option<u64>,
+}
+
+impl Load {
+    /// So much of a depot is taken. `from`: whose share counts, if anybody's.
+    ///
+    /// # Errors
+    /// The depot's, the disk's.
+    pub fn of(depot: &dyn Depot, from: Option<Source>) -> Result<Self, DepotError> {
+        let of_device = from.map(|from| depot.held_by(from)).transpose()?;
+        Ok(Self {
+            held: depot.stats()?.held_bytes,
+            of_device: of_device.map(|held| held.bytes),
+            disk: depot.room_on_disk()?,
+        })
+    }
+
+    /// The same with so many bytes more.
+    #[must_use]
+    pub fn with(self, bytes: u64) -> Self {
+        Self {
+            held: self.held.saturating_add(bytes),
+            of_device: self.of_device.map(|held| held.saturating_add(bytes)),
+            disk: self.disk.map(|free| free.saturating_sub(bytes)),
+        }
+    }
+}
+
+/// Who brings an entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Bringer {
+    /// A coordinator who proved to be one.
+    Coordinator,
+    /// Another device.
+    Device,
+    /// A bundle.
+    Bundle,
 }
 
 impl Carry {
@@ -53,9 +103,41 @@ impl Carry {
     /// total. A device that is full must still hear of removals and new epochs, and whoever it serves of renewals.
     #[must_use]
     pub fn from_a_coordinator(self, size: u32) -> Self {
-        let beyond = |total: u64| if size > SMALL_ENTRY_MAX { 0 } else { total / RESERVE };
-        let total = self.total.map(|total| total.saturating_add(beyond(total)));
-        Self { total, per_device: None, ..self }
+        Self { per_device: None, ..self.beyond(size, RESERVE) }
+    }
+
+    /// The same for an entry of this size that lies in a bundle: half of that room, if it is small. The other half
+    /// no bundle takes from the coordinators.
+    #[must_use]
+    pub fn from_a_bundle(self, size: u32) -> Self {
+        self.beyond(size, 2 * RESERVE)
+    }
+
+    fn beyond(self, size: u32, part: u64) -> Self {
+        let beyond = |total: u64| if size > SMALL_ENTRY_MAX { 0 } else { total / part };
+        Self { total: self.total.map(|total| total.saturating_add(beyond(total))), ..self }
+    }
+
+    /// Judges entries one after the other, each with those before it taken: those that are not, and why.
+    pub fn judge_all(
+        self,
+        entries: impl IntoIterator<Item = (EntryId, u32)>,
+        mut load: Load,
+        bringer: Bringer,
+    ) -> Vec<(EntryId, Why)> {
+        let mut left = Vec::new();
+        for (id, size) in entries {
+            let carry = match bringer {
+                Bringer::Coordinator => self.from_a_coordinator(size),
+                Bringer::Device => self,
+                Bringer::Bundle => self.from_a_bundle(size),
+            };
+            match carry.judge(size, load).and_then(|()| fits_on_disk(size, load, bringer)) {
+                Ok(()) => load = load.with(size.into()),
+                Err(why) => left.push((id, why)),
+            }
+        }
+        left
     }
 
     /// The same without a limit for one entry.
@@ -74,17 +156,17 @@ impl Carry {
     ///
     /// # Errors
     /// Why not.
-    pub fn judge(&self, size: u32, load: Load) -> Result<(), Decline> {
+    pub fn judge(&self, size: u32, load: Load) -> Result<(), Why> {
         if size > self.largest_entry() {
-            return Err(Decline::Size);
+            return Err(Why::Size);
         }
         let room = |of: u64| if size > SMALL_ENTRY_MAX { of - of / RESERVE } else { of };
         let beyond = |held: u64, of: u64| held.saturating_add(u64::from(size)) > room(of);
         if self.total.is_some_and(|total| beyond(load.held, total)) {
-            return Err(Decline::Full);
+            return Err(Why::Total);
         }
         match (self.per_device, load.of_device) {
-            (Some(most), Some(held)) if beyond(held, most) => Err(Decline::Share),
+            (Some(most), Some(held)) if beyond(held, most) => Err(Why::Share),
             _ => Ok(()),
         }
     }
@@ -135,6 +217,45 @@ impl Carry {
     }
 }
 
+/// Whether the disk has room for an entry of this size, as far as others may fill it.
+fn fits_on_disk(size: u32, load: Load, bringer: Bringer) -> Result<(), Why> {
+    let kept = match bringer {
+        _ if size > SMALL_ENTRY_MAX => DISK_RESERVE,
+        Bringer::Coordinator => DISK_RESERVE / 4,
+        Bringer::Device | Bringer::Bundle => DISK_RESERVE / 2,
+    };
+    let free = load.disk.is_none_or(|free| free >= kept.saturating_add(size.into()));
+    if free { Ok(()) } else { Err(Why::Disk) }
+}
+
+/// Room that the disk has for what others wrote.
+pub(crate) fn disk_for_others(depot: &dyn Depot) -> Result<Option<u64>, DepotError> {
+    Ok(depot.room_on_disk()?.map(|free| free.saturating_sub(DISK_RESERVE)))
+}
+
+/// What is said to whoever offers it. That it is the disk is nobody's business.
+pub(crate) const fn decline(why: Why) -> Decline {
+    match why {
+        Why::Size => Decline::Size,
+        Why::Share => Decline::Share,
+        Why::Total | Why::Disk => Decline::Full,
+    }
+}
+
+/// What of a bundle does not come in.
+///
+/// # Errors
+/// The depot's, the disk's; [`DaemonError::Damaged`] when the policy does not read back.
+pub fn judge_bundle(
+    depot: &dyn Depot,
+) -> Result<impl FnMut(&[(EntryId, u32)]) -> Result<Vec<(EntryId, Why)>, DepotError> + '_, DaemonError> {
+    let carry = Carry::of(depot)?;
+    Ok(move |entries: &[(EntryId, u32)]| {
+        let load = Load::of(depot, Some(Source::Bundle))?;
+        Ok(carry.judge_all(entries.iter().copied(), load, Bringer::Bundle))
+    })
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
@@ -143,7 +264,7 @@ mod tests {
     const MIB: u32 = 1 << 20;
 
     fn held(held: u64) -> Load {
-        Load { held, of_device: None }
+        Load { held, ..Load::default() }
     }
 
     #[test]
@@ -151,43 +272,78 @@ mod tests {
         assert_eq!(Carry::default().judge(u32::MAX, held(u64::MAX)), Ok(()));
         let reports = Carry { reports_only: true, ..Carry::default() };
         assert_eq!(reports.judge(SMALL_ENTRY_MAX, held(u64::MAX)), Ok(()));
-        assert_eq!(reports.judge(SMALL_ENTRY_MAX + 1, held(0)), Err(Decline::Size));
+        assert_eq!(reports.judge(SMALL_ENTRY_MAX + 1, held(0)), Err(Why::Size));
         let largest = Carry { largest: Some(2_048), ..reports };
-        assert_eq!(largest.judge(2_049, held(0)), Err(Decline::Size));
+        assert_eq!(largest.judge(2_049, held(0)), Err(Why::Size));
     }
 
     #[test]
     fn attachments_never_fill_the_last_tenth() {
         let carry = Carry { total: Some(100 * u64::from(MIB)), ..Carry::default() };
         assert_eq!(carry.judge(MIB, held(89 * u64::from(MIB))), Ok(()));
-        assert_eq!(carry.judge(MIB, held(89 * u64::from(MIB) + 1)), Err(Decline::Full));
+        assert_eq!(carry.judge(MIB, held(89 * u64::from(MIB) + 1)), Err(Why::Total));
         assert_eq!(carry.judge(2_048, held(99 * u64::from(MIB))), Ok(()));
-        assert_eq!(carry.judge(2_048, held(100 * u64::from(MIB))), Err(Decline::Full));
+        assert_eq!(carry.judge(2_048, held(100 * u64::from(MIB))), Err(Why::Total));
         let share = Carry { per_device: Some(10_000), ..Carry::default() };
-        let load = |of_device| Load { held: u64::MAX, of_device };
+        let load = |of_device| Load { held: u64::MAX, of_device, disk: None };
         assert_eq!(share.judge(2_000, load(Some(8_000))), Ok(()));
-        assert_eq!(share.judge(2_001, load(Some(8_000))), Err(Decline::Share));
+        assert_eq!(share.judge(2_001, load(Some(8_000))), Err(Why::Share));
         assert_eq!(share.judge(2_001, load(None)), Ok(()), "nobody counts");
     }
 
     #[test]
     fn a_coordinator_gets_through_to_a_device_that_is_full() {
         let carry = Carry { total: Some(1_000_000), per_device: Some(1), ..Carry::default() };
-        let load = Load { held: 1_000_000, of_device: Some(500_000) };
-        assert_eq!(carry.judge(2_000, load), Err(Decline::Full));
+        let load = Load { held: 1_000_000, of_device: Some(500_000), disk: None };
+        assert_eq!(carry.judge(2_000, load), Err(Why::Total));
         assert_eq!(carry.from_a_coordinator(2_000).judge(2_000, load), Ok(()));
-        assert_eq!(carry.from_a_coordinator(MIB).judge(MIB, Load::default()), Err(Decline::Full));
+        assert_eq!(carry.from_a_coordinator(MIB).judge(MIB, Load::default()), Err(Why::Total));
         let load = Load { held: 1_099_000, ..load };
         assert_eq!(
             carry.from_a_coordinator(2_000).judge(2_000, load),
-            Err(Decline::Full),
+            Err(Why::Total),
             "and not without end"
         );
         // What lies beyond the total is for small entries alone, as is its last tenth.
         let carry = Carry { total: Some(10 * u64::from(MIB)), ..carry };
-        for (held, expected) in [(8, Ok(())), (9, Err(Decline::Full))] {
-            let load = Load { held: held * u64::from(MIB), of_device: None };
+        for (held, expected) in [(8, Ok(())), (9, Err(Why::Total))] {
+            let load = Load { held: held * u64::from(MIB), ..Load::default() };
             assert_eq!(carry.from_a_coordinator(MIB).judge(MIB, load), expected);
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_a_device_that_hears_of_a_removal_and_leaves_room_for_coordinators() {
+        let carry = Carry { total: Some(1_000_000), per_device: Some(400_000), ..Carry::default() };
+        let judge = |held, of_device| {
+            let load = Load { held, of_device: Some(of_device), disk: None };
+            carry.from_a_bundle(2_000).judge(2_000, load)
+        };
+        assert_eq!(judge(1_000_000, 0), Ok(()));
+        assert_eq!(judge(1_048_001, 0), Err(Why::Total), "the other half is the coordinators'");
+        assert_eq!(judge(0, 399_000), Err(Why::Share));
+        let load = Load { held: 1_048_001, ..Load::default() };
+        assert_eq!(carry.from_a_coordinator(2_000).judge(2_000, load), Ok(()));
+        assert_eq!(carry.from_a_bundle(MIB).total, carry.total);
+    }
+
+    #[test]
+    fn the_last_room_of_the_disk_is_not_for_what_others_wrote() {
+        let id = |n: u8| EntryId::from_bytes([n; 32]);
+        let judge = |size: u32, free: u64, bringer| {
+            let load = Load { disk: Some(free), ..Load::default() };
+            Carry::default().judge_all([(id(1), size), (id(2), size)], load, bringer)
+        };
+        let mib = u64::from(MIB);
+        for bringer in [Bringer::Coordinator, Bringer::Device, Bringer::Bundle] {
+            assert_eq!(judge(MIB, DISK_RESERVE + 2 * mib, bringer), []);
+            assert_eq!(judge(MIB, DISK_RESERVE + 2 * mib - 1, bringer), [(id(2), Why::Disk)]);
+        }
+        for (bringer, kept) in
+            [(Bringer::Coordinator, 16 * mib), (Bringer::Device, 32 * mib), (Bringer::Bundle, 32 * mib)]
+        {
+            assert_eq!(judge(2_000, kept + 4_000, bringer), []);
+            assert_eq!(judge(2_000, kept + 3_999, bringer), [(id(2), Why::Disk)]);
         }
     }
 

@@ -31,7 +31,7 @@ mod strangers;
 mod ways;
 
 pub use calls::Calls;
-pub use carry::{Carry, Load};
+pub use carry::{Bringer, Carry, DISK_RESERVE, Load, judge_bundle};
 pub use courier::{CourierEvent, PIPE, run_courier, run_pipe};
 pub use daemon::{Carriers, DaemonOptions, run_daemon, run_daemon_on};
 pub use dial::{Dialling, Tried, Ways};

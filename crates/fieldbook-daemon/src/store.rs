@@ -14,7 +14,7 @@ use fieldbook_proto::session::{
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
-use crate::carry::{Carry, Load};
+use crate::carry::{self, Bringer, Carry, Load};
 use crate::declined;
 use crate::error::DaemonError;
 use crate::gaps::{Gaps, Place};
@@ -104,16 +104,25 @@ impl DepotStore {
         HiddenCursors::from_bytes(&random).ok_or(DaemonError::Damaged("hidden cursors"))
     }
 
+    /// What only spares work, and could not be noted because the disk is full, is not noted: the next session
+    /// does that work again. So a device that can take nothing more still gives what it holds.
+    fn unless_full<T: Default>(noted: Result<T, DepotError>) -> Result<T, DepotError> {
+        match noted {
+            Err(DepotError::Full) => Ok(T::default()),
+            noted => noted,
+        }
+    }
+
     fn set_cursor(&self, depot: &DepotId, position: u64) -> Result<(), DaemonError> {
         let Some(peer) = self.unnamed() else {
-            return Ok(self.depot.set_peer_cursor(&self.order(depot), position)?);
+            return Ok(Self::unless_full(self.depot.set_peer_cursor(&self.order(depot), position))?);
         };
         let mut random = [0; 13];
         fill(&mut random)?;
         let _one = HIDDEN_CURSORS.lock().unwrap_or_else(PoisonError::into_inner);
         let mut cursors = self.hidden_cursors()?;
         cursors.set(&peer.device.id(), depot, position, random);
-        Ok(self.depot.set_setting(HIDDEN, Some(cursors.as_bytes()))?)
+        Ok(Self::unless_full(self.depot.set_setting(HIDDEN, Some(cursors.as_bytes())))?)
     }
 
     fn arrival(&self, known: fieldbook_depot::Arrival) -> Arrival {
@@ -150,23 +159,23 @@ impl DepotStore {
     fn record(&self, holds: u64) -> Result<(), DepotError> {
         let Some(peer) = &self.peer else { return Ok(()) };
         if self.unnamed().is_some() {
-            return self.depot.record_peer(PeerRecord {
+            return Self::unless_full(self.depot.record_peer(PeerRecord {
                 device: None,
                 role: Role::Monitor,
                 depot: DepotId::from_bytes([0; DepotId::LEN]),
                 address: None,
                 last_sync_ms: now_ms(),
                 holds_position: holds,
-            });
+            }));
         }
-        self.depot.record_peer(PeerRecord {
+        Self::unless_full(self.depot.record_peer(PeerRecord {
             device: Some(peer.device.id()),
             role: peer.device.body().role,
             depot: peer.depot,
             address: self.address.clone(),
             last_sync_ms: now_ms(),
             holds_position: holds,
-        })
+        }))
     }
 }
 
@@ -177,30 +186,14 @@ impl DepotStore {
         entries: impl Iterator<Item = (EntryId, u32)>,
     ) -> Result<Vec<(EntryId, Decline)>, DaemonError> {
         let carry = Carry::of(self.depot.as_ref())?;
-        if carry.is_everything() {
-            return Ok(Vec::new());
-        }
         let named = self.peer.as_deref().filter(|_| self.unnamed().is_none()).map(|peer| peer.device.id());
         let coordinator = named.as_ref().is_some_and(|id| self.identity.authority.is_coordinator(id));
         // The renewal above all. Anybody can say that ours is due; whoever can renew it is a coordinator.
         let carry = if coordinator && self.limited { carry.of_any_size() } else { carry };
-        let of_device = named.map(|id| self.depot.held_by(Source::Peer(id))).transpose()?;
-        let mut load = Load {
-            held: self.depot.stats()?.held_bytes + self.promised,
-            of_device: of_device.map(|held| held.bytes + self.promised),
-        };
-        let mut declined = Vec::new();
-        for (id, size) in entries {
-            let carry = if coordinator { carry.from_a_coordinator(size) } else { carry };
-            match carry.judge(size, load) {
-                Ok(()) => {
-                    load.held += u64::from(size);
-                    load.of_device = load.of_device.map(|held| held + u64::from(size));
-                }
-                Err(why) => declined.push((id, why)),
-            }
-        }
-        Ok(declined)
+        let load = Load::of(self.depot.as_ref(), named.map(Source::Peer))?.with(self.promised);
+        let bringer = if coordinator { Bringer::Coordinator } else { Bringer::Device };
+        let left = carry.judge_all(entries, load, bringer);
+        Ok(left.into_iter().map(|(id, why)| (id, carry::decline(why))).collect())
     }
 
     fn note_declined(&mut self, declined: &[(EntryId, Decline)]) {
@@ -439,7 +432,7 @@ impl SessionStore for DepotStore {
 
     fn note_past(&mut self, peer: &PeerDepot, ids: &[EntryId]) -> Result<(), DaemonError> {
         if self.unnamed().is_none() {
-            self.depot.note_past(peer, ids)?;
+            Self::unless_full(self.depot.note_past(peer, ids))?;
             return Ok(());
         }
         let known: HashSet<EntryId> = self.depot.known(ids)?.iter().map(|arrival| arrival.id).collect();

@@ -426,7 +426,8 @@ pub trait Depot: Send + Sync {
     /// The backend's.
     fn acknowledged(&self) -> Result<Vec<Acknowledged>, DepotError>;
 
-    /// Bytes that the disk has free for what is put here, as far as its owner may use them; none where the room
+    /// Bytes that the disk has free for what is put here, as far as its owner may use them, with the room of what
+    /// was dropped and that the depot uses again; none where the room
     /// is somebody else's and nobody can tell.
     ///
     /// # Errors

@@ -104,6 +104,13 @@ impl From<rusqlite::Error> for DepotError {
             Sql::QueryReturnedNoRows => return Self::damaged("a row that always exists is missing"),
             _ => {}
         }
+        // The index of the write-ahead log could not grow.
+        if error
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
+        {
+            return Self::Full;
+        }
         match error.sqlite_error_code() {
             Some(Code::DatabaseCorrupt | Code::NotADatabase) => Self::damaged("a page does not read back"),
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy,

@@ -518,7 +518,17 @@ impl Depot for SqlDepot {
 
     fn room_on_disk(&self) -> Result<Option<u64>, DepotError> {
         let disk = rustix::fs::statvfs(&self.path).map_err(|error| DepotError::Io(error.into()))?;
-        Ok(Some(disk.f_bavail.saturating_mul(disk.f_frsize)))
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        // Pages of what was dropped stay in the file, and are used first.
+        // The cipher gives the numbers of its pragmas as text.
+        let (pages, page): (i64, i64) = self
+            .db()
+            .prepare_cached(
+                "SELECT CAST(freelist_count AS INTEGER), CAST(page_size AS INTEGER)
+                 FROM pragma_freelist_count, pragma_page_size",
+            )?
+            .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(Some(free.saturating_add(unsigned(pages)?.saturating_mul(unsigned(page)?))))
     }
 
     fn stats(&self) -> Result<Stats, DepotError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use fieldbook_depot::bundles::{
     BundleError, FileReport, MissingParts, PART_LEN_MAX, PART_LEN_MIN, ReadEvent, ReadSummary, Target,
-    WriteEvent, WriteOptions, Written, read_bundles, write_bundle,
+    WriteEvent, WriteOptions, Written, read_bundles, take_all, write_bundle,
 };
 use fieldbook_depot::{Depot, DepotKey, Incoming, Lookup, PeerRecord, Source, SqlDepot};
 use fieldbook_proto::bundle::{BLOCK_LEN, PartWriter};
@@ -60,7 +60,7 @@ impl Place {
 
     fn read(&self, from: &[PathBuf]) -> (ReadSummary, Vec<FileReport>) {
         let mut files = Vec::new();
-        let summary = read_bundles(&self.depot, from, &mut |event| {
+        let summary = read_bundles(&self.depot, from, &mut take_all, &mut |event| {
             if let ReadEvent::File(report) = event {
                 files.push(*report);
             }
@@ -290,7 +290,10 @@ fn the_secrets_decide_who_reads() {
     assert_eq!(a.read(&[b.stick()]).0.new, 2);
     b.depot.set_setting("transport-secrets", None).unwrap();
     assert!(matches!(b.write(&to(b.stick())), Err(BundleError::NoTeam)));
-    assert!(matches!(read_bundles(&b.depot, &[a.stick()], &mut |_| {}), Err(BundleError::NoTeam)));
+    assert!(matches!(
+        read_bundles(&b.depot, &[a.stick()], &mut take_all, &mut |_| {}),
+        Err(BundleError::NoTeam)
+    ));
 }
 
 #[test]
@@ -321,7 +324,7 @@ fn damage_costs_itself_and_is_named() {
     assert_eq!(summary.new + report.new, 200);
     assert!(b.same_as(&a));
     assert!(matches!(
-        read_bundles(&b.depot, &[a.stick().join("nowhere")], &mut |_| {}),
+        read_bundles(&b.depot, &[a.stick().join("nowhere")], &mut take_all, &mut |_| {}),
         Err(BundleError::File { .. })
     ));
 }

@@ -41,6 +41,8 @@ pub enum VaultError {
     AlreadyInTeam,
     /// Only a coordinator can do this.
     NotCoordinator,
+    /// A relay carries what others write.
+    RelayWritesNothing,
     /// The certificate or roster received does not stand.
     Untrusted(String),
     /// No device has this label, or an id that begins so.
@@ -220,6 +222,9 @@ impl fmt::Display for VaultError {
             Self::NoTeam => f.write_str("this device belongs to no team yet"),
             Self::AlreadyInTeam => f.write_str("this device belongs to a team already"),
             Self::NotCoordinator => f.write_str("only a coordinator's device can do this"),
+            Self::RelayWritesNothing => {
+                f.write_str("this device is a relay: it carries what others write, and finishes nothing of its own")
+            }
             Self::Untrusted(why) => write!(f, "what the other device sent cannot be trusted: {why}"),
             Self::NoSuchDevice(typed) => write!(f, "no device of the team is called \"{typed}\""),
             Self::DeskClosed => f.write_str(

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, TryRecvError, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use fieldbook_depot::Depot;
+use fieldbook_depot::{Depot, DepotError};
 
 use super::retention::{self, Swept};
 use super::status::{COLLECTED, LastDropped};
@@ -52,7 +52,8 @@ impl Keeper {
                 let ended = || stopped.try_recv() == Err(TryRecvError::Disconnected);
                 wait = round.turn(&ended, &log).unwrap_or_else(|error| {
                     log(&format!("the relay could not look after what it holds: {error}"));
-                    AGAIN
+                    // Somebody must make room: that takes a while.
+                    if matches!(error, DaemonError::Depot(DepotError::Full)) { TICK } else { AGAIN }
                 });
             }
             // What it lived since the last turn counts too; if it cannot be written, it lives a little longer.

@@ -61,11 +61,17 @@ impl RelaySettings {
     /// The least floor. Tests of the program live faster than a relay.
     pub const FLOOR_LEAST_S: u64 = if cfg!(debug_assertions) { 1 } else { DAY_S };
 
+    /// The total, or what the disk has room for, if that is less.
+    fn total_on(&self, held: u64, disk_for_others: Option<u64>) -> u64 {
+        disk_for_others.map_or(self.total_bytes, |free| self.total_bytes.min(held.saturating_add(free)))
+    }
+
     /// How many bytes must go until there is room again; 0 unless the relay is full. The last tenth is what
     /// reports go into, so that is what there must be.
-    fn excess(&self, held: u64) -> u64 {
-        let full = held.saturating_add(u64::from(SMALL_ENTRY_MAX)) > self.total_bytes;
-        if full { held.saturating_sub(self.total_bytes - self.total_bytes / 10) } else { 0 }
+    fn excess(&self, held: u64, disk_for_others: Option<u64>) -> u64 {
+        let total = self.total_on(held, disk_for_others);
+        let full = held.saturating_add(u64::from(SMALL_ENTRY_MAX)) > total;
+        if full { held.saturating_sub(total - total / 10) } else { 0 }
     }
 
     /// The quotas for a disk with so much room: half of it, and a quarter of that for one device.
@@ -127,7 +133,7 @@ impl RelaySettings {
     }
 
     /// A part of the shortest term, between a second and `longest`.
-    pub(crate) fn pace(&self, part: u32, longest: Duration) -> Duration {
+    pub fn pace(&self, part: u32, longest: Duration) -> Duration {
         (self.shortest() / part).clamp(Duration::from_secs(1), longest)
     }
 }

@@ -17,6 +17,7 @@ use fieldbook_proto::{DeviceId, EntryId};
 use serde::{Deserialize, Serialize};
 
 use super::{RelaySettings, lived};
+use crate::carry::disk_for_others;
 use crate::error::DaemonError;
 use crate::identity;
 
@@ -94,7 +95,7 @@ pub(super) fn collect(
     let held = held_by_all(depot)?;
     let (aged, received) = (older(settings.keep_s).min(held), older(settings.keep_received_s).min(held));
     // What must go although not every coordinator holds it.
-    let mut excess = settings.excess(depot.stats()?.held_bytes);
+    let mut excess = settings.excess(depot.stats()?.held_bytes, disk_for_others(depot)?);
     let pressed = if excess > 0 { older(settings.keep_s) } else { 0 };
     let monitors = monitors(depot)?;
     let mut collected = Collected::default();

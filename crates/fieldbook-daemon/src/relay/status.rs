@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::retention::{Dropped, held_by_all};
 use super::{RelaySettings, lived};
+use crate::carry::DISK_RESERVE;
 use crate::error::DaemonError;
 
 /// What was dropped last, and when: a JSON object.
@@ -26,7 +27,8 @@ pub struct RelayStatus {
     pub gone: u64,
     /// Entries that were damaged.
     pub damaged: u64,
-    /// Bytes that it can still take: what the policy leaves, or the disk, if that is less.
+    /// Bytes that it can still take: what the policy leaves, or the disk without what is kept free there, if that
+    /// is less.
     pub room: u64,
     /// Bytes that the disk has free; none of a relay whose depot is in a bucket.
     pub disk_free: Option<u64>,
@@ -79,8 +81,11 @@ impl RelayStatus {
     pub fn of(depot: &dyn Depot) -> Result<Option<Self>, DaemonError> {
         let Some(policy) = RelaySettings::load(depot)? else { return Ok(None) };
         let (stats, disk_free) = (depot.stats()?, depot.room_on_disk()?);
-        let room = policy.total_bytes.saturating_sub(stats.held_bytes);
-        let room = room.min(disk_free.unwrap_or(u64::MAX));
+        let on_disk = |kept: u64| disk_free.map_or(u64::MAX, |free| free.saturating_sub(kept));
+        let in_policy = policy.total_bytes.saturating_sub(stats.held_bytes);
+        // Small entries may use a part of what is kept free on the disk.
+        let (room, room_for_small) =
+            (in_policy.min(on_disk(DISK_RESERVE)), in_policy.min(on_disk(DISK_RESERVE / 2)));
         let each = depot.held_by_each()?;
         let of_devices = || each.iter().filter(|(source, _)| matches!(source, Source::Peer(_)));
         let mut synced = Synced::default();
@@ -100,8 +105,9 @@ impl RelayStatus {
             damaged: stats.quarantined,
             room,
             disk_free,
-            full: room < u64::from(SMALL_ENTRY_MAX),
-            full_for_attachments: room < policy.total_bytes / 10 + ENTRY_SEALED_MAX as u64,
+            full: room_for_small < u64::from(SMALL_ENTRY_MAX),
+            full_for_attachments: in_policy < policy.total_bytes / 10 + ENTRY_SEALED_MAX as u64
+                || room < ENTRY_SEALED_MAX as u64,
             devices: of_devices().count() as u64,
             most_of_one_device: of_devices().map(|(_, held)| held.bytes).max().unwrap_or(0),
             synced,

@@ -4,12 +4,16 @@
 //! this needs a content key, and nothing of it speaks to a network.
 //!
 //! Where to look: `selection` says which entries go into a bundle, `write` makes the files, `part_file` one
-//! of them, `unfinished` is what is remembered of a bundle that was interrupted, `read` takes the files in.
+//! of them, `unfinished` is what is remembered of a bundle that was interrupted, `read` takes the files in,
+//! `stick` says which files and `look` how much of each, `left` is what does not come in.
 
 mod error;
+mod left;
+mod look;
 mod part_file;
 mod read;
 mod selection;
+mod stick;
 mod unfinished;
 mod write;
 
@@ -19,7 +23,9 @@ use zeroize::Zeroizing;
 use crate::Depot;
 
 pub use error::BundleError;
+pub use left::{Judge, Left, LeftBy, Why, take_all};
 pub use read::{FileReport, MissingParts, ReadEvent, ReadSummary, read_bundles};
+pub use stick::NotLooked;
 pub use write::{Target, WriteEvent, WriteOptions, Written, write_bundle};
 
 /// Longest part, in bytes: just below 2 GiB, which every file system and every program can hold.

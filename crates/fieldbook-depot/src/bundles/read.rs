@@ -1,16 +1,18 @@
 //! Takes in what lies in files: everything that is intact, and a word on the rest.
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fs::File;
+use std::path::PathBuf;
 
 use fieldbook_proto::bundle::{BLOCK_LEN, HEAD_LEN, NAMED_MAX, PartReader, PartReport};
 use fieldbook_proto::session::TransportSecret;
 use fieldbook_proto::{BundleId, EntryId};
 
+use super::left::{Judge, LeftBy, Why};
+use super::look::{Budget, Data, Share, read_at};
+use super::stick::{self, Found, NotLooked};
 use super::{BundleError, secrets};
-use crate::{Depot, Incoming, Source};
+use crate::{Depot, DepotError, Incoming, PutSummary, Source};
 
 /// Entries go into the depot in batches of so many, or so many bytes.
 const BATCH_ENTRIES: usize = 2_000;
@@ -58,6 +60,10 @@ pub struct FileReport {
     pub refused_ids: Vec<EntryId>,
     /// Of its blocks, those that the disk did not give: of them it is not known whether they are damaged.
     pub not_read: u64,
+    /// Entries that are in order, and stay on the stick.
+    pub left: LeftBy,
+    /// Bytes at its end that were not looked at: too much of it is not the team's.
+    pub not_looked: u64,
     /// The file could not be opened; the system's word for it.
     pub unreadable: Option<String>,
 }
@@ -79,6 +85,7 @@ impl FileReport {
     }
 
     /// Whether it is a bundle of the team, whole, and everything in it was taken.
+    /// Whether it is a bundle of the team, whole, and everything in it is good.
     pub fn is_whole(&self) -> bool {
         self.part.is_whole() && self.refused == 0
     }
@@ -116,39 +123,45 @@ pub struct ReadSummary {
     pub known: u64,
     /// Entries that were not taken.
     pub refused: u64,
+    /// Entries that stay on the stick, because this device does not carry them now.
+    pub left: LeftBy,
+    /// What lies there and was not looked at.
+    pub not_looked: NotLooked,
     /// Bundles of which parts were not among the files.
     pub missing: Vec<MissingParts>,
 }
 
 /// Reads files, and the files in directories (not in those below), into the depot. What is told to be new
-/// is durable.
+/// is durable. `judge` says what is not to come in: it is counted and stays where it is, and whoever reads it
+/// again is asked again.
 ///
 /// # Errors
 /// A path does not exist, or the depot fails; a file that is damaged is none.
 pub fn read_bundles(
     depot: &dyn Depot,
     paths: &[PathBuf],
+    judge: &mut Judge<'_>,
     tell: &mut dyn FnMut(ReadEvent),
 ) -> Result<ReadSummary, BundleError> {
     let secrets = secrets(depot)?;
-    let mut files = Vec::new();
-    for path in paths {
-        list(path, &mut files)?;
-    }
+    let mut summary = ReadSummary::default();
+    let files = stick::files(paths, &PartReader::new(secrets.clone()), &mut summary.not_looked)?;
     tell(ReadEvent::Planned {
         files: files.len() as u64,
-        bytes: files.iter().fold(0_u64, |sum, (_, len)| {
-            sum.saturating_add(len.div_ceil(BLOCK_LEN as u64).saturating_mul(BLOCK_LEN as u64))
-        }),
+        bytes: files.iter().fold(0, |sum, file| file.bytes.saturating_add(sum)),
     });
-    let mut summary = ReadSummary::default();
     let mut seen: BTreeMap<BundleId, BTreeMap<u16, Option<bool>>> = BTreeMap::new();
-    let mut looked_at = 0;
-    for (path, _) in files {
-        let report = Intake::new(depot, tell, path, &mut looked_at).read(secrets.clone())?;
+    let (mut looked_at, mut budget) = (0, Budget::default());
+    for file in files {
+        let share = budget.of_file(file.named || file.recognised);
+        let mut intake = Intake::new(depot, judge, tell, file, &mut looked_at);
+        intake.read(secrets.clone(), share)?;
+        let report = intake.report;
         summary.new += report.new;
         summary.known += report.known;
         summary.refused += report.refused;
+        summary.left.merge(report.left);
+        summary.not_looked.bytes = summary.not_looked.bytes.saturating_add(report.not_looked);
         summary.newer += u64::from(report.part.newer > 0);
         if report.part.is_bundle() {
             summary.parts += 1;
@@ -184,92 +197,82 @@ fn missing(bundle: BundleId, parts: &BTreeMap<u16, Option<bool>>) -> Option<Miss
     (missing > 0).then_some(MissingParts { bundle, read, missing, exact })
 }
 
-/// The files that a path stands for, with their lengths.
-fn list(path: &Path, files: &mut Vec<(PathBuf, u64)>) -> Result<(), BundleError> {
-    let there = fs::metadata(path).map_err(BundleError::file("be read", path))?;
-    if there.is_file() {
-        files.push((path.to_owned(), there.len()));
-        return Ok(());
-    }
-    if !there.is_dir() {
-        // A pipe would never end.
-        let neither = io::Error::new(io::ErrorKind::InvalidInput, "it is neither a file nor a directory");
-        return Err(BundleError::file("be read", path)(neither));
-    }
-    let mut found = Vec::new();
-    for entry in fs::read_dir(path).map_err(BundleError::file("be read", path))? {
-        let entry = entry.map_err(BundleError::file("be read", path))?;
-        // Links lead elsewhere; what is empty tells nothing.
-        if entry.file_type().is_ok_and(|kind| kind.is_file())
-            && let Ok(there) = entry.metadata()
-            && there.len() > 0
-        {
-            found.push((entry.path(), there.len()));
-        }
-    }
-    found.sort();
-    files.extend(found);
-    Ok(())
-}
-
 /// One file's way into the depot.
-struct Intake<'a> {
+struct Intake<'a, 'j> {
     depot: &'a dyn Depot,
+    judge: &'a mut Judge<'j>,
     tell: &'a mut dyn FnMut(ReadEvent),
     looked_at: &'a mut u64,
+    file: Found,
     entries: Vec<(EntryId, Vec<u8>)>,
     /// Of the entries.
     bytes: usize,
     report: FileReport,
 }
 
-impl<'a> Intake<'a> {
+impl<'a, 'j> Intake<'a, 'j> {
     fn new(
         depot: &'a dyn Depot,
+        judge: &'a mut Judge<'j>,
         tell: &'a mut dyn FnMut(ReadEvent),
-        path: PathBuf,
+        file: Found,
         looked_at: &'a mut u64,
     ) -> Self {
         let report = FileReport {
-            path,
+            path: file.path.clone(),
             part: PartReport::default(),
             new: 0,
             known: 0,
             refused: 0,
             refused_ids: Vec::new(),
             not_read: 0,
+            left: LeftBy::default(),
+            not_looked: 0,
             unreadable: None,
         };
-        Self { depot, tell, looked_at, entries: Vec::new(), bytes: 0, report }
+        Self { depot, judge, tell, looked_at, file, entries: Vec::new(), bytes: 0, report }
     }
 
-    fn read(mut self, secrets: Vec<TransportSecret>) -> Result<FileReport, BundleError> {
+    fn read(&mut self, secrets: Vec<TransportSecret>, share: Share<'_>) -> Result<(), BundleError> {
         let mut reader = PartReader::new(secrets);
-        match open(&self.report.path) {
-            Ok((file, len)) => self.blocks(file, len, &mut reader)?,
+        match stick::open(&self.file.path, self.file.named) {
+            Ok((file, len)) => self.blocks(&file, len, &mut reader, share)?,
             Err(error) => self.report.unreadable = Some(error.to_string()),
         }
         self.put()?;
         self.report.part = reader.finish();
-        Ok(self.report)
+        Ok(())
     }
 
-    fn blocks(&mut self, mut file: File, len: u64, reader: &mut PartReader) -> Result<(), BundleError> {
+    fn blocks(
+        &mut self,
+        file: &File,
+        len: u64,
+        reader: &mut PartReader,
+        mut share: Share<'_>,
+    ) -> Result<(), BundleError> {
         let mut block = vec![0; BLOCK_LEN];
-        let mut unreadable = Unreadable::default();
+        let (mut data, mut unreadable, before) = (Data::of(len), Unreadable::default(), *self.looked_at);
         let (mut number, blocks) = (0, len.div_ceil(BLOCK_LEN as u64));
         while number < blocks {
+            let hole = data.hole(file, number);
+            if hole > 0 {
+                reader.missing_blocks(hole);
+                number += hole;
+                continue;
+            }
             let at = number * BLOCK_LEN as u64;
             let here = usize::try_from((len - at).min(BLOCK_LEN as u64)).unwrap_or(BLOCK_LEN);
             // Films and the like lie on sticks too. As long as nothing is ours, a look at the heads is enough.
             let look = if reader.is_bundle() { here } else { here.min(HEAD_LEN) };
-            let read = read_at(&mut file, at, &mut block[..look]).and_then(|()| {
+            let read = read_at(file, at, &mut block[..look]).and_then(|()| {
                 if look < here && reader.recognises(&block[..look]) {
-                    read_at(&mut file, at, &mut block[..here])?;
+                    read_at(file, at, &mut block[..here])?;
                     return Ok(here);
                 }
                 Ok(look)
             });
+            let ours_before = reader.ours();
             match read {
                 Ok(have) if have == here => {
                     let before = self.entries.len();
@@ -294,22 +297,48 @@ impl<'a> Intake<'a> {
                 (self.tell)(ReadEvent::Progress { bytes: *self.looked_at });
             }
             number += 1;
+            if reader.ours() > ours_before {
+                share.is_a_bundle();
+            } else if !share.spend() && number < blocks {
+                reader.missing_blocks(blocks - number);
+                self.report.not_looked = self.file.bytes.saturating_sub(*self.looked_at - before);
+                break;
+            }
         }
         Ok(())
     }
 
-    /// Makes durable what was read.
+    /// Makes durable what was read, as far as it is to come in.
     fn put(&mut self) -> Result<(), BundleError> {
+        let mut left = self.left()?;
         let batch: Vec<Incoming<'_>> = self
             .entries
             .iter()
+            .filter(|(id, _)| !left.contains_key(id))
             .map(|(id, bytes)| Incoming { id: *id, bytes, from: Source::Bundle })
             .collect();
-        let done = self.depot.put(&batch)?;
+        let done = match self.depot.put(&batch) {
+            Ok(done) => done,
+            // Nothing of it was taken, and the stick keeps it.
+            Err(DepotError::Full) => {
+                let ids: Vec<EntryId> = batch.iter().map(|entry| entry.id).collect();
+                left.extend(self.depot.unknown(&ids)?.into_iter().map(|id| (id, Why::Disk)));
+                PutSummary {
+                    already_known: ids.iter().filter(|id| !left.contains_key(id)).count(),
+                    ..PutSummary::default()
+                }
+            }
+            Err(error) => return Err(error.into()),
+        };
         drop(batch);
-        self.entries.clear();
-        self.bytes = 0;
         let report = &mut self.report;
+        for (id, bytes) in self.entries.drain(..) {
+            // An entry that stands there twice stays there once.
+            if let Some(why) = left.remove(&id) {
+                report.left.add(why, bytes.len() as u64);
+            }
+        }
+        self.bytes = 0;
         report.new += done.added as u64;
         report.known += done.already_known as u64;
         report.refused += done.refused.len() as u64;
@@ -317,6 +346,19 @@ impl<'a> Intake<'a> {
         report.refused_ids.extend(done.refused.iter().take(room).map(|(id, _)| *id));
         (self.tell)(ReadEvent::Progress { bytes: *self.looked_at });
         Ok(())
+    }
+
+    /// What of the entries does not come in. What is known already takes no room, and nobody is asked.
+    fn left(&mut self) -> Result<HashMap<EntryId, Why>, BundleError> {
+        let ids: Vec<EntryId> = self.entries.iter().map(|(id, _)| *id).collect();
+        let mut unknown: HashSet<EntryId> = self.depot.unknown(&ids)?.into_iter().collect();
+        let asked: Vec<(EntryId, u32)> = self
+            .entries
+            .iter()
+            .filter(|(id, _)| unknown.remove(id))
+            .map(|(id, bytes)| (*id, u32::try_from(bytes.len()).unwrap_or(u32::MAX)))
+            .collect();
+        Ok((self.judge)(&asked)?.into_iter().collect())
     }
 }
 
@@ -334,17 +376,6 @@ impl Unreadable {
         let beyond = self.tries.saturating_sub(UNREADABLE_MAX).min(16);
         (1_u64 << beyond).min(PASSED_OVER_MAX)
     }
-}
-
-fn open(path: &Path) -> io::Result<(File, u64)> {
-    let file = File::open(path)?;
-    let len = file.metadata()?.len();
-    Ok((file, len))
-}
-
-fn read_at(file: &mut File, at: u64, into: &mut [u8]) -> io::Result<()> {
-    file.seek(SeekFrom::Start(at))?;
-    file.read_exact(into)
 }
 
 #[cfg(test)]

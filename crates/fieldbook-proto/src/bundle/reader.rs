@@ -92,6 +92,11 @@ impl PartReader {
         self.report.is_bundle()
     }
 
+    /// How many blocks so far were the team's, those of a later version included.
+    pub const fn ours(&self) -> u64 {
+        self.report.good + self.report.newer
+    }
+
     /// Whether `beginning`, at least [`super::HEAD_LEN`] bytes, begins a block of the team.
     pub fn recognises(&self, beginning: &[u8]) -> bool {
         open_head(beginning, &self.secrets).is_some()

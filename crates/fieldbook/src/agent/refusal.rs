@@ -63,6 +63,9 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             "make another vault for another team; if this one is a copy, --new-device makes it a device of its own",
         ),
         E::NotCoordinator => (Kind::Failed, "not-coordinator", "ask a coordinator to do it"),
+        E::RelayWritesNothing => {
+            (Kind::Failed, "relay-writes-nothing", "write on the device of a monitor or a coordinator")
+        }
         E::NoSuchDevice(_) => (Kind::Failed, "no-such-device", "`fieldbook team people` lists the devices"),
         E::NotAReader(_) => {
             (Kind::Failed, "not-a-coordinator", "`fieldbook team people` lists the coordinators")
@@ -227,6 +230,7 @@ mod tests {
             (VaultError::Damaged("x".into()), 16),
             (VaultError::NewerVersion, 17),
             (VaultError::NotCoordinator, 1),
+            (VaultError::RelayWritesNothing, 1),
             (VaultError::Moved, 18),
             (VaultError::Superseded, 18),
             (VaultError::Ambiguous { prefix: "a".into(), matches: 2 }, 2),

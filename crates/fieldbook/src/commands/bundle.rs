@@ -12,7 +12,7 @@ use crate::agent::protocol::Request;
 use crate::bundle::{self, Taken};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
-use crate::network::bundle::{File, Read, Write};
+use crate::network::bundle::{File, Left, NotLooked, Read, Write};
 use crate::sanitise::line;
 use crate::ui::{count, size};
 
@@ -58,7 +58,7 @@ enum Since {
 /// Take in what lies in files, in any order and any number of times.
 ///
 /// What is damaged costs itself alone; you are told what is missing. Files that are no bundles of your team
-/// are left alone.
+/// are left alone. What this device does not carry (`fieldbook carry`) stays on the stick, and you are told.
 #[derive(Debug, Args)]
 pub struct ReadArgs {
     /// Files, or directories with files (not those below them)
@@ -176,6 +176,9 @@ fn words(file: &File) -> Option<String> {
     if file.cut > 0 {
         out.push_str(&format!("; {} incomplete", count(file.cut, "entry is", "entries are")));
     }
+    if file.left.entries > 0 {
+        out.push_str(&format!("; {} left on the stick", count(file.left.entries, "entry", "entries")));
+    }
     if file.refused > 0 {
         out.push_str(&format!("; {} refused", count(file.refused, "entry was", "entries were")));
     }
@@ -200,7 +203,47 @@ fn text(taken: &Taken) -> String {
             count(read.others, "other file is no bundle", "other files are no bundles")
         ));
     }
+    if let Some(words) = not_looked(&read.not_looked) {
+        out.push_str(&format!(
+            "Not looked at: {words}. To have a file looked at all the same, name it: `fieldbook bundle read FILE`\n"
+        ));
+    }
     out
+}
+
+/// What could be a bundle and was not looked at; nothing if that is little enough.
+fn not_looked(not: &NotLooked) -> Option<String> {
+    let mut words = Vec::new();
+    if not.files > 0 {
+        words.push(format!("{}, because there are so many", count(not.files, "file", "files")));
+    }
+    if not.lists > 0 {
+        words.push("the rest of a directory, whose list of files cannot be read to its end".to_owned());
+    }
+    if not.bytes > 0 {
+        words.push(format!("{} of files that do not begin as a bundle does", size(not.bytes)));
+    }
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// What stays on the stick, and why.
+fn left(left: &Left) -> String {
+    let reasons = [
+        (left.size, "this device does not carry entries of this size"),
+        (left.total, "this device holds as much as it may carry"),
+        (left.share, "it holds as much as it may carry from sticks"),
+        (left.disk, "its disk has too little room"),
+    ];
+    let reasons: Vec<(u64, &str)> = reasons.into_iter().filter(|(entries, _)| *entries > 0).collect();
+    let because = match &reasons[..] {
+        [(_, why)] => format!("because {why}"),
+        several => {
+            let each: Vec<String> =
+                several.iter().map(|(entries, why)| format!("{entries} because {why}")).collect();
+            each.join(", ")
+        }
+    };
+    format!("left on the stick: {}, {}, {because}", count(left.entries, "entry", "entries"), size(left.bytes))
 }
 
 /// Whether everything was there.
@@ -210,10 +253,11 @@ fn verdict(read: &Read) -> Result<(), Failure> {
             "no-bundle",
             "there is no bundle here that this device can read; nothing was changed",
         )
-        .hint(
+        .hint(format!(
             "it is of another team or damaged; or the team removed a device and this one has not heard of it: \
-             sync it once, or have the bundle written with --older 1",
-        ));
+             sync it once, or have the bundle written with --older 1{}",
+            elsewhere(&read.not_looked)
+        )));
     }
     let mut wrong = Vec::new();
     if read.unreadable > 0 {
@@ -247,19 +291,60 @@ fn verdict(read: &Read) -> Result<(), Failure> {
         return Err(Failure::new(Kind::Version, "newer-bundle", message)
             .hint(format!("read it with the newer version{more}")));
     }
-    if wrong.is_empty() {
-        return Ok(());
-    }
     if read.files == 0 {
         return Err(Failure::new(Kind::Partial, "bundle-unreadable", wrong.join("; "))
             .hint("the lines above say why; ask for another copy, or have the files made readable for you"));
     }
-    Err(Failure::new(
-        Kind::Partial,
-        "bundle-incomplete",
-        format!("{}; everything that is intact was taken", wrong.join("; ")),
-    )
-    .hint("ask for another copy, or read the other files too: reading twice does no harm"))
+    let copy = "ask for another copy, or read the other files too: reading twice does no harm";
+    let left = (read.left.entries > 0).then(|| (left(&read.left), more_room(&read.left)));
+    match left {
+        None if wrong.is_empty() => Ok(()),
+        None => Err(Failure::new(
+            Kind::Partial,
+            "bundle-incomplete",
+            format!("{}; everything that is intact was taken", wrong.join("; ")),
+        )
+        .hint(copy)),
+        Some((left, room)) if wrong.is_empty() => Err(Failure::new(
+            Kind::Partial,
+            "bundle-left",
+            format!("{left}; everything else was taken, and the stick still has them"),
+        )
+        .hint(room)),
+        Some((left, room)) => Err(Failure::new(
+            Kind::Partial,
+            "bundle-incomplete",
+            format!("{}; {left}; everything else that is intact was taken", wrong.join("; ")),
+        )
+        .hint(format!("{room}; {copy}"))),
+    }
+}
+
+/// What lets in what was left.
+fn more_room(left: &Left) -> &'static str {
+    if left.disk > 0 {
+        "make room on the disk, then read the stick again; if `fieldbook carry` sets a limit, it says so"
+    } else {
+        "`fieldbook carry` says what this device carries, and changes it; then read the stick again"
+    }
+}
+
+/// Where else a bundle may lie.
+fn elsewhere(not: &NotLooked) -> String {
+    let mut words = String::new();
+    if not.folders > 0 {
+        words.push_str(&format!(
+            "; {} not looked into: name the one that it lies in",
+            count(not.folders, "folder here is", "folders here are")
+        ));
+    }
+    if not.links > 0 {
+        words.push_str(&format!("; {} not followed", count(not.links, "link is", "links are")));
+    }
+    if let Some(more) = not_looked(not) {
+        words.push_str(&format!("; not looked at: {more}: name the file itself"));
+    }
+    words
 }
 
 /// A size as people write it.
@@ -326,6 +411,23 @@ mod tests {
              everything that is intact was taken"
         );
         assert!(failure.hint.unwrap().contains("another copy"));
+        let stays = Left { entries: 3, bytes: 2 << 20, size: 2, share: 1, ..Left::default() };
+        let failure = verdict(&Read { files: 1, left: stays, ..Read::default() }).unwrap_err();
+        assert_eq!((failure.kind.exit(), failure.code.as_ref()), (3, "bundle-left"));
+        assert_eq!(
+            failure.message,
+            "left on the stick: 3 entries, 2.0 MiB, 2 because this device does not carry entries of this size, \
+             1 because it holds as much as it may carry from sticks; everything else was taken, and the stick \
+             still has them"
+        );
+        let folders = NotLooked { folders: 2, links: 1, files: 7, ..NotLooked::default() };
+        let failure = verdict(&Read { not_looked: folders, ..Read::default() }).unwrap_err();
+        let hint = failure.hint.unwrap();
+        for word in
+            ["2 folders here are not looked into", "1 link is not followed", "7 files", "name the file"]
+        {
+            assert!(hint.contains(word), "{hint}");
+        }
         assert!(verdict(&Read { files: 1, others: 3, ..Read::default() }).is_ok());
         let unread = Read { files: 1, unreadable: 1, ..Read::default() };
         let failure = verdict(&unread).unwrap_err();

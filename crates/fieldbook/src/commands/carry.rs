@@ -16,14 +16,15 @@ use crate::ui::size;
 ///
 /// A device passes on what others wrote and cannot read it: so it is judged by size alone. --reports-only leaves
 /// out every entry of more than 64 KiB; attachments are, and so is a report with a very long text. What this device
-/// wrote itself is never left out. What is left out stays where it is and is offered again at the next sync.
+/// wrote itself is never left out. What is left out stays where it is and is offered again at the next sync, or
+/// when the stick is read again. Whatever is said here, the last 64 MiB of the disk are not filled by others.
 /// With --total the last tenth is kept for small entries; what is for this device itself cannot be told apart from
 /// what it carries, so do not choose it too small.
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub struct CarryArgs {
     /// Carry everything again
-    #[arg(long, conflicts_with_all = ["reports_only", "max_entry", "total"])]
+    #[arg(long, conflicts_with_all = ["reports_only", "max_entry", "total", "per_device"])]
     everything: bool,
     /// No attachments
     #[arg(long)]
@@ -34,6 +35,9 @@ pub struct CarryArgs {
     /// How much in all: a number of bytes, or of K, M or G
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     total: Option<u64>,
+    /// How much of what one other device brings, and of what all sticks together bring: as --total
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    per_device: Option<u64>,
     #[command(subcommand)]
     command: Option<CarryCommand>,
 }
@@ -49,7 +53,11 @@ pub fn run(args: CarryArgs, global: &Global) -> Result<(), Failure> {
     let depot = SqlDepot::open(&network.depot, &job::depot_key(&network)?)
         .map_err(fieldbook_daemon::DaemonError::from)?;
     let before = Carry::of(&depot)?;
-    let changes = args.everything || args.reports_only || args.max_entry.is_some() || args.total.is_some();
+    let changes = args.everything
+        || args.reports_only
+        || args.max_entry.is_some()
+        || args.total.is_some()
+        || args.per_device.is_some();
     let carry = if args.everything {
         Carry::default()
     } else {
@@ -59,7 +67,7 @@ pub fn run(args: CarryArgs, global: &Global) -> Result<(), Failure> {
                 .max_entry
                 .map_or(before.largest, |size| Some(u32::try_from(size).unwrap_or(u32::MAX))),
             reports_only: args.reports_only || before.reports_only,
-            ..before
+            per_device: args.per_device.or(before.per_device),
         }
     };
     if changes {
@@ -72,6 +80,7 @@ pub fn run(args: CarryArgs, global: &Global) -> Result<(), Failure> {
         "reports_only": carry.reports_only,
         "max_entry": carry.largest,
         "total": carry.total,
+        "per_device": carry.per_device,
         "held_bytes": held,
     }))?;
     global.ui.say(words(&carry, held))
@@ -87,6 +96,9 @@ fn words(carry: &Carry, held: u64) -> String {
     }
     if let Some(total) = carry.total {
         limits.push(format!("{} in all", size(total)));
+    }
+    if let Some(share) = carry.per_device {
+        limits.push(format!("{} of one other device, and of all sticks together", size(share)));
     }
     let what = if limits.is_empty() { "everything".to_owned() } else { limits.join("; ") };
     format!("This device carries {what}. It holds {}, with its own.", size(held))

@@ -130,6 +130,10 @@ pub struct InstallArgs {
     /// The file with the passphrase, which only root can read
     #[arg(long, value_name = "FILE", default_value = "/etc/fieldbook-relay/passphrase")]
     credential: PathBuf,
+    /// The file that names the bucket of a relay in a bucket, such as /etc/fieldbook-relay/bucket.json
+    #[cfg(feature = "bucket")]
+    #[arg(long, value_name = "FILE")]
+    bucket: Option<PathBuf>,
 }
 
 pub fn run(command: RelayCommand, global: &Global) -> Result<(), Failure> {
@@ -139,7 +143,7 @@ pub fn run(command: RelayCommand, global: &Global) -> Result<(), Failure> {
             let how = run::How {
                 listen: args.listen,
                 #[cfg(feature = "bucket")]
-                bucket: args.bucket.map(|file| absolute(&file)).transpose()?,
+                bucket: args.bucket.map(|file| network::bucket::read(&file, false)).transpose()?,
             };
             run::run(how, global)
         }
@@ -381,7 +385,11 @@ fn install(args: InstallArgs, global: &Global) -> Result<(), Failure> {
         Some(program) => program,
         None => std::env::current_exe().map_err(Failure::io("this program cannot find itself"))?,
     };
-    let unit = Unit { program, user: args.user, passphrase: args.credential };
+    #[cfg(feature = "bucket")]
+    let bucket = args.bucket.map(|file| network::bucket::beside(&absolute(&file)?)).transpose()?;
+    #[cfg(not(feature = "bucket"))]
+    let bucket = None;
+    let unit = Unit { program, user: args.user, passphrase: args.credential, bucket };
     let text = unit.text()?;
     global.ui.emit(json!({"event": "unit", "unit": text}))?;
     global.ui.say(text.trim_end())

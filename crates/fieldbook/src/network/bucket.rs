@@ -19,6 +19,10 @@ use crate::sanitise::line;
 
 /// What a name in a systemd credentials directory begins with.
 const SYSTEMD: &str = "systemd:";
+/// What a service finds the bucket's file as, among its credentials.
+pub const SERVICE_FILE: &str = "bucket.json";
+/// What it finds the passphrase as.
+const PASSPHRASE: &str = "passphrase";
 
 /// The file that `--bucket` names.
 #[derive(Debug, Deserialize)]
@@ -33,6 +37,17 @@ struct Written {
     credentials: String,
     /// The file with the key, or `systemd:NAME`.
     key: String,
+}
+
+impl Written {
+    fn of(path: &Path) -> Result<Self, Failure> {
+        let name = line(&path.display().to_string());
+        let text = std::fs::read_to_string(path).map_err(Failure::input(&name))?;
+        serde_json::from_str(&text).map_err(|error| {
+            Failure::usage("bad-bucket", format!("{name} does not name a bucket: {error}"))
+                .hint("the handbook's page \"A relay in a bucket\" shows what stands in it")
+        })
+    }
 }
 
 /// What the network process is given.
@@ -53,12 +68,7 @@ pub struct Bucket {
 /// # Errors
 /// One of them cannot be read, can be read by others, or is not understood.
 pub fn read(path: &Path, new: bool) -> Result<Bucket, Failure> {
-    let name = line(&path.display().to_string());
-    let text = std::fs::read_to_string(path).map_err(Failure::input(&name))?;
-    let written: Written = serde_json::from_str(&text).map_err(|error| {
-        Failure::usage("bad-bucket", format!("{name} does not name a bucket: {error}"))
-            .hint("the handbook's page \"A relay in a bucket\" shows what stands in it")
-    })?;
+    let written = Written::of(path)?;
     let folder = path.parent().unwrap_or(Path::new(""));
     let key_path = place(folder, &written.key)?;
     if new && !key_path.exists() {
@@ -74,6 +84,29 @@ pub fn read(path: &Path, new: bool) -> Result<Bucket, Failure> {
     // Before anything is started.
     read.client()?;
     Ok(read)
+}
+
+/// The files that a service must be given for this bucket, with the names by which it looks for them: the file
+/// itself, and those that it names.
+///
+/// # Errors
+/// It is not understood, or names files that do not lie beside it.
+pub fn beside(path: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let written = Written::of(path)?;
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut files = vec![(SERVICE_FILE.to_owned(), path.to_owned())];
+    for name in [written.credentials, written.key] {
+        let name = name.strip_prefix(SYSTEMD).unwrap_or(&name).to_owned();
+        let taken = name == PASSPHRASE || files.iter().any(|(taken, _)| *taken == name);
+        if taken || name.is_empty() || name.starts_with('.') || name.contains(['/', ':']) {
+            let what = format!("{} cannot be given to a service by its name", line(&name));
+            return Err(Failure::usage("bad-bucket", what)
+                .hint("in the bucket's file, name two files that lie beside it, such as \"credentials\" and \"key\""));
+        }
+        let file = folder.join(&name);
+        files.push((name, file));
+    }
+    Ok(files)
 }
 
 fn place(folder: &Path, text: &str) -> Result<PathBuf, Failure> {

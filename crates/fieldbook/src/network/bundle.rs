@@ -2,14 +2,15 @@
 //! holds the depot's key and no key that opens an entry, as every process that others' bytes reach first.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fieldbook_daemon::judge_bundle;
 use fieldbook_depot::bundles::{
-    BundleError, FileReport, MissingParts, ReadEvent, Target, WriteEvent, WriteOptions, read_bundles,
+    BundleError, FileReport, LeftBy, MissingParts, ReadEvent, Target, WriteEvent, WriteOptions, read_bundles,
     write_bundle,
 };
-use fieldbook_depot::{DepotError, SqlDepot};
+use fieldbook_depot::{Depot, DepotError, SqlDepot};
 use fieldbook_proto::DeviceId;
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +124,10 @@ pub struct File {
     pub refused: u64,
     /// Ids of entries that were cut or refused, not more than some dozens.
     pub entries: Vec<String>,
+    /// Entries that stay on the stick.
+    pub left: Left,
+    /// Bytes at its end that were not looked at.
+    pub not_looked_bytes: u64,
     /// Whether a newer program wrote it.
     pub newer: bool,
     /// Why it could not be opened.
@@ -149,8 +154,60 @@ pub struct Read {
     pub known: u64,
     /// Entries that were not taken.
     pub refused: u64,
+    /// Entries that stay on the stick, because this device does not carry them now.
+    pub left: Left,
+    /// What lies there and was not looked at.
+    pub not_looked: NotLooked,
     /// Bundles whose other files were not there.
     pub missing: Vec<Missing>,
+}
+
+/// Entries that are in order and stay where they are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// How many.
+    pub entries: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Of the entries, those of a size that this device does not carry.
+    pub size: u64,
+    /// Those for which it holds too much already.
+    pub total: u64,
+    /// Those for which it holds too much from bundles.
+    pub share: u64,
+    /// Those for which the disk has no room.
+    pub disk: u64,
+}
+
+impl From<LeftBy> for Left {
+    fn from(left: LeftBy) -> Self {
+        let all = left.all();
+        Self {
+            entries: all.entries,
+            bytes: all.bytes,
+            size: left.size.entries,
+            total: left.total.entries,
+            share: left.share.entries,
+            disk: left.disk.entries,
+        }
+    }
+}
+
+/// What lies there and was not looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotLooked {
+    /// Directories in the directories that were named.
+    pub folders: u64,
+    /// Symbolic links.
+    pub links: u64,
+    /// Pipes, sockets and devices.
+    pub special: u64,
+    /// Files beyond the limit.
+    pub files: u64,
+    /// Bytes of files that begin as something else, beyond the limit.
+    pub bytes: u64,
+    /// Directories whose list of files did not end, or ended with an error.
+    pub lists: u64,
 }
 
 /// A bundle of which files were not there.
@@ -175,7 +232,7 @@ pub fn run() -> Result<(), Failure> {
     let key = job::depot_key(&network)?;
     let done = SqlDepot::open(&network.depot, &key).map_err(Failure::from).and_then(|depot| match task {
         Task::WriteBundle(task) => write(&depot, task),
-        Task::ReadBundles { paths } => read(&depot, &paths),
+        Task::ReadBundles { paths } => read_where_it_is(&depot, &network.depot, &paths),
         _ => Err(Failure::failed("internal", "this job is not about bundles")),
     });
     say(&done.unwrap_or_else(Said::Failed))
@@ -203,9 +260,22 @@ fn write(depot: &SqlDepot, task: Write) -> Result<Said, Failure> {
     Ok(Said::Written(Written { entries: written.entries, bytes: written.bytes, files }))
 }
 
-fn read(depot: &SqlDepot, paths: &[PathBuf]) -> Result<Said, Failure> {
+/// A relay whose depot is in a bucket takes the bundle in there, where its policy is, too.
+fn read_where_it_is(local: &SqlDepot, path: &Path, paths: &[PathBuf]) -> Result<Said, Failure> {
+    #[cfg(feature = "bucket")]
+    if let Some(file) = super::relay::in_bucket(local)? {
+        let folder = path.parent().unwrap_or(Path::new("."));
+        return read(&super::bucket::read(&file, false)?.open(folder)?, paths);
+    }
+    #[cfg(not(feature = "bucket"))]
+    let _ = (path, super::relay::in_bucket(local)?);
+    read(local, paths)
+}
+
+fn read(depot: &dyn Depot, paths: &[PathBuf]) -> Result<Said, Failure> {
     let mut pace = Pace::default();
-    let summary = read_bundles(depot, paths, &mut |event| match event {
+    let mut judge = judge_bundle(depot)?;
+    let summary = read_bundles(depot, paths, &mut judge, &mut |event| match event {
         ReadEvent::Planned { files, bytes } => tell(&Said::ReadPlanned { files, bytes }),
         ReadEvent::Progress { bytes } => pace.progress(bytes),
         ReadEvent::File(report) => tell(&Said::File(file(*report))),
@@ -224,6 +294,15 @@ fn read(depot: &SqlDepot, paths: &[PathBuf]) -> Result<Said, Failure> {
         new: summary.new,
         known: summary.known,
         refused: summary.refused,
+        left: summary.left.into(),
+        not_looked: NotLooked {
+            folders: summary.not_looked.folders,
+            links: summary.not_looked.links,
+            special: summary.not_looked.special,
+            files: summary.not_looked.files,
+            bytes: summary.not_looked.bytes,
+            lists: summary.not_looked.lists,
+        },
         missing: summary.missing.into_iter().map(missing).collect(),
     }))
 }
@@ -246,6 +325,8 @@ fn file(report: FileReport) -> File {
         cut: part.cut,
         refused: report.refused + part.impossible,
         entries: ids.map(ToString::to_string).collect(),
+        left: report.left.into(),
+        not_looked_bytes: report.not_looked,
         newer: part.newer > 0,
         unreadable: report.unreadable,
     }

@@ -87,10 +87,11 @@ impl Served {
         let bucket = match task {
             Task::Listen { bucket, .. } => bucket.take(),
             Task::RelayListen { bucket, .. } => {
-                let named = bucket.clone();
-                let named =
-                    named.map_or_else(|| super::relay::in_bucket(local.as_ref()), |named| Ok(Some(named)))?;
-                named.map(|file| super::bucket::read(&file, false)).transpose()?
+                let remembered = |named: std::path::PathBuf| super::bucket::read(&named, false);
+                match bucket.take() {
+                    Some(bucket) => Some(bucket),
+                    None => super::relay::in_bucket(local.as_ref())?.map(remembered).transpose()?,
+                }
             }
             _ => None,
         };
@@ -118,7 +119,7 @@ impl Served {
         let Some(bucket) = self.bucket else { return Ok(self.local) };
         let depot = bucket.open(path.parent().unwrap_or(Path::new(".")))?;
         in_step::adopt(self.local.as_ref(), &depot)?;
-        let depot: Arc<dyn Depot> = Arc::new(depot);
+        let depot = Arc::new(depot);
         in_step::keep(
             self.local,
             Arc::downgrade(&depot),

@@ -5,13 +5,18 @@
 //! Several processes may serve one bucket, each beside a copy of the same vault. What a vault says goes there
 //! once for each change, and only if the bucket does not know better already: a vault that slept must not
 //! let in again whom the others have removed.
+//!
+//! Once a day a relay also removes from the bucket what processes left behind that were cut short. Any of the
+//! processes on a bucket may do so at any time, and several at once (`protocol/bucket.md`, Fences).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use fieldbook_bucket::BucketDepot;
 use fieldbook_daemon::DaemonError;
+use fieldbook_daemon::relay::RelaySettings;
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, State};
 use fieldbook_proto::certificate::{Authority, Certificate};
 use fieldbook_proto::codec::Reader;
@@ -34,6 +39,9 @@ const MISSING_MAX: usize = 65_536;
 const TRIED_AGAIN: usize = 64;
 /// How often it is said that the two are not in step.
 const WORDS: Duration = Duration::from_secs(600);
+/// How often a relay sweeps the bucket, at most; and in which part of its shortest term.
+const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
+const SWEEP_PART: u32 = 7;
 /// Entries that go from one to the other at once.
 const ENTRIES: usize = 256;
 const BYTES: u64 = 8 << 20;
@@ -113,7 +121,7 @@ fn epoch(secrets: &Option<Vec<u8>>) -> Option<u32> {
 /// `changed` hears when something came to the vault, or went from it to the bucket; `log` hears why nothing does.
 pub fn keep(
     local: Arc<dyn Depot>,
-    bucket: Weak<dyn Depot>,
+    bucket: Weak<BucketDepot>,
     relay: bool,
     changed: impl Fn() + Send + 'static,
     log: impl Fn(&str) + Send + 'static,
@@ -122,6 +130,7 @@ pub fn keep(
         let mut steps = Steps::new(relay);
         let mut round: u64 = 0;
         let mut said: Option<Instant> = None;
+        let mut sweeper = Sweeper { began: Instant::now(), sweeping: None };
         while let Some(bucket) = bucket.upgrade() {
             // A failure is the next round's.
             let trouble = match steps.step(local.as_ref(), bucket.as_ref()) {
@@ -142,11 +151,38 @@ pub fn keep(
             if relay && round.is_multiple_of(DROP_ROUNDS) {
                 let _ = drop_what_is_gone(local.as_ref(), bucket.as_ref());
             }
+            if relay {
+                sweeper.turn(&bucket);
+            }
             round += 1;
             drop(bucket);
             thread::sleep(PAUSE);
         }
     });
+}
+
+/// Sweeps a bucket now and then. Looking through a large one takes minutes, so nobody waits for it.
+struct Sweeper {
+    began: Instant,
+    sweeping: Option<JoinHandle<()>>,
+}
+
+impl Sweeper {
+    fn turn(&mut self, bucket: &Arc<BucketDepot>) {
+        if self.sweeping.as_ref().is_some_and(|sweeping| !sweeping.is_finished()) {
+            return;
+        }
+        let settings = RelaySettings::load(bucket.as_ref()).ok().flatten();
+        if settings.is_none_or(|settings| self.began.elapsed() < settings.pace(SWEEP_PART, SWEEP)) {
+            return;
+        }
+        let bucket = Arc::clone(bucket);
+        self.began = Instant::now();
+        self.sweeping = Some(thread::spawn(move || {
+            // What fails is left for the next time.
+            let _ = bucket.sweep();
+        }));
+    }
 }
 
 struct Steps {

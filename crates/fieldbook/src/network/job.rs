@@ -60,10 +60,10 @@ pub enum Task {
         listen: Option<String>,
         /// The control socket.
         control: PathBuf,
-        /// The file that names the bucket that is served this time, if it is not the one that was remembered.
+        /// The bucket that is served this time, if it is not the one that was remembered.
         #[cfg(feature = "bucket")]
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        bucket: Option<PathBuf>,
+        bucket: Option<super::bucket::Bucket>,
     },
     /// Answer a relay's operator.
     Relay(super::relay::Ask),

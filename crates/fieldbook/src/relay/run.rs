@@ -44,9 +44,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct How {
     /// Where it listens, if not where the policy says.
     pub listen: Option<String>,
-    /// The file that names the bucket, if it is not the one that was remembered.
+    /// The bucket, if it is not the one that was remembered. What its file names may be credentials that the
+    /// manager gives to this process alone.
     #[cfg(feature = "bucket")]
-    pub bucket: Option<PathBuf>,
+    pub bucket: Option<crate::network::bucket::Bucket>,
 }
 
 enum Event {
