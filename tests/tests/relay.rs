@@ -28,7 +28,7 @@ fn team() -> (Machine, Machine) {
 }
 
 /// A relay of the team, as its operator makes it with the code.
-fn relay_of(coordinator: &Machine, policy: &[&str]) -> Machine {
+pub(crate) fn relay_of(coordinator: &Machine, policy: &[&str]) -> Machine {
     let relay = Machine::new("Relay");
     let address = format!("127.0.0.1:{}", free_port());
     let mut invitation =
@@ -44,12 +44,12 @@ fn relay_of(coordinator: &Machine, policy: &[&str]) -> Machine {
 }
 
 /// `relay run`, already listening.
-struct Runs {
+pub(crate) struct Runs {
     process: Running,
-    address: String,
+    pub address: String,
 }
 
-fn runs(relay: &Machine) -> Runs {
+pub(crate) fn runs(relay: &Machine) -> Runs {
     let mut process = relay.start(&["relay", "run"]);
     let address = process.object_with("listening")["listening"].as_str().expect("an address").to_owned();
     Runs { process, address }
@@ -57,7 +57,7 @@ fn runs(relay: &Machine) -> Runs {
 
 impl Runs {
     /// Ends it as the system's manager does.
-    fn ends(mut self) {
+    pub fn ends(mut self) {
         self.process.signal(Signal::TERM);
         let end = self.process.ends();
         assert!(end.success(), "{end:?}: {}", self.process.err());

@@ -232,7 +232,7 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
-        let how = How { address: remembered, staying: None, limit: limit.clone() };
+        let how = How { address: remembered, limit: limit.clone(), ..How::default() };
         let (mut answered, mut peer_until, mut held) = (false, 0, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
@@ -285,7 +285,7 @@ pub(crate) fn went_silent(failure: &SessionFailure) -> bool {
 pub(crate) fn why(error: &SessionFailure, answered: bool) -> String {
     match error {
         SessionFailure::Session(SessionError::Cut) | SessionFailure::Connection(_) if !answered => {
-            "it closed the connection without a word: it is of another team, or does not accept this device"
+            "it closed the connection without a word: it is of another team, or does not accept this device, or cannot serve now: try again later"
                 .to_owned()
         }
         error => error.to_string(),

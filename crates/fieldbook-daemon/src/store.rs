@@ -14,6 +14,7 @@ use fieldbook_proto::session::{
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
 use crate::carry::{Carry, Load};
+use crate::counts::Counts;
 use crate::error::DaemonError;
 use crate::identity::{self, Identity};
 
@@ -61,6 +62,8 @@ pub(crate) struct DepotStore {
     holds: u64,
     /// The authority by which the peer was judged last, as it lies in the depot.
     judged_by: Option<Vec<u8>>,
+    /// What comes is counted here.
+    counts: Counts,
 }
 
 impl DepotStore {
@@ -80,7 +83,13 @@ impl DepotStore {
             refused: false,
             holds: 0,
             judged_by: None,
+            counts: Counts::default(),
         }
+    }
+
+    /// Counts what comes.
+    pub fn counting(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 
     /// The peer, if it was met and this device keeps no name of it.
@@ -296,7 +305,10 @@ impl SessionStore for DepotStore {
         let incoming: Vec<Incoming<'_>> =
             taken.map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
         let refused = match self.depot.put(&incoming) {
-            Ok(put) => put.refused.into_iter().map(|(id, _)| id).collect(),
+            Ok(put) => {
+                self.counts.add_received(incoming.len().saturating_sub(put.refused.len()));
+                put.refused.into_iter().map(|(id, _)| id).collect()
+            }
             // Nothing of it was taken, and the peer keeps it.
             Err(DepotError::Full) => {
                 declined.extend(incoming.iter().map(|entry| (entry.id, Decline::Full)));
