@@ -1,10 +1,14 @@
 //! Devices that stay in touch by themselves, told to the real program: behind a router, locked, killed.
 
+use std::net::{TcpListener, UdpSocket};
 use std::thread::sleep;
 use std::time::Duration;
 
 use fieldbook_tests::{Machine, Running, team_of_two, wait_for};
+use rustix::process::Signal;
 use serde_json::Value;
+
+use crate::relay::{relay_of, runs};
 
 /// A daemon that dials and does not listen.
 fn calling(machine: &Machine, address: &str) -> Running {
@@ -103,4 +107,106 @@ fn what_a_device_carries_is_its_owners_choice_and_said_at_the_sync() {
     assert!(a.ok(&["carry", "--everything"]).out().contains("carries everything"));
     let said = b.ok(&["sync", "--with", desk.address()]).out();
     assert!(said.contains("sent 1 entry"), "{said}");
+}
+
+/// Whoever took a relay away and listens at its address.
+struct Seized {
+    tcp: TcpListener,
+    udp: UdpSocket,
+}
+
+impl Seized {
+    fn at(address: &str) -> Self {
+        let (tcp, udp) = wait_for("the relay's port", || {
+            Some((TcpListener::bind(address).ok()?, UdpSocket::bind(address).ok()?))
+        });
+        tcp.set_nonblocking(true).expect("a socket");
+        udp.set_nonblocking(true).expect("a socket");
+        Self { tcp, udp }
+    }
+
+    /// Whether anybody has called since it was asked last.
+    fn was_called(&self) -> bool {
+        let mut called = false;
+        while self.tcp.accept().is_ok() {
+            called = true;
+        }
+        while self.udp.recv(&mut [0; 2048]).is_ok() {
+            called = true;
+        }
+        called
+    }
+}
+
+#[test]
+fn a_relay_that_was_removed_is_called_no_more() {
+    let (a, b) = team_of_two();
+    let relay = relay_of(&a, &[]);
+    let at = runs(&relay);
+    let address = at.address.clone();
+    let desk = a.daemon();
+    for with in [&address, desk.address()] {
+        b.ok(&["sync", "--with", with]);
+    }
+    let calls = |b: &Machine| b.json(&["daemon", "status"]).remove(0)["calls"].clone();
+    let connected = |calls: &Value, address: &str| {
+        calls.as_array().is_some_and(|calls| {
+            calls.iter().any(|call| call["address"] == address && call["connected_ms"].is_i64())
+        })
+    };
+    let known = || {
+        let daemon = b.start(&["daemon", "--with", "known"]);
+        wait_for("the daemon", || {
+            let status = b.run(&["--json", "daemon", "status"]);
+            (status.code == 0 && connected(&status.lines()[0]["calls"], desk.address())).then_some(())
+        });
+        daemon
+    };
+    let mut laptop = known();
+    wait_for("both", || connected(&calls(&b), &address).then_some(()));
+    at.ends();
+    let seized = Seized::at(&address);
+    wait_for("a call, for nobody knows yet", || {
+        finished(&b);
+        seized.was_called().then_some(())
+    });
+
+    let people = a.json(&["team", "people"]);
+    let id = people.iter().find(|one| one["role"] == "relay").expect("the relay")["id"].as_str();
+    a.ok(&["team", "remove", id.expect("an id"), "--yes"]);
+    wait_for("the monitor hears of it", || {
+        b.ok(&["status"]);
+        let calls = calls(&b);
+        let there = calls.as_array().expect("a list").iter().any(|call| call["address"] == address.as_str());
+        (!there).then_some(())
+    });
+    // A call that was under way is over.
+    sleep(Duration::from_secs(1));
+    seized.was_called();
+    for _ in 0..3 {
+        let id = finished(&b);
+        wait_for("the report at the desk", || ids(&a).contains(&id).then_some(()));
+    }
+    laptop.kill();
+    let mut laptop = known();
+    b.ok(&["sync"]);
+    b.run(&["doctor"]);
+    assert!(!seized.was_called(), "by a daemon that ran, one that starts, a sync, or doctor");
+    laptop.kill();
+    // Who asks for it is warned, and may.
+    let said = b.run(&["sync", "--with", &address]);
+    assert!(said.err().contains("Warning") && said.err().contains("removed from your team"), "{said:?}");
+    assert!(seized.was_called(), "the test can tell");
+    // A daemon that is told to dial it does not do so by itself, and says it.
+    let mut laptop = b.start(&["daemon", "--with", &address]);
+    let status = wait_for("the daemon's word", || {
+        let status = b.run(&["daemon", "status"]);
+        status.out().contains("was removed from your team").then(|| status.out())
+    });
+    assert!(status.contains("sync --with"), "{status}");
+    seized.was_called();
+    sleep(Duration::from_secs(2));
+    assert!(!seized.was_called());
+    laptop.signal(Signal::TERM);
+    laptop.ends();
 }

@@ -5,10 +5,9 @@
 //! so that two hundred devices do not all come back in the same second. When the machine was asleep, or the
 //! clock jumped, nothing of what was connected is believed and all is dialled anew.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use fieldbook_net::channel::Way;
@@ -17,15 +16,18 @@ use fieldbook_net::signals::Signals;
 use fieldbook_proto::session::{Event, Side};
 use tokio::time::sleep;
 
+use crate::board::Board;
 use crate::connection::{self, How};
-use crate::control::CallStatus;
+use crate::counts::Counts;
 use crate::courier::{went_silent, why};
 use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
+use crate::ending::{Why, report, who};
 use crate::identity::Identity;
+use crate::known::Known;
 use crate::met::Seen;
-use crate::relays;
 use crate::serve::Serving;
 use crate::store::now_ms;
+use crate::{chance, relays};
 
 /// The longest pause between two tries, and after a sync with a device that does not stay.
 const PAUSE_MAX: Duration = Duration::from_secs(300);
@@ -39,6 +41,8 @@ const CLOCK: Duration = Duration::from_secs(5);
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 /// What was declined is offered again after so long, in a new session.
 const DECLINED_AGAIN: Duration = Duration::from_secs(600);
+/// A connection that was in step for so long was of use.
+const RESTED: Duration = Duration::from_secs(120);
 /// How long the endpoint may take to say that it is gone.
 const LAST_WORD: Duration = Duration::from_millis(20);
 
@@ -47,75 +51,64 @@ const LAST_WORD: Duration = Duration::from_millis(20);
 pub struct Calls {
     /// `HOST:PORT` each.
     pub with: Vec<String>,
-    /// Also every device that was reached before.
+    /// Also every device that was reached before, and was not removed from the team since.
     pub known: bool,
     /// The ways that may be taken, and how fast all sessions of the daemon may be together.
     pub dialling: Dialling,
-}
-
-/// How the calls stand, by address.
-#[derive(Debug, Default)]
-pub(crate) struct Board(Mutex<BTreeMap<String, CallStatus>>);
-
-impl Board {
-    pub fn all(&self) -> Vec<CallStatus> {
-        self.lock().values().cloned().collect()
-    }
-
-    /// Waits until nobody is connected.
-    pub async fn quiet(&self) {
-        while self.lock().values().any(|call| call.connected_ms.is_some()) {
-            sleep(LAST_WORD).await;
-        }
-    }
-
-    /// False if the address stands there already.
-    fn enter(&self, address: &str) -> bool {
-        let mut calls = self.lock();
-        if calls.contains_key(address) {
-            return false;
-        }
-        let status = CallStatus { address: address.to_owned(), ..CallStatus::default() };
-        calls.insert(address.to_owned(), status);
-        true
-    }
-
-    fn change(&self, address: &str, change: impl FnOnce(&mut CallStatus)) {
-        if let Some(status) = self.lock().get_mut(address) {
-            change(status);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, CallStatus>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Dials everybody, for as long as the daemon runs.
 pub(crate) async fn call_all(calls: Calls, serving: Arc<Serving>, board: Arc<Board>) {
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(watch_the_clocks(serving.clone()));
+    let with: BTreeSet<String> = calls.with.into_iter().collect();
     loop {
-        let mut addresses = calls.with.clone();
-        if calls.known
-            && let Ok(peers) = serving.depot.peers()
-        {
-            addresses.extend(peers.into_iter().filter_map(|peer| peer.address));
-        }
-        for address in addresses {
-            if board.enter(&address) {
-                tasks.spawn(keep(address, calls.dialling.ways, serving.clone(), board.clone()));
+        let known = if calls.known {
+            Known::of(serving.depot.as_ref()).unwrap_or_default()
+        } else {
+            Known::default()
+        };
+        for address in with.union(&known.standing) {
+            if board.enter(address) {
+                let (named, address) = (with.contains(address), address.clone());
+                tasks.spawn(keep(address, named, calls.dialling.ways, serving.clone(), board.clone()));
             }
         }
+        // Those that have ended: nobody else asks them.
+        while tasks.try_join_next().is_some() {}
         sleep(LOOK).await;
     }
 }
 
-/// Stays with whoever is at this address.
-async fn keep(address: String, ways: Ways, serving: Arc<Serving>, board: Arc<Board>) {
+/// Stays with whoever is at this address, until that device is removed from the team. An address that the user
+/// has `named` keeps its place then, so that the user can be told, and is dialled again when another device
+/// was met there.
+async fn keep(address: String, named: bool, ways: Ways, serving: Arc<Serving>, board: Arc<Board>) {
     let (mut signals, mut renewed) = (serving.hub.signals(), serving.hub.signals());
     let mut failures = 0;
     loop {
+        let removed = Known::is_removed(serving.depot.as_ref(), &address);
+        if removed && !named {
+            return board.remove(&address);
+        }
+        let mut told = false;
+        board.change(&address, |status| {
+            told = status.removed;
+            status.removed = removed;
+        });
+        if removed {
+            if !told {
+                (serving.log)(
+                    "a device that is to be dialled was removed from the team: its address is dialled no more",
+                );
+            }
+            board.change(&address, |status| status.next_try_ms = None);
+            tokio::select! {
+                () = sleep(LOOK) => {}
+                () = signals.hurry() => {}
+            }
+            continue;
+        }
         let ended = call(&address, ways, &serving, &board, &mut signals).await;
         let pause = match &ended {
             Ended::Renew => {
@@ -124,11 +117,11 @@ async fn keep(address: String, ways: Ways, serving: Arc<Serving>, board: Arc<Boa
             }
             Ended::Over => {
                 failures = 0;
-                pause(u32::MAX, chance())
+                pause(u32::MAX, chance::share())
             }
-            Ended::Broke { stayed, .. } => {
-                failures = if *stayed { 0 } else { failures + 1 };
-                pause(failures, chance())
+            Ended::Broke { rested, .. } => {
+                failures = failures_after(failures, *rested);
+                pause(failures, chance::share())
             }
         };
         let next_try_ms = now_ms().saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX));
@@ -136,7 +129,7 @@ async fn keep(address: String, ways: Ways, serving: Arc<Serving>, board: Arc<Boa
             (status.connected_ms, status.path) = (None, None);
             status.next_try_ms = Some(next_try_ms);
             if let Ended::Broke { why, .. } = ended {
-                status.last_error = Some(why);
+                (status.last_error, status.last_error_ms) = (Some(why), Some(now_ms()));
             }
         });
         tokio::select! {
@@ -153,18 +146,18 @@ enum Ended {
     Over,
     /// The machine slept, or somebody wants it anew.
     Renew,
-    /// It did not come about, or broke off; whether both had been in step before.
-    Broke { why: String, stayed: bool },
+    /// It did not come about, or broke off; for how long both had been in step before.
+    Broke { why: String, rested: Duration },
 }
 
 async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signals: &mut Signals) -> Ended {
     board.change(address, |status| status.next_try_ms = None);
     let identity = match Identity::load(serving.depot.as_ref()) {
         Ok(identity) => identity,
-        Err(error) => return Ended::Broke { why: error.to_string(), stayed: false },
+        Err(error) => return Ended::Broke { why: error.to_string(), rested: Duration::ZERO },
     };
     let mut tried: Vec<Tried> = Vec::new();
-    let (mut stayed, mut back) = (false, 0);
+    let (mut resting, mut back) = (None, 0);
     let mut roads = dial::roads(address, ways, &mut tried).await;
     roads.reverse();
     while let Some(road) = roads.pop() {
@@ -175,71 +168,104 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
         let Some(Reached { link, endpoint }) = reached else { continue };
         let (way, ending, key) = (link.way, link.ending(), link.peer_key());
         let identity = identity.in_epoch(back);
-        let (mut met, mut running) = (false, None);
+        let (mut met, mut running) = (None, None);
         let (declined, gauge) = (AtomicBool::new(false), Arc::new(Gauge::default()));
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
-                met = true;
+                met = Some(who(&identity, peer));
                 let seen = Seen::new(&identity, peer, Some(address), way, gauge.clone());
-                running = Some(serving.met.enter(peer.as_ref().clone(), ending.clone(), seen));
+                running = serving.met.enter(peer.as_ref().clone(), ending.clone(), seen);
                 board.change(address, |status| {
                     status.connected_ms = Some(now_ms());
                     status.path = Some(way.word().to_owned());
-                    status.last_error = None;
                 });
             }
-            Event::AtRest { .. } => stayed = true,
+            Event::AtRest { .. } => {
+                resting.get_or_insert_with(Instant::now);
+            }
             Event::DeclinedByPeer(_) | Event::GoneAtPeer(_) => declined.store(true, Relaxed),
             _ => {}
         };
-        let staying = Some(serving.hub.signals());
+        let counts = Counts::among(&serving.moved);
         let how = How {
             address: Some(address.to_owned()),
-            staying,
+            staying: Some(serving.hub.signals()),
             limit: serving.limit.clone(),
             gauge: Some(gauge.clone()),
+            counts: counts.clone(),
         };
-        let side = Side::Client;
-        let depot = &serving.depot;
-        let session = connection::session(link, side, &identity, depot, how, &mut on_event);
-        let done = tokio::select! {
-            done = session => Some(done),
-            () = signals.renew() => None,
-            () = offer_again(&declined) => None,
+        let session = connection::session(link, Side::Client, &identity, &serving.depot, how, &mut on_event);
+        let renewing = async {
+            tokio::select! {
+                () = signals.renew() => {}
+                () = offer_again(&declined) => {}
+            }
+            ending.end(Why::Renewed);
+            std::future::pending().await
+        };
+        let (_, result) = tokio::select! {
+            done = session => done,
+            never = renewing => never,
         };
         drop(running);
-        let Some((summary, result)) = done else {
-            ending.end();
-            return Ended::Renew;
-        };
         if let Some(endpoint) = endpoint {
             let _ = tokio::time::timeout(LAST_WORD, endpoint.wait_idle()).await;
         }
-        serving.received.fetch_add(summary.received, Relaxed);
-        serving.sent.fetch_add(summary.sent, Relaxed);
-        match result {
-            Ok(()) => {
+        let why_ended = ending.why();
+        if let Some(who) = &met {
+            let (well, line) = report(who, way, &counts, &result, why_ended);
+            (serving.log)(&line);
+            if well {
                 serving.done.fetch_add(1, Relaxed);
-                return Ended::Over;
             }
-            Err(failure) if !met && relays::may_go_back(&failure, back, &identity, depot.as_ref(), &key) => {
+        }
+        if why_ended == Some(Why::Renewed) {
+            return Ended::Renew;
+        }
+        match result {
+            Ok(()) if why_ended.is_none() => return Ended::Over,
+            Err(failure)
+                if met.is_none()
+                    && relays::may_go_back(&failure, back, &identity, serving.depot.as_ref(), &key) =>
+            {
                 back += 1;
                 roads.push(road);
             }
-            Err(failure) => {
+            result => {
                 back = 0;
-                serving.failed.fetch_add(1, Relaxed);
-                if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
-                    roads.push(Road::StraightTcp(*target));
-                }
-                tried.push(Tried { way: Some(way), why: why(&failure, met) });
-                if stayed {
+                let why = match (why_ended, result) {
+                    (Some(why), _) => {
+                        if !why.is_in_order() {
+                            serving.failed.fetch_add(1, Relaxed);
+                        }
+                        why.words().to_owned()
+                    }
+                    (None, Err(failure)) => {
+                        serving.failed.fetch_add(1, Relaxed);
+                        if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure))
+                        {
+                            roads.push(Road::StraightTcp(*target));
+                        }
+                        why(&failure, met.is_some())
+                    }
+                    (None, Ok(())) => return Ended::Over,
+                };
+                tried.push(Tried { way: Some(way), why });
+                // Where it was met, or sent away, no other road leads anywhere else.
+                if resting.is_some() || why_ended.is_some() {
                     break;
                 }
             }
         }
     }
-    Ended::Broke { why: dial::in_words(&tried), stayed }
+    let rested = resting.map_or(Duration::ZERO, |since| since.elapsed());
+    Ended::Broke { why: dial::in_words(&tried), rested }
+}
+
+/// Failures in a row after one more. Only a connection that was of use for a while makes up for those before:
+/// whoever lets everybody in and hangs up after the first words is not dialled every second.
+fn failures_after(failures: u32, rested: Duration) -> u32 {
+    if rested >= RESTED { 0 } else { failures.saturating_add(1) }
 }
 
 /// Ends when it is time to offer again what was declined.
@@ -274,12 +300,6 @@ fn pause(failures: u32, chance: f64) -> Duration {
     most.mul_f64(chance).max(PAUSE_LEAST)
 }
 
-/// From 0 to 1. No secret hangs on it.
-fn chance() -> f64 {
-    let random = u32::try_from(RandomState::new().build_hasher().finish() >> 32).unwrap_or(0);
-    f64::from(random) / f64::from(u32::MAX)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,8 +310,18 @@ mod tests {
         assert_eq!(longest, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
         assert_eq!(pause(5, 0.5), Duration::from_secs(8));
         assert_eq!(pause(u32::MAX, 0.0), PAUSE_LEAST);
-        let some = chance();
-        assert!((0.0..=1.0).contains(&some) && (0..20).any(|_| (chance() - some).abs() > 1e-6));
+        let some = chance::share();
+        assert!((0.0..=1.0).contains(&some) && (0..20).any(|_| (chance::share() - some).abs() > 1e-6));
+    }
+
+    #[test]
+    fn who_hangs_up_after_the_first_words_is_dialled_less_and_less() {
+        let mut failures = 0;
+        for _ in 0..12 {
+            failures = failures_after(failures, Duration::from_millis(300));
+        }
+        assert_eq!(pause(failures, 1.0), PAUSE_MAX);
+        assert_eq!(failures_after(failures, RESTED), 0, "one that was of use is dialled at once");
     }
 
     #[test]

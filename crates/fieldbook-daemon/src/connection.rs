@@ -1,5 +1,6 @@
 //! One session over one connection of any carrier, from the handshake to a clean end.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,17 +8,19 @@ use fieldbook_depot::Depot;
 use fieldbook_net::channel::{Channel, Way};
 use fieldbook_net::gauge::Gauge;
 use fieldbook_net::limit::Limit;
-use fieldbook_net::quic::{Connection, VarInt};
+use fieldbook_net::plain::plain;
+use fieldbook_net::quic::{self, Connection, VarInt};
 use fieldbook_net::secured::Secured;
 use fieldbook_net::session::{SessionFailure, Staying, Terms, run_session};
 use fieldbook_net::signals::Signals;
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURES};
-use fieldbook_proto::session::{Engine, Event, Setup, Side, Summary};
+use fieldbook_proto::session::{Declined, Engine, Event, Setup, Side, Summary};
 use tokio::io::AsyncReadExt as _;
-use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::counts::Counts;
+use crate::ending::Ending;
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::store::{DepotStore, now_ms};
@@ -43,7 +46,7 @@ pub(crate) struct Link {
     pub way: Way,
     pub channel: Channel,
     pub carrier: Carrier,
-    ending: Ending,
+    ending: Arc<Ending>,
 }
 
 pub(crate) enum Carrier {
@@ -51,32 +54,19 @@ pub(crate) enum Carrier {
     Stream(Box<Secured>),
 }
 
-/// Ends a connection from outside, without a word.
-#[derive(Debug, Clone)]
-pub(crate) enum Ending {
-    Quic(Connection),
-    Stream(Arc<Notify>),
-}
-
-impl Ending {
-    /// Ends it now.
-    pub fn end(&self) {
-        match self {
-            Self::Quic(connection) => connection.close(VarInt::from_u32(0), b""),
-            Self::Stream(told) => told.notify_one(),
-        }
-    }
-}
-
 impl Link {
     pub fn quic(connection: Connection, channel: Channel) -> Self {
-        let ending = Ending::Quic(connection.clone());
-        Self { way: Way::Quic, channel, carrier: Carrier::Quic(connection), ending }
+        Self { way: Way::Quic, channel, carrier: Carrier::Quic(connection), ending: Arc::default() }
     }
 
-    /// `leave` ends it from outside.
-    pub fn stream(stream: Secured, channel: Channel, way: Way, leave: Arc<Notify>) -> Self {
-        Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending: Ending::Stream(leave) }
+    /// `ending` ends it from outside.
+    pub fn stream(stream: Secured, channel: Channel, way: Way, ending: Arc<Ending>) -> Self {
+        Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending }
+    }
+
+    /// The same, which this ends from outside.
+    pub fn ended_by(self, ending: Arc<Ending>) -> Self {
+        Self { ending, ..self }
     }
 
     /// The key that the peer proved to hold.
@@ -85,7 +75,7 @@ impl Link {
     }
 
     /// How it can be ended by somebody else.
-    pub fn ending(&self) -> Ending {
+    pub fn ending(&self) -> Arc<Ending> {
         self.ending.clone()
     }
 }
@@ -101,10 +91,12 @@ pub(crate) struct How {
     pub limit: Option<Arc<Limit>>,
     /// Where it shows how far it is.
     pub gauge: Option<Arc<Gauge>>,
+    /// What it moves is counted here, as it moves.
+    pub counts: Counts,
 }
 
 /// Runs a session on an established connection. With `staying` it goes on when both are in step, if
-/// the peer wants that, too.
+/// the peer wants that, too. When it is ended from outside, the link's [`Ending`] says why, and the failure is any.
 pub(crate) async fn session(
     link: Link,
     side: Side,
@@ -115,7 +107,7 @@ pub(crate) async fn session(
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
-    let How { address, staying, limit, gauge } = how;
+    let How { address, staying, limit, gauge, counts } = how;
     let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
     let pings = way != Way::Quic;
     let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit, gauge };
@@ -128,44 +120,99 @@ pub(crate) async fn session(
         },
         Err(error) => return nothing(SessionFailure::Store(error.into())),
     };
-    let store = DepotStore::new(depot.clone(), identity, address);
-    let mut met: Option<DeviceId> = None;
+    let store = DepotStore::new(depot.clone(), identity, address).counting(counts.clone());
+    let quic = match &carrier {
+        Carrier::Quic(connection) => Some(connection.clone()),
+        Carrier::Stream(_) => None,
+    };
+    let mut notes =
+        Notes { depot: depot.as_ref(), way, met: None, way_noted: false, declined: Declined::default() };
     let mut heard = |event: &Event| {
-        if let Event::Met(peer) = event
-            && identity.names(peer)
-        {
-            met = Some(peer.device.id());
-            // Only a help for the next time: a failure of it is no failure of the session.
-            let _ = relays::note(depot.as_ref(), peer);
+        match event {
+            Event::Met(peer) => {
+                if let Some(connection) = &quic {
+                    quic::open_window(connection);
+                }
+                if identity.names(peer) {
+                    notes.met = Some(peer.device.id());
+                    // Only a help for the next time: a failure of it is no failure of the session.
+                    let _ = relays::note(depot.as_ref(), peer);
+                }
+            }
+            Event::Held(ids) => counts.add_sent(ids.len()),
+            _ => {}
         }
+        notes.take(event);
         on_event(event);
     };
-    let done = match carrier {
-        Carrier::Quic(connection) => over_quic(&connection, side, engine, store, terms, &mut heard).await,
-        Carrier::Stream(stream) => {
-            let told = async {
-                match &ending {
-                    Ending::Stream(told) => told.notified().await,
-                    Ending::Quic(_) => std::future::pending().await,
-                }
-            };
-            // What is dropped here says nothing more.
-            tokio::select! {
-                done = over_stream(*stream, engine, store, terms, &mut heard) => done,
-                () = told => nothing(SessionFailure::Removed),
-            }
+    let running = async {
+        match carrier {
+            Carrier::Quic(connection) => over_quic(&connection, side, engine, store, terms, &mut heard).await,
+            Carrier::Stream(stream) => over_stream(*stream, engine, store, terms, &mut heard).await,
         }
     };
-    if let Some(device) = met {
-        // Only a help for people: a failure of it is no failure of the session.
+    // What is dropped here says nothing more.
+    let (summary, result) = tokio::select! {
+        done = running => done,
+        () = ending.ended() => nothing(SessionFailure::Connection(io::ErrorKind::ConnectionAborted.into())),
+    };
+    if let Some(connection) = quic {
+        connection.close(VarInt::from_u32(0), b"");
+    }
+    notes.at_the_end(result.is_ok().then_some(summary.declined_by_peer));
+    // The other side's words, and those of libraries, go no further.
+    let result = result.map_err(|failure| match failure {
+        SessionFailure::Connection(error) => SessionFailure::Connection(plain(&error)),
+        failure => failure,
+    });
+    (summary, result)
+}
+
+/// What people are told later of a device that was met, written down while the session runs: one that stays may
+/// run for weeks, and end with the power.
+struct Notes<'a> {
+    depot: &'a dyn Depot,
+    way: Way,
+    /// The device, if this one keeps its name.
+    met: Option<DeviceId>,
+    way_noted: bool,
+    declined: Declined,
+}
+
+impl Notes<'_> {
+    /// Only a help for people: a failure of it is no failure of the session.
+    fn take(&mut self, event: &Event) {
+        let Some(device) = self.met else { return };
+        let before = self.declined.total();
+        if let Event::DeclinedByPeer(declined) = event {
+            declined.iter().for_each(|(_, why)| self.declined.add(*why));
+        }
+        let rests = matches!(event, Event::AtRest { .. });
+        let first = before == 0 && self.declined.total() > 0;
+        // The depot has a record of the device once something has come of the meeting.
+        let way = !self.way_noted && !matches!(event, Event::Met(_) | Event::Limited(_));
+        if !(rests || first || way) {
+            return;
+        }
         tokio::task::block_in_place(|| {
-            let _ = ways::note(depot.as_ref(), &device, way);
-            if done.1.is_ok() {
-                let _ = declined::note(depot.as_ref(), &device, done.0.declined_by_peer);
+            if way {
+                self.way_noted = ways::note(self.depot, &device, self.way).is_ok();
+            }
+            if rests || first {
+                let _ = declined::note(self.depot, &device, self.declined);
             }
         });
     }
-    done
+
+    fn at_the_end(self, declined: Option<Declined>) {
+        let Some(device) = self.met else { return };
+        tokio::task::block_in_place(|| {
+            let _ = ways::note(self.depot, &device, self.way);
+            if let Some(declined) = declined {
+                let _ = declined::note(self.depot, &device, declined);
+            }
+        });
+    }
 }
 
 async fn over_quic(
@@ -196,7 +243,6 @@ async fn over_quic(
             Side::Server => timeout(FAREWELL, connection.closed()).await.map(drop),
         };
     }
-    connection.close(VarInt::from_u32(0), b"");
     (summary, result)
 }
 

@@ -52,7 +52,7 @@ pub struct DaemonStatus {
     pub carriers: Vec<String>,
     /// When it started, milliseconds since 1970.
     pub since_ms: i64,
-    /// Sessions that run.
+    /// Sessions that run, with devices that dialled and with those that were dialled.
     pub sessions_now: u64,
     /// Sessions that ended well.
     pub sessions_done: u64,
@@ -112,8 +112,14 @@ pub struct CallStatus {
     pub path: Option<String>,
     /// When it is dialled next, milliseconds since 1970; none while it is dialled or connected.
     pub next_try_ms: Option<i64>,
-    /// Why the last connection did not come about, or broke; none once there is one.
+    /// Why a connection did not come about, or broke, when that happened last; it stays when there is one again.
     pub last_error: Option<String>,
+    /// When that was, milliseconds since 1970.
+    #[serde(default)]
+    pub last_error_ms: Option<i64>,
+    /// It is not dialled: the device that was met there was removed from the team.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// What a daemon does when it is asked.

@@ -242,7 +242,7 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
         let gauge = Arc::new(Gauge::default());
         let how =
-            How { address: remembered, staying: None, limit: limit.clone(), gauge: Some(gauge.clone()) };
+            How { address: remembered, limit: limit.clone(), gauge: Some(gauge.clone()), ..How::default() };
         // The session tells of events, and beside it the clock of how far it is: never both at a time.
         let tell = Mutex::new(tell);
         let tell = |event: CourierEvent| (tell.lock().unwrap_or_else(PoisonError::into_inner))(event);
@@ -311,7 +311,7 @@ pub(crate) fn went_silent(failure: &SessionFailure) -> bool {
 pub(crate) fn why(error: &SessionFailure, answered: bool) -> String {
     match error {
         SessionFailure::Session(SessionError::Cut) | SessionFailure::Connection(_) if !answered => {
-            "it closed the connection without a word: it is of another team, or does not accept this device"
+            "it closed the connection without a word: it is of another team, or does not accept this device, or cannot serve now: try again later"
                 .to_owned()
         }
         error => error.to_string(),

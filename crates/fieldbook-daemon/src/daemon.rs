@@ -19,7 +19,8 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use crate::calls::{self, Board, Calls};
+use crate::board::Board;
+use crate::calls::{self, Calls};
 use crate::connection;
 use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
@@ -30,9 +31,11 @@ use crate::store::now_ms;
 
 /// How many free ports are tried until one is found that is free for UDP and for TCP.
 const PORTS: usize = 64;
-/// How long running sessions may take to come to a safe point when the daemon stops. They are safe at
-/// any point; this only spares the other side a repetition.
+/// How long running sessions may take to come to a safe point when the daemon stops, those of devices that dialled
+/// and then those that were dialled. They are safe at any point; this only spares the other side a repetition.
 const STOP_PATIENCE: Duration = Duration::from_secs(3);
+/// How long each endpoint may take then to say that it is gone.
+const ENDPOINT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a daemon needs.
 #[derive(Debug)]
@@ -89,11 +92,11 @@ impl Controlled for State {
             listening: self.listening.clone(),
             carriers: self.carriers.clone(),
             since_ms: self.since_ms,
-            sessions_now: serving.now() as u64,
+            sessions_now: (serving.now() + self.board.connected()) as u64,
             sessions_done: serving.done.load(Relaxed),
             sessions_failed: serving.failed.load(Relaxed),
-            received: serving.received.load(Relaxed),
-            sent: serving.sent.load(Relaxed),
+            received: serving.moved.received(),
+            sent: serving.moved.sent(),
             relay: RelayStatus::of(serving.depot.as_ref()).ok().flatten(),
             calls: self.board.all(),
             connections,
@@ -202,7 +205,7 @@ pub fn run_daemon_on(
         calling.abort();
         for endpoint in &endpoints {
             endpoint.close(VarInt::from_u32(0), b"");
-            let _ = timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
+            let _ = timeout(ENDPOINT_PATIENCE, endpoint.wait_idle()).await;
         }
         Ok(())
     });

@@ -7,21 +7,27 @@
 //! Where to look: `calls` stays with whom a daemon dials, `carry` says what the device takes for others,
 //! `connection` is one session over any carrier, `store` the depot behind it, `identity` what the device shows and
 //! believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever connects, `examine` what
-//! stands in a way, `met` who is being served, [`relay`] what a relay does besides, `relays` how one is spoken to,
+//! stands in a way, `strangers` who waits at the door and `met` who is being served, `ending` how a connection is ended
+//! from outside, [`relay`] what a relay does besides, `relays` how one is spoken to,
 //! [`control`] the daemon's socket.
 
+mod board;
 mod calls;
 mod carry;
+mod chance;
 mod connection;
 pub mod control;
+mod counts;
 mod courier;
 mod daemon;
 mod declined;
 mod dial;
+mod ending;
 mod error;
 mod examine;
 mod gaps;
 mod identity;
+mod known;
 mod met;
 pub mod relay;
 mod relays;

@@ -1,8 +1,8 @@
-//! The devices that sessions run with: so that one that is removed meanwhile can be sent away, and so that the owner
-//! of this device can be told how its connections stand.
+//! The devices that sessions run with: so that one that is removed meanwhile can be sent away, so that none takes the
+//! room of the others, and so that the owner of this device can be told how its connections stand.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use fieldbook_net::channel::Way;
@@ -10,13 +10,16 @@ use fieldbook_net::gauge::Gauge;
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::Peer;
 
-use crate::connection::Ending;
 use crate::control::ConnectionStatus;
+use crate::ending::{Ending, Why};
 use crate::identity::Identity;
 use crate::store::now_ms;
 
 /// Sessions of one device at a time: a daemon that stays, and a sync or two beside it. The oldest makes room.
 const PER_DEVICE: usize = 3;
+/// Sessions of one device that were told to end and have not gone: it takes a moment. While there are so many
+/// no further one is let in.
+const LEAVING_MAX: usize = 4;
 /// Connections that are shown: the answer on the control socket is one line of limited length.
 const SHOWN_MAX: usize = 48;
 
@@ -27,13 +30,14 @@ pub(crate) struct Met(Mutex<Sessions>);
 #[derive(Debug, Default)]
 struct Sessions {
     next: u64,
-    running: HashMap<u64, Running>,
+    /// The oldest first.
+    running: BTreeMap<u64, Running>,
 }
 
 #[derive(Debug)]
 struct Running {
     peer: Peer,
-    ending: Ending,
+    ending: Arc<Ending>,
     seen: Seen,
 }
 
@@ -92,29 +96,31 @@ impl Met {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a device that has shown that it is of the team.
-    pub fn enter(self: &Arc<Self>, peer: Peer, ending: Ending, seen: Seen) -> Session {
+    /// Takes note of a device that has shown that it is of the team; older sessions of it are ended beyond what
+    /// it may have. None, and told to end, if too many of it were told so and have not gone.
+    pub fn enter(self: &Arc<Self>, peer: Peer, ending: Arc<Ending>, seen: Seen) -> Option<Session> {
         let mut sessions = self.lock();
+        let device = peer.device.id();
+        let of_it = sessions.running.values().filter(|other| other.peer.device.id() == device);
+        let (leaving, staying): (Vec<_>, Vec<_>) =
+            of_it.map(|running| &running.ending).partition(|ending| ending.why().is_some());
+        let too_many = (staying.len() + 1).saturating_sub(PER_DEVICE);
+        if leaving.len() + too_many > LEAVING_MAX {
+            ending.end(Why::Lingering);
+            return None;
+        }
+        staying.into_iter().take(too_many).for_each(|oldest| oldest.end(Why::Newer));
         let number = sessions.next;
         sessions.next += 1;
-        let device = peer.device.id();
-        let of_it = sessions.running.iter().filter(|(_, other)| other.peer.device.id() == device);
-        let mut of_it: Vec<u64> = of_it.map(|(number, _)| *number).collect();
-        of_it.sort_unstable();
-        if of_it.len() >= PER_DEVICE
-            && let Some(oldest) = of_it.first().and_then(|oldest| sessions.running.get(oldest))
-        {
-            oldest.ending.end();
-        }
         sessions.running.insert(number, Running { peer, ending, seen });
-        Session { among: self.clone(), number }
+        Some(Session { among: self.clone(), number })
     }
 
     /// Closes, without a word, the connections of those that `leaves` names.
     pub fn end(&self, leaves: impl Fn(&Peer) -> bool) {
         let sessions = self.lock();
         for running in sessions.running.values().filter(|running| leaves(&running.peer)) {
-            running.ending.end();
+            running.ending.end(Why::Removed);
         }
     }
 
@@ -132,5 +138,43 @@ impl Met {
 impl Drop for Session {
     fn drop(&mut self) {
         self.among.lock().running.remove(&self.number);
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use fieldbook_proto::DepotId;
+
+    use super::*;
+    use crate::store::tests::peer;
+
+    #[test]
+    fn one_device_has_a_bounded_number_of_places_whether_or_not_what_was_ended_goes() {
+        let met = Arc::new(Met::default());
+        let come = |seed| {
+            let ending = Arc::<Ending>::default();
+            let seen = Seen {
+                device: None,
+                role: None,
+                address: None,
+                way: Way::Quic,
+                since_ms: 0,
+                gauge: Arc::default(),
+            };
+            (met.enter(peer(seed, DepotId::from_bytes([seed; 16])), ending.clone(), seen), ending)
+        };
+        let mut came: Vec<_> = (0..10).map(|_| come(2)).collect();
+        let ended: Vec<bool> = came.iter().map(|(_, ending)| ending.why().is_some()).collect();
+        assert_eq!(ended.iter().filter(|ended| **ended).count(), 7, "{ended:?}");
+        assert_eq!(ended[..4], [true; 4], "the oldest, each once");
+        assert_eq!(came.iter().filter(|(session, _)| session.is_some()).count(), PER_DEVICE + LEAVING_MAX);
+        assert!(come(3).0.is_some(), "another device has its own");
+        // Those who were told to go have gone: the next gets in, and the oldest that is left makes room.
+        came.retain(|(session, ending)| session.is_some() && ending.why().is_none());
+        assert_eq!(came.len(), PER_DEVICE);
+        let (session, ending) = come(2);
+        assert!(session.is_some() && ending.why().is_none());
+        assert_eq!(came[0].1.why(), Some(Why::Newer));
     }
 }

@@ -1,11 +1,11 @@
 //! Taking in whoever connects: strangers first, then a session to each device of the team.
 //!
-//! Strangers cost little, whatever the carrier: a few of one address at a time ([`crate::strangers`]), one term
+//! Strangers cost little, whatever the carrier: a bounded number at a time ([`crate::strangers`]), one term
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
 use std::num::NonZeroU64;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,13 +18,14 @@ use fieldbook_net::secured::Acceptor;
 use fieldbook_net::session::SessionFailure;
 use fieldbook_net::signals::Hub;
 use fieldbook_net::tcp;
-use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{Event, Side};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{self, How, Link};
+use crate::counts::{Counts, Moved};
+use crate::ending::{Ending, Why, report, who};
 use crate::identity::{self, Identity};
 use crate::met::{Met, Seen};
 use crate::strangers::{Stranger, Strangers};
@@ -32,12 +33,6 @@ use crate::strangers::{Stranger, Strangers};
 /// Sessions with devices of the team at a time; beyond, whoever comes is turned away and tries again. Many of them
 /// stay.
 const SESSIONS_MAX: usize = 512;
-/// Connections at a time that have not shown yet that they are of the team. They have places of their own:
-/// strangers keep no device of the team out of a session.
-const NEWCOMERS_MAX: usize = 256;
-/// Handshakes by UDP at a time, beyond which an address must first show that it receives our answers.
-const HANDSHAKES_FREE: usize = 16;
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 /// Before connections are accepted again when the system has no room for one more.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -48,16 +43,15 @@ pub(crate) struct Serving {
     /// Shared by all sessions.
     pub limit: Option<Arc<Limit>>,
     sessions: Arc<Semaphore>,
-    newcomers: Arc<Semaphore>,
-    handshakes: Semaphore,
     strangers: Arc<Strangers>,
     pub met: Arc<Met>,
     pub done: AtomicU64,
     pub failed: AtomicU64,
-    pub received: AtomicU64,
-    pub sent: AtomicU64,
+    /// By all sessions, those that run among them.
+    pub moved: Arc<Moved>,
     pub log: Arc<dyn Fn(&str) + Send + Sync>,
     own_failures: Seldom,
+    full: Seldom,
 }
 
 /// Something that is done once in ten seconds at most.
@@ -86,16 +80,14 @@ impl Serving {
             hub: Arc::default(),
             limit: limit.map(|limit| Arc::new(Limit::new(limit))),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
-            newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
-            handshakes: Semaphore::new(HANDSHAKES_FREE),
             strangers: Arc::default(),
             met: Arc::default(),
             done: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            received: AtomicU64::new(0),
-            sent: AtomicU64::new(0),
+            moved: Arc::default(),
             log,
             own_failures: Seldom::default(),
+            full: Seldom::default(),
         }
     }
 
@@ -130,34 +122,50 @@ impl Serving {
 /// Takes in whoever comes by UDP.
 pub(crate) async fn accept_quic(endpoint: Endpoint, serving: Arc<Serving>) {
     while let Some(incoming) = endpoint.accept().await {
-        if serving.handshakes.available_permits() == 0 && !incoming.remote_address_validated() {
+        let ending = Arc::<Ending>::default();
+        let stranger = if incoming.remote_address_validated() {
+            serving.strangers.enter(incoming.remote_address().ip(), ending.clone())
+        } else if let Some(stranger) = serving.strangers.enter_unproven() {
+            Some(stranger)
+        } else {
+            // It comes again at once, and has shown then that it receives our answers.
             let _ = incoming.retry();
             continue;
-        }
-        // Ignored, not refused: a device of the team tries again by itself after a moment.
-        let Some(stranger) = serving.strangers.enter(incoming.remote_address().ip()) else {
-            incoming.ignore();
-            continue;
         };
-        let Ok(permit) = serving.newcomers.clone().try_acquire_owned() else {
+        // Ignored, not refused: a device of the team tries again by itself after a moment.
+        let Some(stranger) = stranger else {
             incoming.ignore();
             continue;
         };
         let serving = serving.clone();
         tokio::spawn(async move {
-            match shake_quic(incoming, &serving).await {
-                Some(link) => converse(link, (stranger, permit), &serving).await,
+            match shake_quic(incoming, stranger, ending, &serving).await {
+                Some((link, stranger)) => converse(link, stranger, &serving).await,
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
         });
     }
 }
 
-async fn shake_quic(incoming: Incoming, serving: &Serving) -> Option<Link> {
-    let _permit = serving.handshakes.acquire().await;
-    let connection = timeout(HANDSHAKE_PATIENCE, incoming.into_future()).await.ok()?.ok()?;
+async fn shake_quic(
+    incoming: Incoming,
+    stranger: Stranger,
+    ending: Arc<Ending>,
+    serving: &Serving,
+) -> Option<(Link, Stranger)> {
+    let shaken = tokio::select! {
+        shaken = timeout(serving.strangers.term(), incoming.into_future()) => shaken,
+        () = ending.ended() => return None,
+    };
+    let connection = shaken.ok()?.ok()?;
+    // Whoever has answered our handshake is where it says.
+    let stranger = match stranger.is_proven() {
+        true => stranger,
+        false => serving.strangers.enter(connection.remote_address().ip(), ending.clone())?,
+    };
+    stranger.shaken();
     let channel = quic::channel(&connection).ok()?;
-    Some(Link::quic(connection, channel))
+    Some((Link::quic(connection, channel).ended_by(ending), stranger))
 }
 
 /// Takes in whoever comes by TCP.
@@ -167,59 +175,66 @@ pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, servin
             sleep(BREATH).await;
             continue;
         };
-        let leave = Arc::new(Notify::new());
-        let Some(stranger) = serving.strangers.enter_proven(from.ip(), leave.clone()) else { continue };
-        let Ok(permit) = serving.newcomers.clone().try_acquire_owned() else { continue };
+        let ending = Arc::<Ending>::default();
+        let Some(stranger) = serving.strangers.enter(from.ip(), ending.clone()) else { continue };
         let (serving, acceptor) = (serving.clone(), acceptor.clone());
         tokio::spawn(async move {
-            match shake_tcp(stream, &acceptor, leave).await {
-                Some(link) => converse(link, (stranger, permit), &serving).await,
+            match shake_tcp(stream, &acceptor, ending, serving.strangers.term()).await {
+                Some(link) => {
+                    stranger.shaken();
+                    converse(link, stranger, &serving).await;
+                }
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
         });
     }
 }
 
-async fn shake_tcp(stream: TcpStream, acceptor: &Acceptor, leave: Arc<Notify>) -> Option<Link> {
+async fn shake_tcp(
+    stream: TcpStream,
+    acceptor: &Acceptor,
+    ending: Arc<Ending>,
+    term: Duration,
+) -> Option<Link> {
     let stream = tcp::prepared(stream).ok()?;
     let (stream, channel) = tokio::select! {
-        shaken = acceptor.accept(stream, HANDSHAKE_PATIENCE) => shaken.ok()?,
-        () = leave.notified() => return None,
+        shaken = acceptor.accept(stream, term) => shaken.ok()?,
+        () = ending.ended() => return None,
     };
-    Some(Link::stream(stream, channel, Way::Tcp, leave))
+    Some(Link::stream(stream, channel, Way::Tcp, ending))
 }
 
 /// One session with whoever shook hands.
-async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), serving: &Serving) {
+async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
     // Read anew each time: the agent may have learnt of a removal, or of a new coordinator.
     let identity = match Identity::load(serving.depot.as_ref()) {
         Ok(identity) => identity,
         Err(error) => return (serving.log)(&format!("no session can be served: {error}")),
     };
-    let mut who = None;
-    let mut newcomer = Some(newcomer);
+    let mut met = None;
+    let mut stranger = Some(stranger);
     let mut running = None;
-    let ending = link.ending();
-    let own_role = identity.certificate.body().role;
-    let (way, gauge) = (link.way, Arc::new(Gauge::default()));
+    let is_met = AtomicBool::new(false);
+    let (way, ending, gauge) = (link.way, link.ending(), Arc::new(Gauge::default()));
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
-            newcomer = None;
-            let Ok(place) = serving.sessions.clone().try_acquire_owned() else { return ending.end() };
+            stranger = None;
+            is_met.store(true, Relaxed);
+            met = Some(who(&identity, peer));
+            let Ok(place) = serving.sessions.clone().try_acquire_owned() else {
+                if serving.full.is_due() {
+                    (serving.log)(&format!(
+                        "{SESSIONS_MAX} sessions run, which is all that may: devices of the team are turned away"
+                    ));
+                }
+                return ending.end(Why::Full);
+            };
             let seen = Seen::new(&identity, peer, None, way, gauge.clone());
-            running = Some((place, serving.met.enter(peer.as_ref().clone(), ending.clone(), seen)));
-            who = Some(if own_role == Role::Relay {
-                // Whoever runs it need not be of the team, and others read its system's log: it is told how many
-                // come, and not who.
-                "a device of the team".to_owned()
-            } else if identity.names(peer) {
-                format!("{} {}", peer.device.body().role.word(), peer.device.id().short())
-            } else {
-                "another device of the team".to_owned()
-            });
+            let entered = serving.met.enter(peer.as_ref().clone(), ending.clone(), seen);
+            running = entered.map(|session| (place, session));
         }
         Event::Limited(limits) => {
-            if let Some(who) = &mut who {
+            if let Some(who) = &mut met {
                 *who += if limits.us {
                     " (to it, our membership has run out)"
                 } else {
@@ -229,20 +244,29 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
         }
         _ => {}
     };
-    let way = way.word();
+    let counts = Counts::among(&serving.moved);
     let how = How {
         address: None,
         staying: Some(serving.hub.signals()),
         limit: serving.limit.clone(),
         gauge: Some(gauge.clone()),
+        counts: counts.clone(),
     };
-    let (summary, result) =
-        connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event).await;
-    drop((newcomer, running));
-    serving.received.fetch_add(summary.received, Relaxed);
-    serving.sent.fetch_add(summary.sent, Relaxed);
+    let session = connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event);
+    let overdue = async {
+        sleep(serving.strangers.term()).await;
+        if !is_met.load(Relaxed) {
+            ending.end(Why::Stranger);
+        }
+        std::future::pending().await
+    };
+    let (_, result) = tokio::select! {
+        done = session => done,
+        never = overdue => never,
+    };
+    drop((stranger, running));
     // Whoever was never met is counted: a line for each could be asked for without end.
-    let Some(who) = who else {
+    let Some(who) = met else {
         serving.failed.fetch_add(1, Relaxed);
         // That this device's own depot fails must be known, and once in a while is enough.
         if let Err(error @ SessionFailure::Store(_)) = &result
@@ -252,15 +276,11 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
         }
         return;
     };
-    let counts = format!("by {way}: {} in, {} out", summary.received, summary.sent);
-    match result {
-        Ok(()) => {
-            serving.done.fetch_add(1, Relaxed);
-            (serving.log)(&format!("session with {who} {counts}"));
-        }
-        Err(error) => {
-            serving.failed.fetch_add(1, Relaxed);
-            (serving.log)(&format!("session with {who} broke off {counts}: {error}"));
-        }
+    let why = ending.why();
+    let (well, line) = report(&who, way, &counts, &result, why);
+    if well { &serving.done } else { &serving.failed }.fetch_add(1, Relaxed);
+    // Who is turned away comes again and again: it was said that all is full.
+    if !matches!(why, Some(Why::Full | Why::Lingering)) {
+        (serving.log)(&line);
     }
 }

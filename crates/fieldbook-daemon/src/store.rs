@@ -15,6 +15,7 @@ use fieldbook_proto::session::{
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
 use crate::carry::{self, Bringer, Carry, Load};
+use crate::counts::Counts;
 use crate::declined;
 use crate::error::DaemonError;
 use crate::gaps::{Gaps, Place};
@@ -66,6 +67,8 @@ pub(crate) struct DepotStore {
     gaps: Gaps,
     /// The authority by which the peer was judged last, as it lies in the depot.
     judged_by: Option<Vec<u8>>,
+    /// What comes is counted here.
+    counts: Counts,
 }
 
 impl DepotStore {
@@ -86,7 +89,13 @@ impl DepotStore {
             holds: 0,
             gaps: Gaps::default(),
             judged_by: None,
+            counts: Counts::default(),
         }
+    }
+
+    /// Counts what comes.
+    pub fn counting(self, counts: Counts) -> Self {
+        Self { counts, ..self }
     }
 
     /// The peer, if it was met and this device keeps no name of it.
@@ -313,7 +322,10 @@ impl SessionStore for DepotStore {
         let incoming: Vec<Incoming<'_>> =
             taken.map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
         let (refused, added) = match self.depot.put(&incoming) {
-            Ok(put) => (put.refused.into_iter().map(|(id, _)| id).collect(), put.added),
+            Ok(put) => {
+                self.counts.add_received(incoming.len().saturating_sub(put.refused.len()));
+                (put.refused.into_iter().map(|(id, _)| id).collect(), put.added)
+            }
             // Nothing of it was taken, and the peer keeps it.
             Err(DepotError::Full) => {
                 declined.extend(incoming.iter().map(|entry| (entry.id, Decline::Full)));

@@ -12,13 +12,23 @@ use quinn::{IdleTimeout, TransportConfig};
 use rustls::pki_types::CertificateDer;
 
 use crate::channel::{BINDING_LABEL, Channel, NO_NAME};
+use crate::plain;
 use crate::tls::{Beneath, TlsError, TransportKey, raw_key};
 
 /// A peer that says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(30);
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
-/// Bytes in flight towards us per stream: bounds what a peer can make us hold.
-const STREAM_WINDOW: u32 = 4 << 20;
+/// Bytes in flight towards us: bounds what a device of the team can make us hold.
+const WINDOW: u32 = 4 << 20;
+/// The same of whoever has not shown yet that it is of the team: a hello has room, and not much more.
+const WINDOW_OF_STRANGERS: u32 = 16 << 10;
+/// Datagrams of a connection that nobody has looked at yet, and of all of these together.
+const EARLY: u64 = 16 << 10;
+const EARLY_ALL: u64 = 4 << 20;
+/// Connections that nobody has looked at yet.
+const INCOMING_MAX: usize = 256;
+
+const NO_SUITE: &str = "the cipher of QUIC's first packets is missing";
 
 /// Why a connection could not be made or lasted no longer.
 #[derive(Debug)]
@@ -30,7 +40,7 @@ pub enum QuicError {
     /// The address cannot be dialled.
     Dial(String),
     /// Nobody answered, or the handshake failed.
-    Handshake(String),
+    Handshake(&'static str),
     /// The peer showed no Ed25519 key.
     NoKey,
 }
@@ -62,8 +72,8 @@ impl From<TlsError> for QuicError {
 pub fn dialler(key: &TransportKey, target: SocketAddr) -> Result<Endpoint, QuicError> {
     let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let mut endpoint = Endpoint::client(any).map_err(QuicError::Socket)?;
-    let crypto = QuicClientConfig::try_from(key.client(Beneath::Quic)?)
-        .map_err(|e| QuicError::Handshake(e.to_string()))?;
+    let crypto =
+        QuicClientConfig::try_from(key.client(Beneath::Quic)?).map_err(|_| QuicError::Handshake(NO_SUITE))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(0)));
     endpoint.set_default_client_config(config);
@@ -82,8 +92,8 @@ pub async fn dial(
     let connecting = endpoint.connect(target, NO_NAME).map_err(|error| QuicError::Dial(error.to_string()))?;
     let connection = tokio::time::timeout(patience, connecting)
         .await
-        .map_err(|_| QuicError::Handshake("nobody answered in time".to_owned()))?
-        .map_err(|error| QuicError::Handshake(error.to_string()))?;
+        .map_err(|_| QuicError::Handshake("nobody answered in time"))?
+        .map_err(|error| QuicError::Handshake(plain::quic(&error)))?;
     let channel = channel(&connection)?;
     Ok((connection, channel))
 }
@@ -93,10 +103,14 @@ pub async fn dial(
 /// # Errors
 /// The address cannot be bound.
 pub fn listener(key: &TransportKey, address: SocketAddr) -> Result<Endpoint, QuicError> {
-    let crypto = QuicServerConfig::try_from(key.server(Beneath::Quic)?)
-        .map_err(|e| QuicError::Handshake(e.to_string()))?;
+    let crypto =
+        QuicServerConfig::try_from(key.server(Beneath::Quic)?).map_err(|_| QuicError::Handshake(NO_SUITE))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-    config.transport_config(Arc::new(transport(1)));
+    config
+        .transport_config(Arc::new(transport(1)))
+        .max_incoming(INCOMING_MAX)
+        .incoming_buffer_size(EARLY)
+        .incoming_buffer_size_total(EARLY_ALL);
     Endpoint::server(config, address).map_err(QuicError::Socket)
 }
 
@@ -115,15 +129,20 @@ pub fn channel(connection: &quinn::Connection) -> Result<Channel, QuicError> {
     Ok(Channel { peer_key, binding })
 }
 
+/// The peer is of the team: it may have as much under way as any device.
+pub fn open_window(connection: &quinn::Connection) {
+    connection.set_receive_window(VarInt::from(WINDOW));
+}
+
 fn transport(streams: u8) -> TransportConfig {
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from(streams))
         .max_concurrent_uni_streams(VarInt::from(0_u8))
         .datagram_receive_buffer_size(None)
-        .stream_receive_window(VarInt::from(STREAM_WINDOW))
-        .receive_window(VarInt::from(STREAM_WINDOW))
-        .send_window(u64::from(STREAM_WINDOW))
+        .stream_receive_window(VarInt::from(WINDOW))
+        .receive_window(VarInt::from(WINDOW_OF_STRANGERS))
+        .send_window(u64::from(WINDOW))
         .keep_alive_interval(Some(KEEP_ALIVE))
         .max_idle_timeout(IdleTimeout::try_from(IDLE).ok());
     config
@@ -184,6 +203,31 @@ mod tests {
         writer.finish().unwrap();
         let (first, rest, remote, _listening) = heard.await.unwrap();
         assert_eq!((&first[..], &rest[..], remote), (&b"before"[..], &b"after"[..], after));
+    }
+
+    #[tokio::test]
+    async fn a_stranger_makes_us_hold_little_and_a_device_of_the_team_more() {
+        let ((server, _), (client, _)) = (key(1), key(2));
+        let listening = listener(&server, ([127, 0, 0, 1], 0).into()).unwrap();
+        let address = listening.local_addr().unwrap();
+        let dialling = dialler(&client, address).unwrap();
+        let accepted =
+            tokio::spawn(async move { (listening.accept().await.unwrap().await.unwrap(), listening) });
+        let (connection, _) = dial(&dialling, address, Duration::from_secs(10)).await.unwrap();
+        let (served, _listening) = accepted.await.unwrap();
+        let (mut writer, _reader) = connection.open_bi().await.unwrap();
+        // Nobody reads.
+        let mut taken = 0;
+        let block = vec![7; 64 << 10];
+        while let Ok(Ok(len)) = tokio::time::timeout(Duration::from_millis(300), writer.write(&block)).await {
+            taken += len;
+            assert!(taken <= WINDOW_OF_STRANGERS as usize, "{taken}");
+        }
+        assert_eq!(taken, WINDOW_OF_STRANGERS as usize);
+        open_window(&served);
+        while taken < WINDOW as usize {
+            taken += writer.write(&block).await.unwrap();
+        }
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::channel::{BINDING_LABEL, Channel, NO_NAME};
+use crate::plain::plain;
 use crate::tls::{Beneath, TlsError, TransportKey, raw_key};
 
 /// Encrypted bytes that may wait to be sent.
@@ -39,10 +40,10 @@ impl fmt::Display for SecureError {
         match self {
             Self::Tls(error) => error.fmt(f),
             Self::Handshake(error) if error.kind() == io::ErrorKind::InvalidData => {
-                write!(f, "who answers there does not speak as a device does: {error}")
+                f.write_str("who answers there does not speak as a device does")
             }
             Self::Handshake(error) if hung_up(error) => f.write_str("who answers there hung up"),
-            Self::Handshake(error) => write!(f, "no connection: {error}"),
+            Self::Handshake(error) => write!(f, "no connection: {}", plain(error)),
             Self::Silent => f.write_str("no connection: nobody answered in time"),
             Self::NoKey => f.write_str("the other side showed no device key"),
         }

@@ -91,6 +91,7 @@ impl Vault {
     fn peers(&self) -> Result<Vec<PeerView>, VaultError> {
         let names = self.names()?;
         let paths = self.paths()?;
+        let is_out = |device: &DeviceId| self.team.as_ref().is_some_and(|team| team.authority.is_out(device));
         Ok(self
             .depot
             .peers()?
@@ -99,6 +100,7 @@ impl Vault {
                 name: peer.device.as_ref().map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
                 role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
                 device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
+                removed: peer.device.as_ref().is_some_and(is_out),
                 address: peer.address,
                 path: peer.device.and_then(|device| paths.get(&device.to_string()).cloned()),
                 last_sync_ms: peer.last_sync_ms,

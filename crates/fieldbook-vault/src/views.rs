@@ -576,6 +576,9 @@ pub struct PeerView {
     pub path: Option<String>,
     /// When.
     pub last_sync_ms: i64,
+    /// It was removed from the team: it is not dialled any more.
+    #[serde(default)]
+    pub removed: bool,
 }
 
 /// Whom a device can sync with.

@@ -96,6 +96,12 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
     let (task, pipe) = match partner {
         Partner::Pipe { pipe, serve, limit } => (Task::Pipe { serve, limit }, Some(pipe)),
         Partner::Address { with, proxy, only_proxy, limit } => {
+            if let Some(address) = with.as_deref().filter(|address| was_removed(&partners.peers, address)) {
+                ui.note(format_args!(
+                    "Warning: the device that this one met at {} was removed from your team. Whoever has it learns that this device calls, and from where; it gets no report.",
+                    line(address)
+                ));
+            }
             let addresses = with
                 .map_or_else(|| remembered(&partners.peers, &partners.invited_to), |address| vec![address]);
             if addresses.is_empty() {
@@ -126,15 +132,22 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
     Ok(Synced { address, path, tried, device, role, name, traffic, absorbed, held })
 }
 
-/// Addresses at which devices were reached, the latest first; then those that the invitation brought.
+/// Addresses at which devices were reached that were not removed from the team since, the latest first; then those
+/// that the invitation brought.
 pub fn remembered(peers: &[PeerView], invited_to: &[String]) -> Vec<String> {
-    let mut peers: Vec<_> = peers.iter().filter(|peer| peer.address.is_some()).collect();
-    peers.sort_by_key(|peer| std::cmp::Reverse(peer.last_sync_ms));
-    let mut addresses: Vec<String> = peers.into_iter().filter_map(|peer| peer.address.clone()).collect();
-    addresses.extend(invited_to.iter().cloned());
+    let mut standing: Vec<_> = peers.iter().filter(|peer| peer.address.is_some() && !peer.removed).collect();
+    standing.sort_by_key(|peer| std::cmp::Reverse(peer.last_sync_ms));
+    let mut addresses: Vec<String> = standing.into_iter().filter_map(|peer| peer.address.clone()).collect();
+    addresses.extend(invited_to.iter().filter(|address| !was_removed(peers, address)).cloned());
     let mut seen = std::collections::HashSet::new();
     addresses.retain(|address| seen.insert(address.clone()));
     addresses
+}
+
+/// Whether a device was met at this address that was removed from the team since, and no other.
+pub fn was_removed(peers: &[PeerView], address: &str) -> bool {
+    let mut there = peers.iter().filter(|peer| peer.address.as_deref() == Some(address)).peekable();
+    there.peek().is_some() && there.all(|peer| peer.removed)
 }
 
 /// What a courier brought about.
@@ -384,6 +397,24 @@ mod tests {
         assert_eq!(step(all, all).words.len(), 4);
         assert_eq!(step(Moved::default(), received).words[0], "Received 0 of at least 1 entry");
         assert!(step(sent, Moved { exact: true, ..Moved::default() }).exact);
+    }
+
+    #[test]
+    fn whoever_was_removed_is_not_dialled_by_itself() {
+        let peer = |address: &str, removed, last_sync_ms| PeerView {
+            name: String::new(),
+            device: String::new(),
+            role: String::new(),
+            address: Some(address.to_owned()),
+            path: None,
+            last_sync_ms,
+            removed,
+        };
+        let peers =
+            [peer("a:1", true, 3), peer("b:1", false, 1), peer("c:1", true, 4), peer("c:1", false, 2)];
+        let invited = ["a:1".to_owned(), "d:1".to_owned()];
+        assert_eq!(remembered(&peers, &invited), ["c:1", "b:1", "d:1"]);
+        assert!(was_removed(&peers, "a:1") && !was_removed(&peers, "c:1") && !was_removed(&peers, "d:1"));
     }
 
     #[test]

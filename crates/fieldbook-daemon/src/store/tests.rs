@@ -62,7 +62,7 @@ fn removal(seed: u8) -> Removal {
     removal
 }
 
-fn peer(seed: u8, depot: DepotId) -> Peer {
+pub(crate) fn peer(seed: u8, depot: DepotId) -> Peer {
     let shown = certificate(seed);
     let device = Authority::new(certificate(1)).unwrap().judge(&shown, 2).unwrap();
     Peer { device, certificate: shown, depot, known: 0, head: 100, epoch: 1 }

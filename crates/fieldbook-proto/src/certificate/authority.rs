@@ -310,6 +310,11 @@ impl Authority {
         Self { vouched: BTreeSet::new(), ..self.clone() }
     }
 
+    /// Whether a device is let into no session any more because it was removed.
+    pub fn is_out(&self, device: &DeviceId) -> bool {
+        self.is_removed(device) && self.answerable(device).is_none()
+    }
+
     /// Judges the certificate that a device shows on a connection at `now` (seconds since 1970). An
     /// expired one is not an error: see [`CertifiedDevice::expired`].
     ///
@@ -318,7 +323,7 @@ impl Authority {
     pub fn judge(&self, certificate: &Certificate, now: u64) -> Result<CertifiedDevice, CertificateError> {
         let id = self.genuine(certificate)?;
         let answers = self.answerable(&id).is_some();
-        if self.is_removed(&id) && !answers {
+        if self.is_out(&id) {
             return Err(CertificateError::Revoked);
         }
         if !answers && !self.issuer_counts(&certificate.body().issuer, &id) {

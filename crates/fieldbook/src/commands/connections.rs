@@ -153,11 +153,18 @@ fn state(connection: &ConnectionStatus) -> String {
 /// How it stands with somebody whom the daemon dials.
 pub fn call_words(call: &CallStatus) -> String {
     let address = line(&call.address);
+    if call.removed {
+        return format!(
+            "{address}: not dialled: the device there was removed from your team. If another device of the team is there now: fieldbook sync --with {address}"
+        );
+    }
     let error = call.last_error.as_deref().map(|why| format!(": {}", line(why))).unwrap_or_default();
     match (call.connected_ms, call.next_try_ms) {
         (Some(since), _) => {
             let by = call.path.as_deref().map(render::by).unwrap_or_default();
-            format!("{address}: connected{by} since {}.", time(since))
+            let before = call.last_error.as_deref().zip(call.last_error_ms);
+            let before = before.map(|(why, at)| format!(" Not connected at {}: {}.", time(at), line(why)));
+            format!("{address}: connected{by} since {}.{}", time(since), before.unwrap_or_default())
         }
         (None, Some(next)) => format!("{address}: not connected{error}. Next try at {}.", time(next)),
         (None, None) => format!("{address}: dialling now{error}."),
@@ -185,6 +192,7 @@ mod tests {
             address: None,
             path: None,
             last_sync_ms: 0,
+            removed: false,
         };
         let relay = ConnectionStatus {
             device: Some("aa".into()),

@@ -14,7 +14,8 @@ use crate::doctor::{self, Check, Verdict};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
-use crate::sync::remembered;
+use crate::sanitise::line;
+use crate::sync::{remembered, was_removed};
 use crate::ui::{Ui, count};
 
 /// Say what blocks a sync: the clock, a blocked network, another team, a membership that ran out.
@@ -55,6 +56,17 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     tally.tell(&daemon(global)?)?;
     if standing.is_none() {
         return tally.end(Ok(()));
+    }
+    if let Some(address) = args.with.as_deref().filter(|address| was_removed(&status.peers, address)) {
+        tally.tell(&Check {
+            check: "address",
+            verdict: Verdict::Notice,
+            found: format!(
+                "{}: the device that this one met there was removed from your team; whoever has it learns that this device calls",
+                line(address)
+            ),
+            advice: Some("ask a coordinator for another address".to_owned()),
+        })?;
     }
     let addresses =
         args.with.map_or_else(|| remembered(&status.peers, &status.invited_to), |address| vec![address]);
