@@ -190,7 +190,12 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             _ => {}
         };
         let staying = Some(serving.hub.signals());
-        let how = How { address: Some(address.to_owned()), staying, limit: serving.limit.clone() };
+        let how = How {
+            address: Some(address.to_owned()),
+            staying,
+            limit: serving.limit.clone(),
+            patience: serving.patience,
+        };
         let side = Side::Client;
         let depot = &serving.depot;
         let session = connection::session(link, side, &identity, depot, how, &mut on_event);

@@ -90,7 +90,7 @@ impl Link {
 }
 
 /// How a session is run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct How {
     /// Where the peer was reached, if this device dialled.
     pub address: Option<String>,
@@ -98,6 +98,8 @@ pub(crate) struct How {
     pub staying: Option<Signals>,
     /// It may be no faster.
     pub limit: Option<Arc<Limit>>,
+    /// For how long nothing may move.
+    pub patience: Duration,
 }
 
 /// Runs a session on an established connection. With `staying` it goes on when both are in step, if
@@ -112,10 +114,10 @@ pub(crate) async fn session(
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
-    let How { address, staying, limit } = how;
+    let How { address, staying, limit, patience } = how;
     let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
     let pings = way != Way::Quic;
-    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit };
+    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit, patience };
     // A depot beyond the network is asked here whether others have added to it, and may take its time.
     let prepared = tokio::task::block_in_place(|| setup(depot.as_ref(), identity, side, channel));
     let engine = match prepared {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
 use fieldbook_net::limit::Limit;
-use fieldbook_net::session::SessionFailure;
+use fieldbook_net::session::{STANDSTILL, SessionFailure};
 use fieldbook_net::{pipe, secured};
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
@@ -89,11 +89,11 @@ pub fn run_courier(
 ) -> Result<Option<Summary>, DaemonError> {
     let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
-    let Dialling { ways, limit } = dialling.into();
+    let Dialling { ways, limit, patience } = dialling.into();
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
         let limit = limit.map(|limit| Arc::new(Limit::new(limit)));
-        let mut courier = Courier { identity, depot, limit, tell };
+        let mut courier = Courier { identity, depot, limit, patience, tell };
         for address in addresses {
             if let Some(summary) = courier.try_address(address, ways).await? {
                 return Ok(Some(summary));
@@ -121,7 +121,7 @@ pub fn run_pipe(
     let identity = Identity::load(depot.as_ref())?;
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
-        let mut courier = Courier { identity, depot, limit: None, tell };
+        let mut courier = Courier { identity, depot, limit: None, patience: STANDSTILL, tell };
         courier.try_pipe(side, input, output).await
     });
     // The thread that reads may wait for ever for a pipe that nobody closes.
@@ -133,6 +133,7 @@ struct Courier<T> {
     identity: Identity,
     depot: Arc<dyn Depot>,
     limit: Option<Arc<Limit>>,
+    patience: Duration,
     tell: T,
 }
 
@@ -228,11 +229,11 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         tried: &[Tried],
         back: usize,
     ) -> (Summary, Result<(), SessionFailure>, bool) {
-        let Self { identity, depot, limit, tell } = self;
+        let Self { identity, depot, limit, patience, tell } = self;
         let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
-        let how = How { address: remembered, staying: None, limit: limit.clone() };
+        let how = How { address: remembered, staying: None, limit: limit.clone(), patience: *patience };
         let (mut answered, mut peer_until, mut held) = (false, 0, 0);
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {

@@ -4,7 +4,6 @@
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,6 +23,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use crate::connection::{self, How, Link};
+use crate::dial::Dialling;
 use crate::identity::{self, Identity};
 use crate::met::Met;
 use crate::strangers::{Stranger, Strangers};
@@ -46,6 +46,8 @@ pub(crate) struct Serving {
     pub hub: Arc<Hub>,
     /// Shared by all sessions.
     pub limit: Option<Arc<Limit>>,
+    /// For how long nothing may move in any of them.
+    pub patience: Duration,
     sessions: Arc<Semaphore>,
     newcomers: Arc<Semaphore>,
     handshakes: Semaphore,
@@ -77,12 +79,13 @@ impl Seldom {
 impl Serving {
     pub fn new(
         depot: Arc<dyn Depot>,
-        limit: Option<NonZeroU64>,
+        Dialling { limit, patience, .. }: Dialling,
         log: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Self {
         Self {
             depot,
             hub: Arc::default(),
+            patience,
             limit: limit.map(|limit| Arc::new(Limit::new(limit))),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             newcomers: Arc::new(Semaphore::new(NEWCOMERS_MAX)),
@@ -227,7 +230,8 @@ async fn converse(link: Link, newcomer: (Stranger, OwnedSemaphorePermit), servin
         _ => {}
     };
     let way = link.way.word();
-    let how = How { address: None, staying: Some(serving.hub.signals()), limit: serving.limit.clone() };
+    let staying = Some(serving.hub.signals());
+    let how = How { address: None, staying, limit: serving.limit.clone(), patience: serving.patience };
     let (summary, result) =
         connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event).await;
     drop((newcomer, running));

@@ -295,13 +295,13 @@ impl SessionStore for DepotStore {
         let taken = batch.iter().filter(|(id, _)| !left.contains(id));
         let incoming: Vec<Incoming<'_>> =
             taken.map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
-        let refused = match self.depot.put(&incoming) {
-            Ok(put) => put.refused.into_iter().map(|(id, _)| id).collect(),
+        let (refused, added) = match self.depot.put(&incoming) {
+            Ok(put) => (put.refused.into_iter().map(|(id, _)| id).collect(), put.added),
             // Nothing of it was taken, and the peer keeps it.
             Err(DepotError::Full) => {
                 declined.extend(incoming.iter().map(|entry| (entry.id, Decline::Full)));
                 self.note_declined(&declined);
-                return Ok(NotStored { refused: Vec::new(), declined });
+                return Ok(NotStored { declined, ..NotStored::default() });
             }
             Err(error) => return Err(error.into()),
         };
@@ -310,7 +310,7 @@ impl SessionStore for DepotStore {
             self.declined.remove(id);
         }
         self.note_declined(&declined);
-        Ok(NotStored { refused, declined })
+        Ok(NotStored { refused, declined, added })
     }
 
     fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, DaemonError> {

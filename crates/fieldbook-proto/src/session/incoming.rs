@@ -42,6 +42,7 @@ pub(super) struct Incoming {
     received: u64,
     received_bytes: u64,
     refused: u64,
+    brought: u64,
     filling: Batch,
     in_flight: VecDeque<Batch>,
     unstored_bytes: usize,
@@ -100,6 +101,16 @@ impl Incoming {
     /// Bytes of these entries.
     pub(super) const fn received_bytes(&self) -> u64 {
         self.received_bytes
+    }
+
+    /// Entries that came because they were unknown here and wanted.
+    pub(super) const fn brought(&self) -> u64 {
+        self.brought
+    }
+
+    /// Ids that were offered, or named as past.
+    pub(super) const fn named(&self) -> u64 {
+        self.offered + self.past_named as u64
     }
 
     /// Entries that were refused.
@@ -166,6 +177,7 @@ impl Incoming {
             Some(expected) => id == expected,
             None => id.as_bytes()[..ID_PREFIX] == entry.prefix,
         };
+        self.brought += u64::from(named && expected.is_some());
         if named {
             let batch = &mut self.filling;
             batch.bytes += entry.bytes.len();

@@ -104,6 +104,18 @@ pub(super) const FIRST_CUT_MAX: u16 = 256;
 /// far fewer.
 pub(super) const TURNS_LEAST: u64 = 64;
 pub(super) const IDS_A_TURN: u64 = 256;
+/// So many bytes of entries are progress, on a line that is slow. Local.
+pub(super) const PROGRESS_BYTES: u64 = 16 * 1024;
+/// Turns of a comparison that are progress though nothing is settled by them: levels. Local.
+pub(super) const PROGRESS_TURNS: u64 = 32;
+/// What may be read of the set of ids in a session, in ids and sums of ids: this much,
+pub(super) const WALK_LEAST: u64 = 1 << 18;
+/// for each id known here so many times the binary logarithm of their number,
+pub(super) const WALK_EACH: u64 = 1;
+/// for each id that gets settled,
+pub(super) const WALK_SETTLED: u64 = 128;
+/// and for each comparison before which an entry came or went. Local, but an honest side needs a fraction of it.
+pub(super) const WALK_AGAIN: u64 = 1 << 14;
 /// Past ids that wait for the store: beyond so many no input is taken. Local.
 pub(super) const PAST_WAITING: usize = 1 << 16;
 /// An honest side offers no more in vain than twice what it says that it knows, once by the cursor and once after the

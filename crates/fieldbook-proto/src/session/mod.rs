@@ -117,6 +117,9 @@ mod tests_limited;
 mod tests_live;
 #[cfg(test)]
 mod tests_reconcile;
+#[cfg(test)]
+mod tests_walks;
+mod walks;
 mod wanted;
 
 use bytes::Bytes;

@@ -152,6 +152,7 @@ pub(super) struct Outgoing {
     sent: u64,
     sent_bytes: u64,
     acked: u64,
+    answered: u64,
     refused: u64,
     declined: Declined,
     /// The first position of those: the peer does not hold what lies there.
@@ -212,6 +213,7 @@ impl Outgoing {
             sent: 0,
             sent_bytes: 0,
             acked: 0,
+            answered: 0,
             refused: 0,
             declined: Declined::default(),
             declined_at: None,
@@ -259,6 +261,16 @@ impl Outgoing {
     /// Entries sent so far.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Entries that were acknowledged, however.
+    pub(super) const fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Ids that were offered and answered.
+    pub(super) const fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Bytes of these entries.

@@ -69,6 +69,7 @@ impl Outgoing {
         if items.len() != flags.len() {
             return Err(Fault::Unasked);
         }
+        self.answered += items.len() as u64;
         let declined: Vec<_> =
             declined.iter().filter_map(|(at, why)| Some((*items.get(usize::from(*at))?, *why))).collect();
         self.decline(&declined, events);
