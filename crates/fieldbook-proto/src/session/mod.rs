@@ -116,6 +116,8 @@ mod tests_limited;
 #[cfg(test)]
 mod tests_live;
 #[cfg(test)]
+mod tests_network;
+#[cfg(test)]
 mod tests_reconcile;
 #[cfg(test)]
 mod tests_walks;

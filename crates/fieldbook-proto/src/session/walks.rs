@@ -6,7 +6,7 @@
 //! below it, whatever differs; who finds every sum different, for ever, is cut off after a few seconds' work.
 
 use super::fingerprint::Fingerprint;
-use super::limits::{WALK_AGAIN, WALK_EACH, WALK_LEAST, WALK_SETTLED};
+use super::limits::{WALK_AGAIN, WALK_BITS, WALK_LEAST, WALK_SETTLED};
 use super::span::Span;
 
 /// A store need not read the ids of a whole 4,096th of all ids: it may keep their sum.
@@ -34,7 +34,7 @@ impl Default for Walks {
 
 /// For a set of this size: each of its ids on each of the levels.
 fn for_known(known: u64) -> u64 {
-    WALK_EACH.saturating_mul(known).saturating_mul(u64::from(known.max(2).ilog2()))
+    known.saturating_mul(u64::from(known.max(2).ilog2())) / WALK_BITS
 }
 
 /// What it takes to sum up a part in which so many ids lie.
