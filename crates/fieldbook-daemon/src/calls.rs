@@ -192,6 +192,7 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             staying: Some(serving.hub.signals()),
             limit: serving.limit.clone(),
             gauge: Some(gauge.clone()),
+            patience: serving.patience,
             counts: counts.clone(),
         };
         let session = connection::session(link, Side::Client, &identity, &serving.depot, how, &mut on_event);

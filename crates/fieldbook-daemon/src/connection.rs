@@ -81,7 +81,7 @@ impl Link {
 }
 
 /// How a session is run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct How {
     /// Where the peer was reached, if this device dialled.
     pub address: Option<String>,
@@ -93,6 +93,8 @@ pub(crate) struct How {
     pub gauge: Option<Arc<Gauge>>,
     /// What it moves is counted here, as it moves.
     pub counts: Counts,
+    /// For how long nothing may move.
+    pub patience: Duration,
 }
 
 /// Runs a session on an established connection. With `staying` it goes on when both are in step, if
@@ -107,10 +109,10 @@ pub(crate) async fn session(
 ) -> (Summary, Result<(), SessionFailure>) {
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
-    let How { address, staying, limit, gauge, counts } = how;
+    let How { address, staying, limit, gauge, counts, patience } = how;
     let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
     let pings = way != Way::Quic;
-    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit, gauge };
+    let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit, gauge, patience };
     // A depot beyond the network is asked here whether others have added to it, and may take its time.
     let prepared = tokio::task::block_in_place(|| setup(depot.as_ref(), identity, side, channel));
     let engine = match prepared {

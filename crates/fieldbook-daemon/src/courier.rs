@@ -12,7 +12,7 @@ use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
 use fieldbook_net::gauge::Gauge;
 use fieldbook_net::limit::Limit;
-use fieldbook_net::session::SessionFailure;
+use fieldbook_net::session::{STANDSTILL, SessionFailure};
 use fieldbook_net::{pipe, secured};
 use fieldbook_proto::DeviceId;
 use fieldbook_proto::certificate::Role;
@@ -20,6 +20,7 @@ use fieldbook_proto::session::{Event, Progress, SessionError, Side, Summary};
 use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::connection::{self, How, Link};
+use crate::counts::Counts;
 use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
@@ -95,11 +96,11 @@ pub fn run_courier(
 ) -> Result<Option<Summary>, DaemonError> {
     let depot: Arc<dyn Depot> = Arc::new(SqlDepot::open(depot_path, depot_key)?);
     let identity = Identity::load(depot.as_ref())?;
-    let Dialling { ways, limit } = dialling.into();
+    let Dialling { ways, limit, patience } = dialling.into();
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
         let limit = limit.map(|limit| Arc::new(Limit::new(limit)));
-        let mut courier = Courier { identity, depot, limit, tell };
+        let mut courier = Courier { identity, depot, limit, patience, tell };
         for address in addresses {
             if let Some(summary) = courier.try_address(address, ways).await? {
                 return Ok(Some(summary));
@@ -129,7 +130,7 @@ pub fn run_pipe(
     let runtime = connection::runtime()?;
     let done = runtime.block_on(async {
         let limit = limit.map(|limit| Arc::new(Limit::new(limit)));
-        let mut courier = Courier { identity, depot, limit, tell };
+        let mut courier = Courier { identity, depot, limit, patience: STANDSTILL, tell };
         courier.try_pipe(side, input, output).await
     });
     // The thread that reads may wait for ever for a pipe that nobody closes.
@@ -141,6 +142,7 @@ struct Courier<T> {
     identity: Identity,
     depot: Arc<dyn Depot>,
     limit: Option<Arc<Limit>>,
+    patience: Duration,
     tell: T,
 }
 
@@ -236,13 +238,19 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         tried: &[Tried],
         back: usize,
     ) -> (Summary, Result<(), SessionFailure>, bool) {
-        let Self { identity, depot, limit, tell } = self;
+        let Self { identity, depot, limit, patience, tell } = self;
         let identity = &identity.in_epoch(back);
         let way = link.way;
         let remembered = (way != Way::Stdio).then(|| address.to_owned());
         let gauge = Arc::new(Gauge::default());
-        let how =
-            How { address: remembered, limit: limit.clone(), gauge: Some(gauge.clone()), ..How::default() };
+        let how = How {
+            address: remembered,
+            staying: None,
+            limit: limit.clone(),
+            gauge: Some(gauge.clone()),
+            counts: Counts::default(),
+            patience: *patience,
+        };
         // The session tells of events, and beside it the clock of how far it is: never both at a time.
         let tell = Mutex::new(tell);
         let tell = |event: CourierEvent| (tell.lock().unwrap_or_else(PoisonError::into_inner))(event);

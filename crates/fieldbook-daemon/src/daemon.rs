@@ -172,7 +172,7 @@ pub fn run_daemon_on(
             carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            serving: Arc::new(Serving::new(depot, options.calls.dialling.limit, log)),
+            serving: Arc::new(Serving::new(depot, options.calls.dialling, log)),
             board: Arc::default(),
         });
         let controlled: Arc<dyn Controlled> = state.clone();

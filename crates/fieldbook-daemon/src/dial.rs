@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::Endpoint;
+use fieldbook_net::session::STANDSTILL;
 use fieldbook_net::socks::Proxy;
 use fieldbook_net::tls::TransportKey;
 use fieldbook_net::{quic, secured, socks, tcp};
@@ -43,17 +44,25 @@ pub enum Ways {
 }
 
 /// How to dial, and how fast to be then.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Dialling {
     /// The ways that may be taken.
     pub ways: Ways,
     /// At most so many bytes a second, in both directions together.
     pub limit: Option<NonZeroU64>,
+    /// For how long nothing may move in a session, unless both are in step and stay. Tests have less.
+    pub patience: Duration,
+}
+
+impl Default for Dialling {
+    fn default() -> Self {
+        Self { ways: Ways::default(), limit: None, patience: STANDSTILL }
+    }
 }
 
 impl From<Ways> for Dialling {
     fn from(ways: Ways) -> Self {
-        Self { ways, limit: None }
+        Self { ways, ..Self::default() }
     }
 }
 

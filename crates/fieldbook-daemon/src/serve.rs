@@ -4,7 +4,6 @@
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
-use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -25,6 +24,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connection::{self, How, Link};
 use crate::counts::{Counts, Moved};
+use crate::dial::Dialling;
 use crate::ending::{Ending, Why, report, who};
 use crate::identity::{self, Identity};
 use crate::met::{Met, Seen};
@@ -42,6 +42,8 @@ pub(crate) struct Serving {
     pub hub: Arc<Hub>,
     /// Shared by all sessions.
     pub limit: Option<Arc<Limit>>,
+    /// For how long nothing may move in any of them.
+    pub patience: Duration,
     sessions: Arc<Semaphore>,
     strangers: Arc<Strangers>,
     pub met: Arc<Met>,
@@ -72,12 +74,13 @@ impl Seldom {
 impl Serving {
     pub fn new(
         depot: Arc<dyn Depot>,
-        limit: Option<NonZeroU64>,
+        Dialling { limit, patience, .. }: Dialling,
         log: Arc<dyn Fn(&str) + Send + Sync>,
     ) -> Self {
         Self {
             depot,
             hub: Arc::default(),
+            patience,
             limit: limit.map(|limit| Arc::new(Limit::new(limit))),
             sessions: Arc::new(Semaphore::new(SESSIONS_MAX)),
             strangers: Arc::default(),
@@ -250,6 +253,7 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
         staying: Some(serving.hub.signals()),
         limit: serving.limit.clone(),
         gauge: Some(gauge.clone()),
+        patience: serving.patience,
         counts: counts.clone(),
     };
     let session = connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event);

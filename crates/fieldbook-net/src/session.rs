@@ -7,6 +7,7 @@
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, mpsc as blocking};
 use std::thread;
 use std::time::Duration;
@@ -34,6 +35,11 @@ const WRITES_WAITING: usize = 8;
 const NOTES_WAITING: usize = 64;
 /// A session in which nothing moves for so long is given up.
 const STALL: Duration = Duration::from_secs(60);
+/// A session that goes on and in which nothing moves for so long is given up, whatever the other side says: see
+/// [`Engine::movement`].
+pub const STANDSTILL: Duration = Duration::from_secs(300);
+/// So many bytes of entries that went onto the line are progress; what else is said is shorter.
+const PROGRESS_LEN: usize = 16 * 1024;
 /// Two that stay together look into the depot, and ask after each other, about so often: between half of it and
 /// one and a half, so that it makes no clock for whoever watches the line.
 const PULSE: Duration = Duration::from_secs(30);
@@ -49,7 +55,7 @@ pub struct Stored {
     pub refused: Vec<EntryId>,
     /// Good ones that it does not take now.
     pub declined: Vec<(EntryId, Decline)>,
-    /// How many were new.
+    /// How many were new: then the session goes on.
     pub added: usize,
 }
 
@@ -151,8 +157,10 @@ pub enum SessionFailure {
     Store(Box<dyn std::error::Error + Send + Sync>),
     /// The other device was removed from the team while the session ran.
     Removed,
-    /// Nothing moved for a minute, or no hello came within ten seconds.
+    /// Nothing was heard for a minute, or no hello came within ten seconds.
     Stalled,
+    /// The other side spoke, and nothing moved for so long.
+    NoProgress(Duration),
 }
 
 impl fmt::Display for SessionFailure {
@@ -163,6 +171,9 @@ impl fmt::Display for SessionFailure {
             Self::Store(error) => write!(f, "this device's depot failed: {error}"),
             Self::Removed => f.write_str("the other device was removed from the team meanwhile"),
             Self::Stalled => f.write_str("the other side went silent"),
+            Self::NoProgress(patience) => {
+                write!(f, "nothing moved for {} seconds, though the other side is there", patience.as_secs())
+            }
         }
     }
 }
@@ -207,7 +218,7 @@ pub struct Staying {
 }
 
 /// On what terms a session runs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Terms {
     /// It stays when both are in step, if the engine was made to.
     pub staying: Option<Staying>,
@@ -216,6 +227,49 @@ pub struct Terms {
     pub limit: Option<Arc<Limit>>,
     /// Where it shows how far it is.
     pub gauge: Option<Arc<Gauge>>,
+    /// For how long nothing may move, unless both rest.
+    pub patience: Duration,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { staying: None, limit: None, gauge: None, patience: STANDSTILL }
+    }
+}
+
+/// What the writer has done.
+#[derive(Debug, Default)]
+struct Written {
+    piece: Notify,
+    /// Bytes of pieces that are long enough to be of entries.
+    entries: AtomicU64,
+}
+
+/// When something moved last.
+struct Progress {
+    patience: Duration,
+    at: Instant,
+    heard: u64,
+    written: u64,
+    /// Entries that were new to the store.
+    added: bool,
+}
+
+impl Progress {
+    /// Looks whether something moved. Two that rest need not.
+    fn look(&mut self, engine: &Engine, written: &Written, resting: bool) -> Result<(), SessionFailure> {
+        let (now, sent) = (engine.movement(), written.entries.load(Relaxed));
+        let more_written = sent >= self.written + PROGRESS_LEN as u64;
+        let added = std::mem::take(&mut self.added);
+        if resting || engine.peer().is_none() || added || now > self.heard || more_written {
+            (self.at, self.heard, self.written) = (Instant::now(), now, sent);
+        }
+        if self.at.elapsed() < self.patience {
+            Ok(())
+        } else {
+            Err(SessionFailure::NoProgress(self.patience))
+        }
+    }
 }
 
 /// Runs a session to its end. `on_event` hears of everything, in order; the store has been asked to
@@ -236,7 +290,7 @@ where
     W: AsyncWrite + Unpin + Send + 'static,
     S: SessionStore + 'static,
 {
-    let written = Arc::new(Notify::new());
+    let written = Arc::new(Written::default());
     let (pieces, mut writing) = start_writer(writer, written.clone(), terms.limit.clone());
     let (questions, answers) = start_store(store);
     let result =
@@ -262,11 +316,12 @@ async fn drive<R: AsyncRead + Unpin>(
     pieces: &mpsc::Sender<Bytes>,
     questions: blocking::Sender<Question>,
     mut answers: mpsc::UnboundedReceiver<Answer>,
-    (terms, written): (Terms, &Notify),
+    (terms, written): (Terms, &Written),
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> Result<(), SessionFailure> {
     let gone = |what: &str| SessionFailure::Store(format!("{what} ended").into());
-    let Terms { mut staying, limit, gauge } = terms;
+    let Terms { mut staying, limit, gauge, patience } = terms;
+    let mut progress = Progress { patience, at: Instant::now(), heard: 0, written: 0, added: false };
     let mut buffer = vec![0; if limit.is_some() { Limit::PIECE } else { READ_LEN }];
     let mut read_from = Instant::now();
     // One term for all of the hello: a stranger does not gain time by sending it byte by byte.
@@ -308,10 +363,11 @@ async fn drive<R: AsyncRead + Unpin>(
             return Ok(());
         }
         let resting = engine.is_at_rest();
+        progress.look(engine, written, resting)?;
         let pings = staying.as_ref().is_some_and(|staying| staying.pings);
         let until = match (engine.peer(), resting) {
             (None, _) => hello_until,
-            (Some(_), false) => moved + STALL,
+            (Some(_), false) => (moved + STALL).min(progress.at + patience),
             (Some(_), true) if pings => heard + SILENCE,
             // The connection beneath notices.
             (Some(_), true) => pulse + STALL,
@@ -322,14 +378,19 @@ async fn drive<R: AsyncRead + Unpin>(
                 answer = answers.recv() => {
                     moved = Instant::now();
                     let answer = answer.ok_or_else(|| gone("its thread"))?;
-                    match (&answer, &staying) {
-                        (Answer::Stored(Stored { added: 1.., .. }), Some(staying)) => staying.signals.tell(),
-                        (Answer::Noted, _) => notes -= 1,
+                    match &answer {
+                        Answer::Stored(Stored { added: 1.., .. }) => {
+                            progress.added = true;
+                            if let Some(staying) = &staying {
+                                staying.signals.tell();
+                            }
+                        }
+                        Answer::Noted => notes -= 1,
                         _ => {}
                     }
                     take(engine, answer)
                 }
-                () = written.notified() => {
+                () = written.piece.notified() => {
                     moved = Instant::now();
                     Ok(())
                 }
@@ -364,7 +425,12 @@ async fn drive<R: AsyncRead + Unpin>(
                 },
             }
         };
-        timeout_at(until, step).await.map_err(|_| SessionFailure::Stalled)??;
+        if let Ok(done) = timeout_at(until, step).await {
+            done?;
+        } else {
+            progress.look(engine, written, resting)?;
+            return Err(SessionFailure::Stalled);
+        }
     }
 }
 
@@ -405,7 +471,7 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
 /// A task that writes pieces in order and finishes the stream when no more can come.
 fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(
     mut writer: W,
-    written: Arc<Notify>,
+    written: Arc<Written>,
     limit: Option<Arc<Limit>>,
 ) -> (mpsc::Sender<Bytes>, Writing) {
     let at_once = if limit.is_some() { Limit::PIECE } else { WRITE_LEN };
@@ -415,7 +481,10 @@ fn start_writer<W: AsyncWrite + Unpin + Send + 'static>(
             for part in piece.chunks(at_once) {
                 writer.write_all(part).await?;
                 // On a slow line one piece takes minutes, and all is well.
-                written.notify_one();
+                if piece.len() >= PROGRESS_LEN {
+                    written.entries.fetch_add(part.len() as u64, Relaxed);
+                }
+                written.piece.notify_one();
                 if let Some(limit) = &limit {
                     writer.flush().await?;
                     limit.pass(part.len()).await;

@@ -2,6 +2,8 @@
 //! stay together need beside in `staying`.
 
 mod answers;
+mod comparing;
+mod movement;
 mod rounds;
 mod staying;
 
@@ -15,10 +17,11 @@ use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
 use super::limits::{
-    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, PAGE, VERSION,
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, VERSION,
 };
 use super::outgoing::{Act, Outgoing};
-use super::reconcile::{Ask, Reconcile};
+use super::reconcile::Reconcile;
+use super::walks::Walks;
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
 use rounds::Rounds;
 
@@ -63,6 +66,7 @@ pub struct Engine {
     /// How many ids this side's last claim counted.
     claimed: u64,
     reconcile: Option<Reconcile>,
+    walks: Walks,
     known_asked: bool,
     end: Option<Summary>,
     rounds: Rounds,
@@ -114,6 +118,7 @@ impl Engine {
             check: Check::default(),
             claimed: 0,
             reconcile: None,
+            walks: Walks::default(),
             known_asked: false,
             end: None,
             rounds: Rounds::default(),
@@ -230,6 +235,7 @@ impl Engine {
         self.follow_store();
         self.judge();
         self.follow_depot();
+        self.bounds_walks()?;
         while self.has_room() && self.phase != Phase::Finished {
             if self.phase == Phase::Hello {
                 let Some(sealed) = self.take_hello()? else { break };
@@ -473,11 +479,14 @@ impl Engine {
         match self.check.verdict(outgoing.sent()) {
             None => {}
             Some(Verdict::Repair) => {
-                if !reconciles {
-                    outgoing.repair();
-                } else {
+                self.walks.begin(self.claimed, self.incoming.brought() + outgoing.acked());
+                if reconciles {
                     outgoing.differences();
-                    self.reconcile = Some(Reconcile::new(self.setup.side == Side::Client, self.claimed));
+                    let begins = self.setup.side == Side::Client;
+                    self.reconcile = Some(Reconcile::new(begins, self.claimed, self.walks));
+                } else {
+                    outgoing.repair();
+                    self.walks.spend(self.claimed);
                 }
                 self.incoming.reopen();
                 self.events.push_back(Event::Repairing);
@@ -501,7 +510,7 @@ impl Engine {
                     outgoing.rest();
                     self.incoming.rest();
                     self.check.rest(verdict == Verdict::StillDifferent);
-                    self.reconcile = None;
+                    self.walks = self.reconcile.take().map_or(self.walks, |done| done.walks());
                     self.live = true;
                     self.moved = false;
                     self.events.push_back(Event::AtRest { agreed: verdict == Verdict::InStep });
@@ -541,7 +550,7 @@ impl Engine {
         if self.phase != Phase::Transfer || self.cursor_asked || !self.control.is_empty() {
             return None;
         }
-        if let Some(output) = self.reconcile(can_send) {
+        if let Some(output) = self.compare_on(can_send) {
             return Some(output);
         }
         let outgoing = self.outgoing.as_mut()?;
@@ -574,33 +583,6 @@ impl Engine {
             self.snapshot_asked = true;
             let past = self.peer.as_ref().filter(|_| self.has(FEATURE_RECONCILE)).map(Peer::depot);
             return Some(Output::TakeSnapshot { past });
-        }
-        None
-    }
-
-    fn reconcile(&mut self, can_send: bool) -> Option<Output> {
-        let reconcile = self.reconcile.as_mut()?;
-        let (outgoing, peer) = (self.outgoing.as_mut()?, self.peer.as_ref()?.depot());
-        match reconcile.next_question() {
-            Some(Ask::Spans { span, parts }) => return Some(Output::ReadSpans { peer, span, parts }),
-            Some(Ask::Ids { span, after, max_entries }) => {
-                return Some(Output::ReadIds { peer, span, after, max_entries });
-            }
-            None => {}
-        }
-        if !self.known_asked && outgoing.takes_differences() {
-            let ids = reconcile.take_differences(PAGE);
-            if !ids.is_empty() {
-                self.known_asked = true;
-                return Some(Output::FindKnown { ids });
-            }
-        }
-        if can_send && let Some(message) = reconcile.take_message() {
-            self.rounds.compare = Some(self.rounds.now);
-            return Some(Output::Send(Frame::Compare(message).encode().into()));
-        }
-        if reconcile.is_over() && !self.known_asked {
-            outgoing.no_more_differ();
         }
         None
     }

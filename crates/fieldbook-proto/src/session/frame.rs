@@ -18,7 +18,7 @@ use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
 pub(super) const HEADER_LEN: usize = 5;
 
 const SINCE: u8 = 1;
-const ENTRIES: u8 = 2;
+pub(super) const ENTRIES: u8 = 2;
 const OFFER: u8 = 3;
 const WANT: u8 = 4;
 const GONE: u8 = 5;

@@ -43,6 +43,7 @@ pub(super) struct Incoming {
     received: u64,
     received_bytes: u64,
     refused: u64,
+    brought: u64,
     filling: Batch,
     in_flight: VecDeque<Batch>,
     unstored_bytes: usize,
@@ -125,6 +126,16 @@ impl Incoming {
         }
     }
 
+    /// Entries that came because they were unknown here and wanted.
+    pub(super) const fn brought(&self) -> u64 {
+        self.brought
+    }
+
+    /// Ids that were offered, or named as past.
+    pub(super) const fn named(&self) -> u64 {
+        self.offered + self.past_named as u64
+    }
+
     /// Entries that were refused.
     pub(super) const fn refused(&self) -> u64 {
         self.refused
@@ -189,6 +200,7 @@ impl Incoming {
             Some(expected) => id == expected,
             None => id.as_bytes()[..ID_PREFIX] == entry.prefix,
         };
+        self.brought += u64::from(named && expected.is_some());
         if named {
             let batch = &mut self.filling;
             batch.bytes += entry.bytes.len();

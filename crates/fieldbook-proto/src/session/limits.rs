@@ -91,6 +91,9 @@ pub(super) const OVERTAKE_BYTES: u64 = 4 << 20;
 /// A mark is sent after so many entries or bytes, so that a cut costs no more. Local.
 pub(super) const MARK_ENTRIES: u64 = 1_000;
 pub(super) const MARK_BYTES: u64 = 2 << 20;
+/// A session begins with marks and frames of small entries that are this short, and they grow with what it has
+/// sent: where the link is cut every few seconds, something is gained before. Local.
+pub(super) const STEP_LEAST: u64 = 5_000;
 /// Control frames waiting to be sent: beyond so many bytes no input is taken. Local.
 pub(super) const CONTROL_BYTES_MAX: usize = 64 * 1024;
 /// How often a side sends what arrived meanwhile before it says that it is busy. Local.
@@ -104,6 +107,18 @@ pub(super) const FIRST_CUT_MAX: u16 = 256;
 /// far fewer.
 pub(super) const TURNS_LEAST: u64 = 64;
 pub(super) const IDS_A_TURN: u64 = 256;
+/// So many bytes of entries are progress, on a line that is slow. Local.
+pub(super) const PROGRESS_BYTES: u64 = 16 * 1024;
+/// Turns of a comparison that are progress though nothing is settled by them: levels. Local.
+pub(super) const PROGRESS_TURNS: u64 = 32;
+/// What may be read of the set of ids in a session, in ids and sums of ids: this much,
+pub(super) const WALK_LEAST: u64 = 1 << 18;
+/// for each id known here one for so many bits of their number,
+pub(super) const WALK_BITS: u64 = 2;
+/// for each id that gets settled,
+pub(super) const WALK_SETTLED: u64 = 64;
+/// and for each comparison before which an entry came or went. Local, but an honest side needs a fraction of it.
+pub(super) const WALK_AGAIN: u64 = 1 << 14;
 /// Past ids that wait for the store: beyond so many no input is taken. Local.
 pub(super) const PAST_WAITING: usize = 1 << 16;
 /// An honest side offers no more in vain than twice what it says that it knows, once by the cursor and once after the

@@ -114,9 +114,14 @@ mod tests_limited;
 #[cfg(test)]
 mod tests_live;
 #[cfg(test)]
+mod tests_network;
+#[cfg(test)]
 mod tests_progress;
 #[cfg(test)]
 mod tests_reconcile;
+#[cfg(test)]
+mod tests_walks;
+mod walks;
 mod wanted;
 
 use bytes::Bytes;

@@ -30,8 +30,8 @@ use super::error::SessionError;
 use super::frame::{Frame, encode_entries};
 use super::limits::{
     ADDRESSED_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX,
-    OVERTAKE_BYTES, PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, UNACKED_BYTES_MAX, UNACKED_ENTRIES_MAX,
-    UNASKED_MAX,
+    OVERTAKE_BYTES, PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, STEP_LEAST, UNACKED_BYTES_MAX,
+    UNACKED_ENTRIES_MAX, UNASKED_MAX,
 };
 use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
 use crate::{DeviceId, EntryId};
@@ -153,6 +153,7 @@ pub(super) struct Outgoing {
     sent: u64,
     sent_bytes: u64,
     acked: u64,
+    answered: u64,
     refused: u64,
     /// What the peer holds of what was sent.
     held: u64,
@@ -220,6 +221,7 @@ impl Outgoing {
             sent: 0,
             sent_bytes: 0,
             acked: 0,
+            answered: 0,
             refused: 0,
             declined: Declined::default(),
             declined_bytes: Declined::default(),
@@ -272,6 +274,16 @@ impl Outgoing {
     /// Entries sent so far.
     pub(super) const fn sent(&self) -> u64 {
         self.sent
+    }
+
+    /// Entries that were acknowledged, however.
+    pub(super) const fn acked(&self) -> u64 {
+        self.acked
+    }
+
+    /// Ids that were offered and answered.
+    pub(super) const fn answered(&self) -> u64 {
+        self.answered
     }
 
     /// Bytes of these entries.
@@ -405,14 +417,15 @@ impl Outgoing {
     }
 
     fn next_frame(&mut self) -> Option<Act> {
+        // A mark that is due goes before what is loaded already: after a cut it decides what goes again.
+        if let Some(frame) = self.mark_frame() {
+            return Some(Act::SendMark(frame));
+        }
         if let Some(frame) = self.entries_frame() {
             return Some(Act::Send(frame));
         }
         if let Some(frame) = self.past_frame() {
             return Some(Act::Send(frame));
-        }
-        if let Some(frame) = self.mark_frame() {
-            return Some(Act::SendMark(frame));
         }
         self.offer_frame().map(Act::SendOffer)
     }
@@ -549,7 +562,9 @@ impl Outgoing {
             } else if self.page_end && !self.undecided.is_empty() {
                 // Where large entries follow, a question more is no loss; and after a cut in their midst what
                 // went before them is not sent again.
-                let ask = self.sized && self.first_large.is_some();
+                // The same where marks cannot move, because what is carried lies before.
+                let held_up = self.first_carried.is_some() && self.undecided_bytes > 4 * STEP_LEAST;
+                let ask = self.sized && (self.first_large.is_some() || held_up);
                 self.manner = if ask { Manner::Offered } else { Manner::Unasked };
             }
         }
@@ -602,11 +617,12 @@ impl Outgoing {
         if let Some(gone) = self.gone_frame() {
             return Some(gone);
         }
+        let most = usize::try_from(self.step()).unwrap_or(usize::MAX).min(ENTRIES_FRAME_MAX);
         let mut frame = Vec::new();
         let mut payload = 0;
         while let Some((_, Some(bytes))) = self.loaded.front() {
             let len = bytes.len();
-            let full = !frame.is_empty() && payload + ENTRY_OVERHEAD + len > ENTRIES_FRAME_MAX;
+            let full = !frame.is_empty() && payload + ENTRY_OVERHEAD + len > most;
             let ahead = self.unacked.len() >= UNACKED_ENTRIES_MAX
                 || (!self.unacked.is_empty() && self.unacked_bytes + len as u64 > UNACKED_BYTES_MAX);
             if full || ahead {
@@ -647,9 +663,14 @@ impl Outgoing {
         if gone.is_empty() { None } else { Some(Frame::Gone(gone).encode().into()) }
     }
 
+    /// How much may be lost by a cut: a part of what this session has brought over.
+    fn step(&self) -> u64 {
+        (self.sent_bytes / 4).max(STEP_LEAST)
+    }
+
     fn mark_frame(&mut self) -> Option<Bytes> {
         let due = self.sent - self.entries_at_mark >= MARK_ENTRIES
-            || self.sent_bytes - self.bytes_at_mark >= MARK_BYTES;
+            || self.sent_bytes - self.bytes_at_mark >= self.step().min(MARK_BYTES);
         if !due && self.pass != Pass::Over {
             return None;
         }

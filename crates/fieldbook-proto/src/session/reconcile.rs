@@ -19,6 +19,7 @@ use super::limits::{
     TURNS_LEAST,
 };
 use super::span::{DIGEST_LEN, Span};
+use super::walks::Walks;
 use crate::EntryId;
 
 /// What the reconciliation wants done.
@@ -81,6 +82,8 @@ const NAMED_MOST: usize = ONE_SUM + (CUT_INTO as usize + LIST_IDS_MAX) * DIGEST_
 pub(super) struct Reconcile {
     turn: Turn,
     turns_left: u64,
+    turns: u64,
+    walks: Walks,
     asked: Asked,
     jobs: VecDeque<Job>,
     /// What the jobs that are not done take at least in the reply.
@@ -97,11 +100,14 @@ pub(super) struct Reconcile {
 }
 
 impl Reconcile {
-    /// `begins` takes the first turn. `known` is how many ids this side has to compare.
-    pub(super) fn new(begins: bool, known: u64) -> Self {
+    /// `begins` takes the first turn. `known` is how many ids this side has to compare, `walks` what may be read
+    /// of them.
+    pub(super) fn new(begins: bool, known: u64, walks: Walks) -> Self {
         let mut reconcile = Self {
             turn: if begins { Turn::Ours } else { Turn::Theirs },
             turns_left: TURNS_LEAST + known / IDS_A_TURN,
+            turns: 0,
+            walks,
             asked: Asked::Nothing,
             jobs: VecDeque::new(),
             reserved: 0,
@@ -130,12 +136,23 @@ impl Reconcile {
         self.turn == Turn::Over && self.differences.is_empty()
     }
 
+    /// What was read, and may be.
+    pub(super) const fn walks(&self) -> Walks {
+        self.walks
+    }
+
+    /// How many turns the other side has taken.
+    pub(super) const fn turns(&self) -> u64 {
+        self.turns
+    }
+
     /// Takes the other side's turn.
     pub(super) fn hear(&mut self, message: Comparison) -> Result<(), Fault> {
         if self.turn != Turn::Theirs {
             return Err(Fault::OutOfPhase);
         }
         self.turns_left = self.turns_left.checked_sub(1).ok_or(Fault::Endless)?;
+        self.turns += 1;
         let listed = std::mem::take(&mut self.listed);
         let answered = listed.iter().map(Vec::len).eq(message.lacks.iter().map(Vec::len));
         if !answered || !self.is_about_what_is_open(&message.parts) {
@@ -242,12 +259,14 @@ impl Reconcile {
         match self.jobs.front_mut() {
             Some(job @ Job::Compare { .. }) => {
                 let Job::Compare { span, sums } = &*job else { return Err(misused) };
+                self.walks.sums(*span, &own);
                 let compared = span.parts(parts).zip(own).zip(sums);
                 let parts = compared.map(|((part, own), sum)| (part, own, own.digest() != *sum)).collect();
                 *job = Job::Name { span: *span, parts, from: 0 };
             }
             Some(Job::Name { parts, from, .. }) => {
                 let Some((part, ..)) = parts.get(*from) else { return Err(misused) };
+                self.walks.sums(*part, &own);
                 let sums = own.iter().map(Fingerprint::digest).collect();
                 let part = Part::Sums { span: *part, sums };
                 *from += 1;
@@ -274,6 +293,7 @@ impl Reconcile {
         if own.len() > max_entries || !in_order || !own.iter().all(|id| within.contains(id)) {
             return Err(SessionError::Misused("ids out of order, or of another span"));
         }
+        self.walks.settle(own.len() as u64);
         match job {
             Job::Name { from, .. } => {
                 *from += 1;

@@ -247,7 +247,7 @@ fn frames(said: &[u8]) -> Vec<Frame> {
 
 /// A server with `count` entries in the middle of a reconciliation, whose peer (device 1, certified, empty)
 /// has the turn: it has said `Done` with another fingerprint, and heard the server's.
-fn hostile(count: u32) -> Node {
+pub(super) fn hostile(count: u32) -> Node {
     let mut server = Memory::new(2);
     server.write(0..count, 1_024);
     let client = Memory::new(1);
@@ -268,16 +268,16 @@ fn hostile(count: u32) -> Node {
     server
 }
 
-fn say(server: &mut Node, frame: &Frame) {
+pub(super) fn say(server: &mut Node, frame: &Frame) {
     server.engine.receive(&frame.encode());
     server.settle();
 }
 
-fn compare(parts: Vec<Part>) -> Frame {
+pub(super) fn compare(parts: Vec<Part>) -> Frame {
     Frame::Compare(Comparison { lacks: vec![], parts })
 }
 
-fn sums(first: u64, last: u64, count: usize) -> Part {
+pub(super) fn sums(first: u64, last: u64, count: usize) -> Part {
     Part::Sums { span: Span::new(first, last).unwrap(), sums: vec![[0x77; DIGEST_LEN]; count] }
 }
 

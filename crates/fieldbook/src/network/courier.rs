@@ -31,7 +31,8 @@ pub fn run() -> Result<(), Failure> {
     let key = job::depot_key(&network)?;
     let done = match task {
         Task::Sync { addresses, proxy, only_proxy, limit } => {
-            let dialling = Dialling { ways: ways(proxy.as_deref(), only_proxy)?, limit };
+            let dialling =
+                Dialling { ways: ways(proxy.as_deref(), only_proxy)?, limit, ..Dialling::default() };
             end_with_the_parent(orders);
             run_courier(&network.depot, &key, &addresses, dialling, told)
         }

@@ -43,7 +43,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
     };
     let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
-    let dialling = Dialling { ways, limit };
+    let dialling = Dialling { ways, limit, ..Dialling::default() };
     if runs(&network.lock) {
         return Err(DaemonError::InUse.into());
     }

@@ -69,6 +69,7 @@ impl Outgoing {
         if items.len() != flags.len() {
             return Err(Fault::Unasked);
         }
+        self.answered += items.len() as u64;
         let known = items.iter().zip(flags).enumerate().filter(|(at, (_, wanted))| {
             !**wanted && declined.binary_search_by_key(at, |(offset, _)| usize::from(*offset)).is_err()
         });
