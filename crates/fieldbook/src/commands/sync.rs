@@ -11,7 +11,7 @@ use crate::agent::protocol::Held;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
-use crate::network::job::Declined;
+use crate::network::job::{Declined, Traffic};
 #[cfg(test)]
 use crate::network::job::Traffic;
 use crate::pipe;
