@@ -246,6 +246,7 @@ pub(crate) const fn decline(why: Why) -> Decline {
 ///
 /// # Errors
 /// The depot's, the disk's; [`DaemonError::Damaged`] when the policy does not read back.
+#[allow(clippy::type_complexity, reason = "it is what `bundles::Judge` is, and is named once")]
 pub fn judge_bundle(
     depot: &dyn Depot,
 ) -> Result<impl FnMut(&[(EntryId, u32)]) -> Result<Vec<(EntryId, Why)>, DepotError> + '_, DaemonError> {
