@@ -258,7 +258,7 @@ fn bad_links() -> [(&'static str, Link, f64); 5] {
         ("600 ms", Link { round_trip: 600_000, ..GOOD }, 1.02),
         ("64 kbit/s", slow, 1.02),
         ("flapping every 5 s, 50 kB/s", Link { rate: 50_000, flaps, ..GOOD }, 1.6),
-        ("all at once", Link { round_trip: 600_000, rate: 8_000, loss: 30, flaps }, 9.0),
+        ("all at once", Link { round_trip: 600_000, rate: 8_000, loss: 30, flaps }, 14.0),
     ]
 }
 
