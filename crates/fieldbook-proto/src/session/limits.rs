@@ -93,7 +93,7 @@ pub(super) const MARK_ENTRIES: u64 = 1_000;
 pub(super) const MARK_BYTES: u64 = 2 << 20;
 /// A session begins with marks and frames of small entries that are this short, and they grow with what it has
 /// sent: where the link is cut every few seconds, something is gained before. Local.
-pub(super) const STEP_LEAST: u64 = 5_000;
+pub(super) const STEP_LEAST: u64 = 8 * 1024;
 /// Control frames waiting to be sent: beyond so many bytes no input is taken. Local.
 pub(super) const CONTROL_BYTES_MAX: usize = 64 * 1024;
 /// How often a side sends what arrived meanwhile before it says that it is busy. Local.

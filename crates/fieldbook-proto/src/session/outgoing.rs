@@ -418,7 +418,10 @@ impl Outgoing {
 
     fn next_frame(&mut self) -> Option<Act> {
         // A mark that is due goes before what is loaded already: after a cut it decides what goes again.
-        if let Some(frame) = self.mark_frame() {
+        if self.pass != Pass::Over
+            && !self.loaded.is_empty()
+            && let Some(frame) = self.mark_frame()
+        {
             return Some(Act::SendMark(frame));
         }
         if let Some(frame) = self.entries_frame() {
@@ -426,6 +429,9 @@ impl Outgoing {
         }
         if let Some(frame) = self.past_frame() {
             return Some(Act::Send(frame));
+        }
+        if let Some(frame) = self.mark_frame() {
+            return Some(Act::SendMark(frame));
         }
         self.offer_frame().map(Act::SendOffer)
     }
@@ -563,7 +569,7 @@ impl Outgoing {
                 // Where large entries follow, a question more is no loss; and after a cut in their midst what
                 // went before them is not sent again.
                 // The same where marks cannot move, because what is carried lies before.
-                let held_up = self.first_carried.is_some() && self.undecided_bytes > 4 * STEP_LEAST;
+                let held_up = self.first_carried.is_some() && self.undecided_bytes > 2 * STEP_LEAST;
                 let ask = self.sized && (self.first_large.is_some() || held_up);
                 self.manner = if ask { Manner::Offered } else { Manner::Unasked };
             }

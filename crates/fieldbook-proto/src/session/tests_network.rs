@@ -258,7 +258,7 @@ fn bad_links() -> [(&'static str, Link, f64); 5] {
         ("600 ms", Link { round_trip: 600_000, ..GOOD }, 1.02),
         ("64 kbit/s", slow, 1.02),
         ("flapping every 5 s, 50 kB/s", Link { rate: 50_000, flaps, ..GOOD }, 1.6),
-        ("all at once", Link { round_trip: 600_000, rate: 8_000, loss: 30, flaps }, 6.0),
+        ("all at once", Link { round_trip: 600_000, rate: 8_000, loss: 30, flaps }, 14.0),
     ]
 }
 
@@ -328,7 +328,7 @@ fn what_goes_by_a_third_device_over_bad_links_arrives_at_both_ends_once() {
         while !(done.0 && done.1) || [1, 2, 3].iter().any(|device| world.depots[device].order.len() < 48) {
             done.0 = world.session((1, 2), link, &mut one);
             done.1 = world.session((2, 3), link, &mut other);
-            assert!(one.sessions < 300, "{what}: {one:?} {other:?}");
+            assert!(one.sessions < 600, "{what}: {one:?} {other:?}");
         }
         for device in [1, 2, 3] {
             let held: HashSet<EntryId> = world.depots[&device].held.keys().copied().collect();
