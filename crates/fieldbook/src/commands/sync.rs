@@ -12,8 +12,6 @@ use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::network;
 use crate::network::job::{Declined, Traffic};
-#[cfg(test)]
-use crate::network::job::Traffic;
 use crate::pipe;
 use crate::sanitise::line;
 use crate::sync::{self, Partner, Synced};
