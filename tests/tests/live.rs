@@ -172,7 +172,7 @@ fn a_relay_that_was_removed_is_called_no_more() {
     });
 
     let people = a.json(&["team", "people"]);
-    let id = people.iter().find(|one| one["role"] == "relay").expect("the relay")["id"].as_str();
+    let id = people.iter().find(|one| one["role"] == "relay").expect("the relay")["device"].as_str();
     a.ok(&["team", "remove", id.expect("an id"), "--yes"]);
     wait_for("the monitor hears of it", || {
         b.ok(&["status"]);

@@ -233,8 +233,8 @@ mod tests {
     fn who_fills_all_places_from_networks_of_its_own_keeps_nobody_else_out() {
         for fill in [
             // One customer's /56, one provider's /48, 32 addresses of one /24, and many of one.
-            (|n| format!("2001:db8:0:{n:x}::1")) as fn(usize) -> String,
-            |n| format!("2001:db8:0:{:x}::1", n * 256),
+            (|n| format!("2001:db8:0:{:x}::1", n % 256)) as fn(usize) -> String,
+            |n| format!("2001:db8:0:{:x}::1", n % 256 * 256),
             |n| format!("192.0.2.{}", n % 32),
         ] {
             let mut crowd = Crowd::new();

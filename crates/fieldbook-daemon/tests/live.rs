@@ -207,6 +207,45 @@ fn two_daemons_that_dial_each_other_agree() {
     nudge(&first);
     nudge(&second);
     wait("both have all", || ids.iter().all(|id| one.knows_entry(id) && two.knows_entry(id)));
-    second.stop();
+    let log = second.stop();
+    assert!(log.iter().any(|line| line.contains("session with coordinator")), "who dials says so: {log:?}");
     first.stop();
+}
+
+#[test]
+fn what_moves_and_what_is_declined_is_known_while_both_stay() {
+    let (relay, one) = (device(1, 1, 9), device(2, 1, 9));
+    Carry { reports_only: true, ..Carry::default() }.set(&relay.depot).unwrap();
+    let daemon = start(&relay);
+    one.add(0, 3, 1_100);
+    one.add(100, 2, 200_000);
+    let caller = call(&one, &daemon.address);
+    let status = |of: &std::path::Path| ask(of, Ask::Status).unwrap().unwrap();
+    wait("counted at both ends", || {
+        caller.is_connected() && status(&caller.control).sent == 3 && status(&daemon.control).received == 3
+    });
+    wait("written down", || {
+        let said = |setting| {
+            let kept = one.depot.setting(setting).unwrap().unwrap_or_default();
+            String::from_utf8(kept).unwrap()
+        };
+        said("declined-by").contains("\"size\":2") && said("ways").contains("quic")
+    });
+    let both = [status(&caller.control), status(&daemon.control)].map(|status| status.sessions_now);
+    assert_eq!(both, [1, 1], "and both are still there");
+    caller.stop();
+    daemon.stop();
+}
+
+#[test]
+fn silent_strangers_keep_no_device_out() {
+    let (relay, one) = (device(1, 1, 9), device(2, 1, 9));
+    let daemon = start_by(&relay, Carriers { udp: false, tcp: true });
+    let ids = one.add(0, 3, 1_100);
+    // More than there are places for.
+    let silent: Vec<_> = (0..400).map(|_| std::net::TcpStream::connect(&daemon.address).unwrap()).collect();
+    assert!(one.sync(&daemon.address).0.unwrap().in_step);
+    assert!(ids.iter().all(|id| relay.knows_entry(id)));
+    drop(silent);
+    daemon.stop();
 }
