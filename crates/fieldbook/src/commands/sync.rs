@@ -86,7 +86,7 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     let synced = sync::sync(&mut agent, partner, &global.ui);
     let ended = command.and_then(pipe::Running::end);
     let synced = synced.map_err(|failure| match ended {
-        Some(code) if code != 0 && failure.code == "unreachable" => command_failed(code),
+        Some(code) if failed_by_itself(code) && failure.code == "unreachable" => command_failed(code),
         _ => failure,
     })?;
     let mut object = json(&synced)?;
@@ -94,6 +94,11 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     global.ui.emit(object)?;
     global.ui.say(text(&synced).trim_end())?;
     own_disk(&synced.traffic)
+}
+
+/// A command that a signal ended was ended by the pipe, which closed when nobody of the team answered. ssh says 255.
+fn failed_by_itself(code: i32) -> bool {
+    (1..128).contains(&code) || code == 255
 }
 
 /// The command of --through failed before a device of the team answered.
