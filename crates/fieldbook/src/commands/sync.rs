@@ -160,7 +160,7 @@ fn not_in_step(traffic: &Traffic) -> String {
     }
     if traffic.disk_full {
         let entries = count(traffic.declined.full, "entry stays", "entries stay");
-        out.push_str(&format!("This device's disk is full: {entries} at the other side. {DISK_FULL}.\n"));
+        out.push_str(&format!("This device's disk is full: {entries} at the other side. Make room, then sync again; nothing is lost at the sender.\n"));
     }
     if traffic.differs {
         out.push_str("The two still differ: sync again.\n");
@@ -168,19 +168,11 @@ fn not_in_step(traffic: &Traffic) -> String {
     out
 }
 
-/// What to do about a full disk, and that it harms nobody.
-const DISK_FULL: &str = "Make room, then sync again; nothing is lost at the sender";
-
 /// A sync that could not take in everything because of this device's own disk was done in part.
 fn own_disk(traffic: &Traffic) -> Result<(), Failure> {
     match traffic.disk_full {
         false => Ok(()),
-        true => Err(Failure::new(
-            Kind::Partial,
-            "disk-full",
-            "this device's disk is full: not everything was taken in",
-        )
-        .hint(DISK_FULL.to_lowercase())),
+        true => Err(sync::disk_full()),
     }
 }
 
