@@ -137,9 +137,16 @@ impl Vault {
         self.delivery_index(Some(report))
     }
 
-    /// Who stands and has said what of this device's entries; and of whom it was noted at the last sync that it
-    /// did not take everything.
-    fn told(&self) -> Result<(Vec<PeerRecord>, Vec<Beyond>, BTreeSet<String>), VaultError> {
+    /// The ids of those who did not take everything at the last sync, as the network processes noted it.
+    fn declined_by(&self) -> Result<BTreeSet<String>, VaultError> {
+        let declined = self.depot.setting("declined-by")?;
+        let by: BTreeMap<String, serde_json::Value> =
+            declined.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
+        Ok(by.into_keys().collect())
+    }
+
+    /// Who stands and has said what of this device's entries.
+    fn told(&self) -> Result<(Vec<PeerRecord>, Vec<Beyond>), VaultError> {
         let authority = self.team.as_ref().map(|team| &team.authority);
         let mut peers = self.depot.peers()?;
         // What a device has that was removed, nobody fetches there any more.
@@ -151,14 +158,11 @@ impl Vault {
         beyond.retain(|said| {
             peers.iter().any(|peer| peer.device == Some(said.device) && peer.depot == said.depot)
         });
-        let declined = self.depot.setting("declined-by")?;
-        let by: BTreeMap<String, serde_json::Value> =
-            declined.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
-        Ok((peers, beyond, by.into_keys().collect()))
+        Ok((peers, beyond))
     }
 
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
-        let (peers, beyond, declined_by) = self.told()?;
+        let ((peers, beyond), declined_by) = (self.told()?, self.declined_by()?);
         let up_to = |relays: bool| {
             let those = peers.iter().filter(|peer| relays || peer.role != Role::Relay);
             those.map(|peer| peer.holds_position).max().unwrap_or(0)

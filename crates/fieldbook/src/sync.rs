@@ -115,7 +115,10 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
     };
     let network: Network = agent.call(&Request::Network)?;
     let Carried { address, device, role, path, tried, traffic } = carry(network, task, pipe, ui)?;
-    let absorbed: AbsorbSummary = agent.call(&Request::Absorb)?;
+    // What came is kept; a vault that has no room takes it in when there is some.
+    let absorbed: AbsorbSummary = agent
+        .call(&Request::Absorb)
+        .map_err(|failure| if traffic.disk_full { disk_full() } else { failure })?;
     let mut held = Vec::new();
     agent.stream::<Held, ()>(&Request::Held, |group| {
         held.push(group);
@@ -262,6 +265,12 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
         }
         (None, _) => Err(unreachable(&failures)),
     }
+}
+
+/// This device's own disk has no room for what the other side has for it.
+pub fn disk_full() -> Failure {
+    Failure::new(Kind::Partial, "disk-full", "this device's disk is full: not everything was taken in")
+        .hint("make room, then sync again; nothing is lost at the sender")
 }
 
 /// Somebody of the team had answered, and then it broke.

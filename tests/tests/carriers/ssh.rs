@@ -127,5 +127,5 @@ fn a_key_that_may_sync_and_nothing_else() {
     // And where no server is, that is no device.
     let nobody = server.line("x").replace("127.0.0.1", "127.0.0.77") + " 2>/dev/null";
     let error = b.fails(14, &["sync", "--through", &nobody]);
-    assert!(error["message"].as_str().expect("words").contains("hung up"), "{error}");
+    assert!(error["message"].as_str().expect("words").contains("the command ended with 255"), "{error}");
 }

@@ -86,7 +86,7 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     let synced = sync::sync(&mut agent, partner, &global.ui);
     let ended = command.and_then(pipe::Running::end);
     let synced = synced.map_err(|failure| match ended {
-        Some(code) if code != 0 && failure.code == "unreachable" => command_failed(code),
+        Some(code) if failed_by_itself(code) && failure.code == "unreachable" => command_failed(code),
         _ => failure,
     })?;
     let mut object = json(&synced)?;
@@ -95,6 +95,11 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(text(&synced).trim_end())?;
     own_disk(&synced.traffic)?;
     verdict(&synced)
+}
+
+/// A command that a signal ended was ended by the pipe, which closed when nobody of the team answered. ssh says 255.
+fn failed_by_itself(code: i32) -> bool {
+    (1..128).contains(&code) || code == 255
 }
 
 /// The command of --through failed before a device of the team answered.
@@ -156,7 +161,7 @@ fn not_in_step(traffic: &Traffic) -> String {
     }
     if traffic.disk_full {
         let entries = count(traffic.declined.full, "entry stays", "entries stay");
-        out.push_str(&format!("This device's disk is full: {entries} at the other side. {DISK_FULL}.\n"));
+        out.push_str(&format!("This device's disk is full: {entries} at the other side. Make room, then sync again; nothing is lost at the sender.\n"));
     }
     if traffic.differs {
         out.push_str("The two still differ: sync again.\n");
@@ -164,19 +169,11 @@ fn not_in_step(traffic: &Traffic) -> String {
     out
 }
 
-/// What to do about a full disk, and that it harms nobody.
-const DISK_FULL: &str = "Make room, then sync again; nothing is lost at the sender";
-
 /// A sync that could not take in everything because of this device's own disk was done in part.
 fn own_disk(traffic: &Traffic) -> Result<(), Failure> {
     match traffic.disk_full {
         false => Ok(()),
-        true => Err(Failure::new(
-            Kind::Partial,
-            "disk-full",
-            "this device's disk is full: not everything was taken in",
-        )
-        .hint(DISK_FULL.to_lowercase())),
+        true => Err(sync::disk_full()),
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write as _};
 use std::thread;
 
 use fieldbook_daemon::{Carry, CourierEvent, Dialling, Proxy, Side, Tried, Ways, run_courier, run_pipe};
-use fieldbook_depot::{Depot as _, DepotError, DepotKey, SqlDepot};
+use fieldbook_depot::{DepotError, DepotKey, SqlDepot};
 
 use super::handover;
 use super::job::{self, Attempt, Job, Said, Task, Traffic};
@@ -85,13 +85,15 @@ pub fn run() -> Result<(), Failure> {
 
 /// Whether it is the disk that has no room for what this device declined, and not what it was told to carry.
 fn is_the_disk_full(network: &Network, key: &DepotKey) -> bool {
-    let depot = match SqlDepot::open(&network.depot, key) {
-        Ok(depot) => depot,
-        Err(error) => return matches!(error, DepotError::Full),
-    };
-    let limited = Carry::of(&depot).is_ok_and(|carry| carry.total.is_some());
-    let room = depot.room_on_disk().ok().flatten();
-    !limited || room.is_some_and(|room| room < ROOM_LEAST)
+    // On a full disk the depot need not open.
+    let disk = rustix::fs::statvfs(&network.depot);
+    if disk.is_ok_and(|disk| disk.f_bavail.saturating_mul(disk.f_frsize) < ROOM_LEAST) {
+        return true;
+    }
+    match SqlDepot::open(&network.depot, key) {
+        Ok(depot) => Carry::of(&depot).is_ok_and(|carry| carry.total.is_none()),
+        Err(error) => matches!(error, DepotError::Full),
+    }
 }
 
 /// What may be used, from the job's words. A proxy that is not understood never becomes "no proxy".
