@@ -56,8 +56,8 @@ pub(super) struct Incoming {
     refused_unacked: Vec<u64>,
     declined: Declined,
     declined_unacked: Vec<(u64, Decline)>,
-    /// Marks, each with the number of entries received before it.
-    marks: VecDeque<(u64, u64)>,
+    /// Marks, each with the number of entries received before it, and whether it is worth noting.
+    marks: VecDeque<(u64, u64, bool)>,
     mark: u64,
     received_at_mark: u64,
     /// An end was marked since entries or offers came last.
@@ -224,20 +224,15 @@ impl Incoming {
         if end && (!self.wanted.is_empty() || !self.checks.is_empty()) {
             return Err(Fault::OutOfPhase);
         }
-        self.cursor_due |= self.received > self.received_at_mark || (end && !self.end_noted);
+        let says = self.received > self.received_at_mark || (end && !self.end_noted);
         self.received_at_mark = self.received;
         self.end_noted |= end;
         self.mark = position;
         self.ended = end;
-        self.marks.push_back((self.received, position));
         // Marks without entries between them say the same as the last of them.
-        if let [.., (before, _), (count, _)] = self.marks.make_contiguous()
-            && before == count
-        {
-            let last = self.marks.pop_back();
-            self.marks.pop_back();
-            self.marks.extend(last);
-        }
+        let before = self.marks.pop_back_if(|(count, ..)| *count == self.received);
+        let says = says || before.is_some_and(|(.., says)| says);
+        self.marks.push_back((self.received, position, says));
         self.settle();
         Ok(())
     }
@@ -403,9 +398,9 @@ impl Incoming {
             self.refused_unacked.append(&mut self.filling.refused);
             self.settled = self.filling.end;
         }
-        while let Some((_, position)) = self.marks.front().filter(|(count, _)| *count <= self.settled) {
-            self.cursor = Some(*position);
-            self.marks.pop_front();
+        while let Some((_, position, says)) = self.marks.pop_front_if(|(count, ..)| *count <= self.settled) {
+            self.cursor = Some(position);
+            self.cursor_due |= says;
         }
     }
 
