@@ -23,10 +23,11 @@ fn monitors_carry_for_each_other_and_whoever_takes_one_finds_no_other() {
     // Through each other's daemons, in both directions; the hidden one never meets the coordinator again.
     let id = report(&hidden, "By way of another", &["--set", "date=2017-03-25"]);
     let daemon = watcher.daemon();
-    let first = &hidden.json(&["sync", "--with", daemon.address()])[0];
+    let with_watcher = || hidden.json(&["sync", "--with", daemon.address()]).pop().expect("a result");
+    let first = with_watcher();
     assert!(first["traffic"]["sent"].as_u64().is_some_and(|sent| sent > 0), "{first}");
     assert_eq!((&first["device"], &first["name"]), (&"".into(), &"another device of the team".into()));
-    let again = &hidden.json(&["sync", "--with", daemon.address()])[0];
+    let again = with_watcher();
     assert_eq!((&again["traffic"]["sent"], &again["traffic"]["received"]), (&0.into(), &0.into()));
     let said = daemon.process.err();
     assert!(said.is_empty() || said.contains("another device of the team"), "{said}");
@@ -34,8 +35,8 @@ fn monitors_carry_for_each_other_and_whoever_takes_one_finds_no_other() {
     drop(daemon);
     let daemon = hidden.daemon();
     let hidden_at = daemon.address().to_owned();
-    let met = watcher.json(&["sync", "--with", &hidden_at]);
-    assert_eq!(met[0]["device"], "");
+    let met = watcher.json(&["sync", "--with", &hidden_at]).pop().expect("a result");
+    assert_eq!(met["device"], "");
     drop(daemon);
     sync(&watcher, &coordinator);
     assert!(ids(&coordinator).contains(&id), "it was carried");

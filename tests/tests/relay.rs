@@ -1,4 +1,5 @@
 //! A relay: whoever is never online together exchanges through it, and its operator sees numbers only.
+//! (It is one file because the stories share a relay and the devices around it.)
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;

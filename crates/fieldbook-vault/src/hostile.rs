@@ -88,13 +88,13 @@ pub(crate) fn craft_for(
 }
 
 /// A document of this device's hand.
-fn document(author: &Device) -> ReportDocument {
+pub(crate) fn document(author: &Device) -> ReportDocument {
     let input = ReportInput::from_json(DETENTION).unwrap();
     ReportDocument::create(actor_of(&author.vault.me), &input, &mut || "00000001".into(), 0).unwrap()
 }
 
 /// Sends what a document has gained since `heads`.
-fn send(
+pub(crate) fn send(
     author: &mut Device,
     report: ReportId,
     document: &mut ReportDocument,
@@ -136,7 +136,7 @@ fn manifest(identity: String, parts: Vec<String>) -> AttachmentManifest {
     }
 }
 
-const DETENTION: &str = r#"{"template":"detention","title":"At the office","language":"en",
+pub(crate) const DETENTION: &str = r#"{"template":"detention","title":"At the office","language":"en",
     "fields":{"date":"2017-03-25","people_detained":57},"narrative":"Taken to buses."}"#;
 
 #[test]

@@ -3,11 +3,11 @@
 use fieldbook_depot::{Depot, Incoming, Lookup, Source};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{EntryId, ReportId};
-use fieldbook_report::{AttachmentManifest, Edit, ReportDocument};
+use fieldbook_report::{AttachmentManifest, Edit, ReportDocument, ReportInput};
 use fieldbook_seal::body::{Notice, Receipt, Share};
 use fieldbook_seal::{Kind, ReadingIdentity, SealedEntry};
 
-use crate::hostile::{Device, admit, device, write};
+use crate::hostile::{DETENTION, Device, admit, device, document, send, write};
 use crate::names::actor_of;
 use crate::outgoing::{self, Outgoing};
 use crate::reports::report_body;
@@ -285,7 +285,13 @@ fn a_relay_writes_no_reports() {
     let mut first = founder();
     let mut relay = admit(&mut first, "Relay", Role::Relay);
     let mut monitor = admit(&mut first, "Vitebsk-3", Role::Monitor);
-    let report = write(&mut relay);
+    let draft = relay.vault.create_report(&ReportInput::from_json(DETENTION).unwrap()).unwrap();
+    let refused = relay.vault.finish(draft.id.parse().unwrap(), true);
+    assert!(matches!(refused, Err(VaultError::RelayWritesNothing)), "{refused:?}");
+    // One that does all the same.
+    let report = ReportId::from_bytes([1; 16]);
+    let mut doc = document(&relay);
+    send(&mut relay, report, &mut doc, &[], None);
     sync(&mut [&mut first, &mut relay]);
     assert!(first.vault.show(report).is_err());
     assert!(problems(&first)[0].contains("relay"), "{:?}", problems(&first));

@@ -99,8 +99,10 @@ pub(super) struct Outgoing {
     peer_is_empty: bool,
     /// Offers tell sizes, and the peer may decline.
     sized: bool,
-    /// What came from the peer is sent back to it all the same up to here: it has forgotten us.
+    /// What came from the peer goes back to it all the same up to here: perhaps it has lost its depot.
     resend_until: u64,
+    /// Some of that is among what is undecided.
+    resends: bool,
     /// The peer has read up to here, and does not hold all of it: what goes again up to here is offered.
     again_until: u64,
 
@@ -185,6 +187,7 @@ impl Outgoing {
             peer_is_empty: peer_known == 0,
             sized: false,
             resend_until: if since == 0 { head } else { 0 },
+            resends: false,
             again_until: 0,
             pass: Pass::Small,
             manner: Manner::Undecided,
@@ -552,6 +555,7 @@ impl Outgoing {
             }
         }
         self.unheard = false;
+        self.resends |= arrival.from == Some(self.peer);
         self.undecided_bytes += u64::from(size);
         self.undecided.push_back(Item { position, id, size, asked: false });
     }
@@ -563,6 +567,9 @@ impl Outgoing {
                 self.manner = Manner::Offered;
             } else if self.peer_is_empty && !self.has_offered {
                 self.manner = Manner::Unasked;
+            } else if self.resends {
+                // Most likely it has all of it.
+                self.manner = Manner::Offered;
             } else if self.undecided_bytes > UNASKED_MAX || (self.has_offered && !self.undecided.is_empty()) {
                 self.manner = Manner::Offered;
             } else if self.page_end && !self.undecided.is_empty() {
@@ -584,7 +591,7 @@ impl Outgoing {
             Manner::Offered => &mut self.to_offer,
         };
         next.append(&mut self.undecided);
-        self.undecided_bytes = 0;
+        (self.undecided_bytes, self.resends) = (0, false);
     }
 
     fn load(&mut self) -> Vec<EntryId> {
