@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use fieldbook_net::channel::Way;
 use fieldbook_net::gauge::Gauge;
 use fieldbook_net::signals::Signals;
-use fieldbook_proto::session::{Event, Side};
+use fieldbook_proto::session::{Decline, Event, Side};
 use tokio::time::sleep;
 
 use crate::board::Board;
@@ -183,6 +183,8 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
             Event::AtRest { .. } => {
                 resting.get_or_insert_with(Instant::now);
             }
+            // What is too large for it stays so.
+            Event::DeclinedByPeer(entries) if entries.iter().all(|(_, why)| *why == Decline::Size) => {}
             Event::DeclinedByPeer(_) | Event::GoneAtPeer(_) => declined.store(true, Relaxed),
             _ => {}
         };

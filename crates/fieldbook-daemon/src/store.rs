@@ -328,7 +328,8 @@ impl SessionStore for DepotStore {
             }
             // Nothing of it was taken, and the peer keeps it.
             Err(DepotError::Full) => {
-                declined.extend(incoming.iter().map(|entry| (entry.id, Decline::Full)));
+                let ids: Vec<EntryId> = incoming.iter().map(|entry| entry.id).collect();
+                declined.extend(self.depot.unknown(&ids)?.into_iter().map(|id| (id, Decline::Full)));
                 self.note_declined(&declined);
                 return Ok(Stored { declined, ..Stored::default() });
             }

@@ -35,6 +35,9 @@ const WRITES_WAITING: usize = 8;
 const NOTES_WAITING: usize = 64;
 /// A session in which nothing moves for so long is given up.
 const STALL: Duration = Duration::from_secs(60);
+/// A line that is slower than this many bytes a second is given up while a large entry is on it: carriers take some MiB
+/// at once, and the other side says nothing before all of it is there.
+const SLOWEST: u64 = 4 * 1024;
 /// A session that goes on and in which nothing moves for so long is given up, whatever the other side says: see
 /// [`Engine::movement`].
 pub const STANDSTILL: Duration = Duration::from_secs(300);
@@ -264,7 +267,7 @@ impl Progress {
         if resting || engine.peer().is_none() || added || now > self.heard || more_written {
             (self.at, self.heard, self.written) = (Instant::now(), now, sent);
         }
-        if self.at.elapsed() < self.patience {
+        if self.at.elapsed() < self.patience + grace(engine) {
             Ok(())
         } else {
             Err(SessionFailure::NoProgress(self.patience))
@@ -367,7 +370,7 @@ async fn drive<R: AsyncRead + Unpin>(
         let pings = staying.as_ref().is_some_and(|staying| staying.pings);
         let until = match (engine.peer(), resting) {
             (None, _) => hello_until,
-            (Some(_), false) => (moved + STALL).min(progress.at + patience),
+            (Some(_), false) => (moved + STALL).min(progress.at + patience) + grace(engine),
             (Some(_), true) if pings => heard + SILENCE,
             // The connection beneath notices.
             (Some(_), true) => pulse + STALL,
@@ -432,6 +435,11 @@ async fn drive<R: AsyncRead + Unpin>(
             return Err(SessionFailure::Stalled);
         }
     }
+}
+
+/// How long the oldest entry on the line may take to arrive, beside everything else.
+fn grace(engine: &Engine) -> Duration {
+    Duration::from_secs(engine.oldest_unacknowledged() / SLOWEST)
 }
 
 /// For a session that does not stay there are no news.

@@ -164,7 +164,9 @@ impl Vault {
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
         let ((peers, beyond), declined_by) = (self.told()?, self.declined_by()?);
         let up_to = |relays: bool| {
-            let those = peers.iter().filter(|peer| relays || peer.role != Role::Relay);
+            // Of devices that are not named nobody can tell whether they still belong to the team.
+            let kept = |peer: &&PeerRecord| peer.role != Role::Relay && peer.device.is_some();
+            let those = peers.iter().filter(|peer| relays || kept(peer));
             those.map(|peer| peer.holds_position).max().unwrap_or(0)
         };
         let (carried_to, kept_to) = (up_to(true), up_to(false));

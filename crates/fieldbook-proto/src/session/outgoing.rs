@@ -294,6 +294,11 @@ impl Outgoing {
         self.sent_bytes
     }
 
+    /// Bytes of the oldest entry that is not settled.
+    pub(super) fn oldest_unacked(&self) -> u64 {
+        self.unacked.front().map_or(0, |(_, size)| u64::from(*size))
+    }
+
     /// Entries that the peer refused.
     pub(super) const fn refused(&self) -> u64 {
         self.refused

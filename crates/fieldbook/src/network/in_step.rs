@@ -37,6 +37,8 @@ const DROP_ROUNDS: u64 = 1_800;
 /// Entries that could not be read and are tried again: as many are remembered, and tried in one round.
 const MISSING_MAX: usize = 65_536;
 const TRIED_AGAIN: usize = 64;
+/// The longest pause between two tries, in rounds.
+const TRY_ROUNDS_MAX: u32 = 1_800;
 /// How often it is said that the two are not in step.
 const WORDS: Duration = Duration::from_secs(600);
 /// How often a relay sweeps the bucket, at most; and in which part of its shortest term.
@@ -253,6 +255,9 @@ struct Copying {
     missing: BTreeMap<u64, EntryId>,
     /// After which position of these the next round tries.
     turn: u64,
+    /// Rounds until something is tried again, and how many the next pause has: each costs requests.
+    pause: u32,
+    next_pause: u32,
 }
 
 impl Copying {
@@ -276,18 +281,26 @@ impl Copying {
             let unknown = to.unknown(&wanted.iter().map(|it| it.id).collect::<Vec<_>>())?;
             let found = read(&unknown)?;
             let mut batch = Vec::new();
+            let mut full = false;
             for (id, found) in unknown.iter().zip(&found) {
                 let Some(arrival) = wanted.iter().find(|it| it.id == *id) else { continue };
                 if let Lookup::Held(bytes) = found {
                     batch.push(Incoming { id: *id, bytes, from: arrival.from });
                 } else if self.missing.len() < MISSING_MAX {
                     self.missing.insert(arrival.position, *id);
+                } else {
+                    full = true;
                 }
             }
             new |= to.put(&batch)?.added > 0;
+            if full {
+                // Nothing is passed that is not remembered: the next round looks at this page again.
+                break;
+            }
             self.seen = after;
         }
-        let safe = self.missing.first_key_value().map_or(after, |(position, _)| position.saturating_sub(1));
+        let seen = self.seen.max(remembered);
+        let safe = self.missing.first_key_value().map_or(seen, |(position, _)| position.saturating_sub(1));
         if safe > remembered {
             remember(safe)?;
         }
@@ -296,6 +309,10 @@ impl Copying {
 
     /// Tries some of what could not be read. Whether anything was new.
     fn again(&mut self, (from, read): (&dyn Depot, Read<'_>), to: &dyn Depot) -> Result<bool, DepotError> {
+        if self.pause > 0 {
+            self.pause -= 1;
+            return Ok(false);
+        }
         let next: Vec<u64> =
             self.missing.range(self.turn.saturating_add(1)..).map(|(at, _)| *at).take(TRIED_AGAIN).collect();
         self.turn = if next.len() < TRIED_AGAIN { 0 } else { next.last().copied().unwrap_or(0) };
@@ -320,6 +337,8 @@ impl Copying {
         }
         let new = to.put(&batch)?.added > 0;
         self.missing.retain(|at, _| !over.contains(at));
+        self.next_pause = if over.is_empty() { (2 * self.next_pause).clamp(1, TRY_ROUNDS_MAX) } else { 0 };
+        self.pause = self.next_pause;
         Ok(new)
     }
 }
@@ -416,7 +435,10 @@ mod tests {
         let read = |ids: &[EntryId]| bucket.get_all(ids);
         let mut begun_anew = Copying::default();
         for copying in [&mut copying, &mut begun_anew] {
-            copying.step((&bucket, &read), &vault, u32::MAX, cursor(), remember).unwrap();
+            // After vain tries some rounds pass.
+            for _ in 0..3 {
+                copying.step((&bucket, &read), &vault, u32::MAX, cursor(), remember).unwrap();
+            }
             assert_eq!((copying.missing.len(), cursor()), (0, 201));
             assert!(matches!(vault.get(&withheld).unwrap(), Lookup::Held(_)));
             assert_eq!(vault.get(&dropped).unwrap(), Lookup::Unknown);

@@ -10,6 +10,12 @@ use super::Engine;
 const STEP: u64 = 1 << 10;
 
 impl Engine {
+    /// Bytes of the oldest entry that the other side has not acknowledged: until all of it is there nothing is heard
+    /// of it.
+    pub fn oldest_unacknowledged(&self) -> u64 {
+        self.outgoing.as_ref().map_or(0, Outgoing::oldest_unacked)
+    }
+
     /// Rises when the other side made an entry durable, ids were settled, or a comparison has got further; by less
     /// when more came of entries of which the rest is still to come. Repeated marks and claims, and pings, do not
     /// count; nor do entries that came: whether they are new, the store knows. It says nothing of a session at
@@ -18,7 +24,7 @@ impl Engine {
         let pages = |ids: u64| ids / PAGE as u64;
         let outgoing = self.outgoing.as_ref();
         let sent = outgoing.map_or(0, |outgoing| outgoing.acked() + pages(outgoing.answered()));
-        let received = pages(self.incoming.named());
+        let received = pages(self.incoming.named()) + self.incoming.brought();
         let compared = self.reconcile.as_ref().map_or(0, |reconcile| {
             // Where nothing is listed yet, it goes down level by level; not without end.
             reconcile.turns().min(PROGRESS_TURNS)
