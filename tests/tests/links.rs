@@ -84,27 +84,6 @@ fn by_satellite_and_by_telephone_line() {
 }
 
 #[test]
-#[ignore = "takes five minutes: what a megabyte takes at 64 kbit/s, by either way"]
-fn a_part_of_an_attachment_comes_through_a_telephone_line() {
-    let (a, b) = team_of_two();
-    let daemon = a.daemon();
-    for only in [Only::Udp, Only::Tcp] {
-        let link = link(&daemon, Weather { rate: 8_000, only: Some(only), ..Weather::default() });
-        let id = b.write(&["--template", "detention"]);
-        let film = b.file(
-            "film.mp4",
-            (0..1_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect::<Vec<_>>(),
-        );
-        b.ok(&["attach", &id, &film]);
-        b.ok(&["finish", &id, "--incomplete"]);
-        // Without the deadline that commands of tests have.
-        let done = b.command(&["sync", "--with", &link.address()]).output().expect("a process");
-        assert!(done.status.success(), "{only:?}: slow is no reason to break off: {done:?}");
-        assert!(ids(&a).contains(&id));
-    }
-}
-
-#[test]
 fn a_link_that_comes_and_goes_carries_each_part_once() {
     let (a, b) = team_of_two();
     let daemon = a.daemon();
