@@ -9,6 +9,7 @@ use fieldbook_tests::{
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::making::finished_plain as finished;
 use crate::reading::ids;
 
 /// Writes what names the bucket; the path.
@@ -29,12 +30,6 @@ fn serve(machine: &Machine, config: &str, more: &[&str]) -> (Running, String) {
     let mut process = machine.start(&[&["daemon", "--listen", &address, "--bucket", config], more].concat());
     process.object_with("listening");
     (process, address)
-}
-
-fn finished(machine: &Machine) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
 }
 
 #[test]

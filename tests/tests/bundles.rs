@@ -8,6 +8,7 @@ use fieldbook_tests::traces::{self, Canary};
 use fieldbook_tests::{Machine, pair, processes, run, wait_for};
 use serde_json::Value;
 
+use crate::making::{film, finished, stick, text};
 use crate::reading::{ids, word_of_delivery};
 
 /// A block of a bundle, in bytes.
@@ -22,12 +23,6 @@ fn team() -> (Machine, Machine, Machine) {
     (a, b, c)
 }
 
-fn finished(machine: &Machine, title: &str) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", title]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
-}
-
 /// Many finished reports.
 fn many(machine: &Machine, number: usize) {
     let report = |n| {
@@ -38,22 +33,6 @@ fn many(machine: &Machine, number: usize) {
     let lines: String = (0..number).map(|n| format!("{}\n", report(n))).collect();
     machine.ok(&["import", &machine.file("many.jsonl", lines)]);
     machine.ok(&["finish", "--all", "--incomplete"]);
-}
-
-/// Bytes that no layer can make smaller.
-fn film(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-/// A stick: a directory that is on no machine.
-fn stick() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(fieldbook_tests::MACHINE).tempdir().expect("a directory")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
 }
 
 /// `bundle write`: its files.

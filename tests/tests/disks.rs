@@ -4,11 +4,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use fieldbook_tests::{Machine, Running, free_port, run, team_of_two, wait_for};
+use fieldbook_tests::{Machine, Running, run, team_of_two, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::making::{film, stick, text, with_film};
 use crate::reading::{ids, word_of_delivery};
+use crate::relay::relay_of;
 
 /// Runs `script` where the vault lies on a disk of its own, which has so many megabytes. `$0` is the vault, `$@`
 /// the program and its arguments.
@@ -37,23 +39,6 @@ fn able(machine: &Machine) -> bool {
     able
 }
 
-fn film(seed: u8, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-fn with_film(machine: &Machine, seed: u8, len: usize) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-    machine.ok(&["attach", &id, &machine.file("film.mp4", film(seed, len))]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
-
 #[test]
 fn a_stick_is_read_on_a_full_disk_without_harm_and_again_when_there_is_room() {
     let (a, b) = team_of_two();
@@ -61,7 +46,7 @@ fn a_stick_is_read_on_a_full_disk_without_harm_and_again_when_there_is_room() {
         return;
     }
     with_film(&b, 1, 3 << 20);
-    let stick = tempfile::Builder::new().prefix(fieldbook_tests::MACHINE).tempdir().expect("a directory");
+    let stick = stick();
     b.ok(&["bundle", "write", text(stick.path())]);
     // 40 MB: less than is kept free. Then no byte at all. Then a larger disk.
     let script = "\"$@\" moved --yes >/dev/null 2>&1; \"$@\" bundle read \"$STICK\"; echo \"{\\\"v\\\":1,\\\"code\\\":$?}\"; \
@@ -100,20 +85,13 @@ fn seen_by(process: &Running, path: &Path) -> PathBuf {
 #[test]
 fn a_relay_on_a_full_disk_declines_as_a_full_one_and_still_gives_what_it_has() {
     let (coordinator, monitor) = team_of_two();
-    let relay = Machine::new("Relay");
-    let address = format!("127.0.0.1:{}", free_port());
-    let mut invitation =
-        coordinator.start(&["team", "invite", "--listen", &address, "--yes", "--role", "relay"]);
-    let code = invitation.object_with("code")["code"].as_str().expect("a code").to_owned();
-    let listen = format!("127.0.0.1:{}", free_port());
-    let how = ["relay", "init", &code, "--at", &address, "--yes", "--work-factor", "15", "--listen", &listen];
-    relay.json(&[&how[..], &["--total", "10G"]].concat());
+    let relay = relay_of(&coordinator, &["--total", "10G"]);
     relay.run(&["lock"]);
     if !able(&relay) {
         return;
     }
     let mut process = Running::start(on_a_disk(&relay, 160, "exec \"$@\";", &["--json", "relay", "run"]));
-    process.object_with("listening");
+    let listen = process.object_with("listening")["listening"].as_str().expect("an address").to_owned();
     let status = || relay.json(&["relay", "status"]).remove(0);
     let first = with_film(&monitor, 1, 3 << 20);
     monitor.ok(&["sync", "--with", &listen]);

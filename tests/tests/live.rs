@@ -8,6 +8,8 @@ use fieldbook_tests::{Machine, Running, team_of_two, wait_for};
 use rustix::process::Signal;
 use serde_json::Value;
 
+use crate::making::finished_plain as finished;
+use crate::reading::ids;
 use crate::relay::{relay_of, runs};
 
 /// A daemon that dials and does not listen.
@@ -17,18 +19,8 @@ fn calling(machine: &Machine, address: &str) -> Running {
     daemon
 }
 
-fn ids(machine: &Machine) -> Vec<String> {
-    machine.reports().iter().filter_map(|report| report["id"].as_str().map(str::to_owned)).collect()
-}
-
 fn held(machine: &Machine) -> u64 {
     machine.json(&["carry"])[0]["held_bytes"].as_u64().expect("a number")
-}
-
-fn finished(machine: &Machine) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod integrity;
 mod interop;
 mod links;
 mod live;
+mod making;
 mod need;
 mod network;
 mod pairing;

@@ -1,5 +1,4 @@
 //! A relay: whoever is never online together exchanges through it, and its operator sees numbers only.
-//! (It is one file because the stories share a relay and the devices around it.)
 
 use std::fs;
 use std::os::unix::net::UnixDatagram;
@@ -12,6 +11,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::image::assert_nowhere;
+use crate::making::{film, finished, with_film};
 use crate::reading::{ids, word_of_delivery};
 
 /// What nobody who runs a relay may ever read there.
@@ -63,12 +63,6 @@ impl Runs {
         let end = self.process.ends();
         assert!(end.success(), "{end:?}: {}", self.process.err());
     }
-}
-
-pub(crate) fn finished(machine: &Machine, title: &str) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", title]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
 }
 
 /// Syncs with the relay, and takes in what came.
@@ -297,13 +291,6 @@ fn what_every_coordinator_has_goes_sooner_and_what_coordinators_wrote_stays_for_
     at.ends();
 }
 
-/// Bytes that no layer can make smaller.
-pub(crate) fn film(seed: u8, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&[seed]).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
 #[test]
 fn a_full_relay_takes_no_more_nothing_is_lost_by_it_and_when_there_is_room_it_arrives() {
     let (coordinator, first) = team();
@@ -312,12 +299,6 @@ fn a_full_relay_takes_no_more_nothing_is_lost_by_it_and_when_there_is_room_it_ar
     let terms = ["--total", "4M", "--per-device", "4M", "--keep-received", "1s", "--floor", "1s"];
     let relay = relay_of(&coordinator, &terms);
     let at = runs(&relay);
-    let with_film = |machine: &Machine, seed: u8, len: usize| {
-        let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-        machine.ok(&["attach", &id, &machine.file("film.mp4", film(seed, len))]);
-        machine.ok(&["finish", &id, "--incomplete"]);
-        id
-    };
     let fills = with_film(&first, 1, 3 << 20);
     sync(&first, &at);
     assert_eq!(word_of_delivery(&first, &fills), "carried");

@@ -9,40 +9,13 @@ use std::process::Command;
 use fieldbook_tests::{Machine, pair, run, team_of_two};
 use serde_json::Value;
 
+use crate::making::{film, finished, stick, text, with_film};
 use crate::reading::ids;
 
 /// A block of a bundle, in bytes.
 const BLOCK: usize = 16_384;
 /// Files of one kind that are looked at in one run.
 const FILES_MAX: usize = 32_768;
-
-fn finished(machine: &Machine, title: &str) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--title", title]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
-}
-
-fn with_film(machine: &Machine, seed: u64, len: usize) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-    machine.ok(&["attach", &id, &machine.file("film.mp4", noise(seed, len))]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
-}
-
-/// Bytes that no layer can make smaller.
-fn noise(seed: u64, len: usize) -> Vec<u8> {
-    let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
-    bytes
-}
-
-fn stick() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix(fieldbook_tests::MACHINE).tempdir().expect("a directory")
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("UTF-8")
-}
 
 /// `bundle write`: its one file.
 fn written(machine: &Machine, to: &Path) -> PathBuf {
@@ -118,7 +91,7 @@ fn what_a_device_does_not_carry_stays_on_the_stick_and_comes_when_it_carries_mor
     read(&a, third.path(), 0);
     let out = a.path("film");
     a.ok(&["attachment", &id, "film.mp4", "--out", text(&out)]);
-    assert!(fs::read(out).expect("the film") == noise(1, 5 << 20));
+    assert!(fs::read(out).expect("the film") == film(1, 5 << 20));
 }
 
 #[test]
@@ -270,10 +243,10 @@ fn much_that_is_something_else_is_looked_through_up_to_a_limit_and_a_bundle_is_r
     let first = finished(&b, "Beside films");
     let stick = stick();
     // Programs that are built for tests look through 16 MiB, others through a gibibyte. Small ones come first.
-    let film = stick.path().join("0000-film.mp4");
-    fs::write(&film, noise(1, 40 << 20)).expect("a film");
+    let video = stick.path().join("0000-film.mp4");
+    fs::write(&video, film(1, 40 << 20)).expect("a film");
     let letter = stick.path().join("letter");
-    fs::write(&letter, noise(2, 100_000)).expect("a letter");
+    fs::write(&letter, film(2, 100_000)).expect("a letter");
     let part = written(&b, stick.path());
     let (word, _) = read(&a, stick.path(), 0);
     let not = word["not_looked"]["bytes"].as_u64().expect("a number");
@@ -285,6 +258,6 @@ fn much_that_is_something_else_is_looked_through_up_to_a_limit_and_a_bundle_is_r
         .filter(|line| line["event"] == "file")
         .map(|line| PathBuf::from(line["file"].as_str().expect("a path")))
         .collect();
-    assert_eq!(order, [part, letter, film]);
+    assert_eq!(order, [part, letter, video]);
     assert_eq!(ids(&a), [first]);
 }

@@ -6,8 +6,9 @@ use std::path::Path;
 use fieldbook_tests::{Machine, free_port, pair, team_of_two};
 use serde_json::{Value, json};
 
+use crate::making::{film, finished};
 use crate::reading::word_of_delivery;
-use crate::relay::{delivery, film, finished, relay_of, runs};
+use crate::relay::{delivery, relay_of, runs};
 
 fn device(machine: &Machine) -> String {
     machine.json(&["status"])[0]["device"]["id"].as_str().expect("an id").to_owned()

@@ -13,7 +13,7 @@
 //! The disk never becomes full of what others wrote: its last room is for what this device writes itself, and for
 //! what it must note to serve and to drop. Where the disk is smaller than the policy, it is full sooner.
 
-use fieldbook_depot::bundles::Why;
+use fieldbook_depot::bundles::{Judge, Why};
 use fieldbook_depot::{Depot, DepotError, Source};
 use fieldbook_proto::EntryId;
 use fieldbook_proto::session::Decline;
@@ -246,15 +246,12 @@ pub(crate) const fn decline(why: Why) -> Decline {
 ///
 /// # Errors
 /// The depot's, the disk's; [`DaemonError::Damaged`] when the policy does not read back.
-#[allow(clippy::type_complexity, reason = "it is what `bundles::Judge` is, and is named once")]
-pub fn judge_bundle(
-    depot: &dyn Depot,
-) -> Result<impl FnMut(&[(EntryId, u32)]) -> Result<Vec<(EntryId, Why)>, DepotError> + '_, DaemonError> {
+pub fn judge_bundle(depot: &dyn Depot) -> Result<Box<Judge<'_>>, DaemonError> {
     let carry = Carry::of(depot)?;
-    Ok(move |entries: &[(EntryId, u32)]| {
+    Ok(Box::new(move |entries| {
         let load = Load::of(depot, Some(Source::Bundle))?;
         Ok(carry.judge_all(entries.iter().copied(), load, Bringer::Bundle))
-    })
+    }))
 }
 
 #[cfg(test)]

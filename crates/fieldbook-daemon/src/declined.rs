@@ -12,11 +12,17 @@ use crate::error::DaemonError;
 /// The setting: a JSON object, device id to the reasons, as numbers of entries.
 const SETTING: &str = "declined-by";
 
+/// By device what it declined, by reason.
+type DeclinedBy = BTreeMap<String, BTreeMap<String, u64>>;
+
+fn read(stored: Option<&[u8]>) -> DeclinedBy {
+    stored.and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default()
+}
+
 /// Takes note of what a named device declined in a session; nothing is written when nothing is new.
 pub(crate) fn note(depot: &dyn Depot, device: &DeviceId, declined: Declined) -> Result<(), DaemonError> {
     let before = depot.setting(SETTING)?;
-    let mut by: BTreeMap<String, BTreeMap<String, u64>> =
-        before.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+    let mut by = read(before.as_deref());
     let reasons = [
         ("full", declined.full),
         ("share", declined.share),
@@ -45,9 +51,7 @@ pub(crate) fn note(depot: &dyn Depot, device: &DeviceId, declined: Declined) -> 
 
 /// Whether a device had no room for more of ours at the last sync.
 pub(crate) fn had_no_room(depot: &dyn Depot, device: &DeviceId) -> Result<bool, DaemonError> {
-    let stored = depot.setting(SETTING)?;
-    let by: BTreeMap<String, BTreeMap<String, u64>> =
-        stored.as_deref().and_then(|json| serde_json::from_slice(json).ok()).unwrap_or_default();
+    let by = read(depot.setting(SETTING)?.as_deref());
     let reasons = by.get(&device.to_string());
     Ok(reasons.is_some_and(|reasons| ["full", "share"].iter().any(|why| reasons.contains_key(*why))))
 }

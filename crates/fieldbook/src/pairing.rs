@@ -2,8 +2,7 @@
 //! process, which has the connection, and asks its person to compare the words.
 
 use std::io::BufReader;
-use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout};
 
 use serde_json::json;
 
@@ -14,6 +13,7 @@ use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::interrupt;
 use crate::network::pair::{Job, Order, Report};
+use crate::network::working::Started;
 use crate::sanitise::line;
 
 /// A network process for one pairing.
@@ -61,22 +61,8 @@ impl Line {
 
     fn start(job: &Job) -> Result<Self, Failure> {
         let doing = "the process for the network cannot be started";
-        let program = std::env::current_exe().map_err(Failure::io(doing))?;
-        let mut child = Command::new(program)
-            .args(["internal", "pair"])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(Failure::io(doing))?;
-        let guard = interrupt::Child::watch(&child);
-        match (child.stdout.take(), child.stdin.take()) {
-            (Some(from), Some(mut to)) => {
-                wire::write(&mut to, job).map_err(Failure::io(doing))?;
-                Ok(Self { child, from: BufReader::new(from), to: Some(to), _guard: guard })
-            }
-            _ => Err(Failure::failed("internal", doing)),
-        }
+        let Started { child, guard, to, from } = Started::new("pair", job, doing)?;
+        Ok(Self { child, from, to: Some(to), _guard: guard })
     }
 
     /// Ends the process when the agent ends first: without it nobody can be admitted, and a person who waits must hear

@@ -11,13 +11,6 @@ mod world;
 use fieldbook_tests::{Machine, Run};
 use serde_json::Value;
 
-/// Writes a report and finishes it: its id.
-fn finished(machine: &Machine) -> String {
-    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-    machine.ok(&["finish", &id, "--incomplete"]);
-    id
-}
-
 /// What a `sync --json` says at its end.
 fn synced(said: &Run) -> Value {
     said.lines().into_iter().find(|line| line["event"] == "synced").expect("a sync")

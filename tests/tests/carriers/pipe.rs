@@ -6,7 +6,8 @@ use std::process::{Child, Stdio};
 
 use fieldbook_tests::{DEADLINE, Machine, run, team_of_two, wait_for};
 
-use super::{finished, line, shell};
+use super::{line, shell};
+use crate::making::finished_plain as finished;
 use crate::reading::ids;
 
 fn ends(child: &mut Child) -> i32 {

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 use fieldbook_tests::{Machine, free_port, team_of_two, wait_for};
 
 use super::capture::{Capture, Seen};
-use super::{finished, synced, tried, world};
+use super::{synced, tried, world};
+use crate::making::finished_plain as finished;
 use crate::reading::ids;
 
 /// The address that the proxy connects from: whatever else connects is not the proxy.

@@ -7,7 +7,8 @@ use std::process::{Child, Command, Stdio};
 
 use fieldbook_tests::{Machine, free_port, team_of_two, wait_for};
 
-use super::{finished, line, shell, synced, world};
+use super::{line, shell, synced, world};
+use crate::making::finished_plain as finished;
 use crate::reading::ids;
 
 struct Server {

@@ -8,7 +8,8 @@ use fieldbook_net::{secured, tcp};
 use fieldbook_tests::{Daemon, Machine, free_port, team_of_two};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::{finished, synced, tried};
+use super::{synced, tried};
+use crate::making::finished_plain as finished;
 use crate::network::{on_a_runtime, stranger};
 use crate::reading::ids;
 

@@ -8,8 +8,8 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::limits::{FEATURE_LIVE, FEATURES};
 use super::{
-    Arrival, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, Remembered, SessionError,
-    Setup, Side, Span, TransportSecret,
+    Arrival, Comparison, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, Remembered,
+    SessionError, Setup, Side, Span, TransportSecret,
 };
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
@@ -405,12 +405,21 @@ impl Node {
         true
     }
 
+    /// The frames that it sent after so many bytes.
+    pub(super) fn said_after(&self, from: usize) -> Vec<Frame> {
+        let mut rest = BytesMut::from(&self.said[from..]);
+        std::iter::from_fn(|| Frame::take(&mut rest).unwrap()).collect()
+    }
+
+    /// The frames that it sent after its hello.
+    fn said_frames(&self) -> Vec<Frame> {
+        self.said_after(2 + usize::from(u16::from_be_bytes([self.said[0], self.said[1]])))
+    }
+
     /// The ids of all entries that it sent.
     pub(super) fn said_entries(&self) -> Vec<EntryId> {
-        let hello = 2 + usize::from(u16::from_be_bytes([self.said[0], self.said[1]]));
-        let mut rest = BytesMut::from(&self.said[hello..]);
         let mut ids = Vec::new();
-        while let Some(frame) = Frame::take(&mut rest).unwrap() {
+        for frame in self.said_frames() {
             if let Frame::Entries(entries) = frame {
                 ids.extend(entries.iter().map(|entry| EntryId::of(&entry.bytes)));
             }
@@ -420,15 +429,23 @@ impl Node {
 
     /// How many ids it offered.
     pub(super) fn offered_ids(&self) -> u64 {
-        let hello = 2 + usize::from(u16::from_be_bytes([self.said[0], self.said[1]]));
-        let mut rest = BytesMut::from(&self.said[hello..]);
         let mut ids = 0;
-        while let Some(frame) = Frame::take(&mut rest).unwrap() {
+        for frame in self.said_frames() {
             if let Frame::SizedOffer(offered) = frame {
                 ids += offered.len() as u64;
             }
         }
         ids
+    }
+
+    /// The last comparison that it sent after so many bytes.
+    pub(super) fn said_comparison(&self, from: usize) -> Comparison {
+        let said = self.said_after(from).into_iter().rev();
+        let mut comparisons = said.filter_map(|frame| match frame {
+            Frame::Compare(said) => Some(said),
+            _ => None,
+        });
+        comparisons.next().unwrap_or_default()
     }
 
     pub(super) fn saw(&self, event: impl Fn(&Event) -> bool) -> usize {

@@ -329,13 +329,7 @@ fn a_peer_that_never_ends_the_comparison_is_cut_off() {
     while server.failed.is_none() {
         turns += 1;
         assert!(turns < 1_000, "still going on");
-        let mut input = BytesMut::from(&server.said[from..]);
-        let mut comparison = Comparison::default();
-        while let Some(frame) = Frame::take(&mut input).unwrap() {
-            if let Frame::Compare(said) = frame {
-                comparison = said;
-            }
-        }
+        let comparison = server.said_comparison(from);
         from = server.said.len();
         let again = comparison.parts.iter().filter_map(|part| match part {
             Part::Sums { span, .. } => Some(sums(span.first(), span.last(), 1)),

@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 
-use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::reconcile::{Ask, Reconcile};
@@ -123,13 +122,7 @@ fn lies(server: &mut Node) -> (u64, Option<SessionError>) {
     while server.failed.is_none() {
         turns += 1;
         assert!(turns < 2_000, "still going on");
-        let mut input = BytesMut::from(&server.said[from..]);
-        let mut comparison = Comparison::default();
-        while let Some(frame) = Frame::take(&mut input).unwrap() {
-            if let Frame::Compare(said) = frame {
-                comparison = said;
-            }
-        }
+        let comparison = server.said_comparison(from);
         from = server.said.len();
         // "All of it differs": nothing is ever listed.
         let open = |part: &Part| match part {

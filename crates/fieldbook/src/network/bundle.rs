@@ -275,7 +275,7 @@ fn read_where_it_is(local: &SqlDepot, path: &Path, paths: &[PathBuf]) -> Result<
 fn read(depot: &dyn Depot, paths: &[PathBuf]) -> Result<Said, Failure> {
     let mut pace = Pace::default();
     let mut judge = judge_bundle(depot)?;
-    let summary = read_bundles(depot, paths, &mut judge, &mut |event| match event {
+    let summary = read_bundles(depot, paths, judge.as_mut(), &mut |event| match event {
         ReadEvent::Planned { files, bytes } => tell(&Said::ReadPlanned { files, bytes }),
         ReadEvent::Progress { bytes } => pace.progress(bytes),
         ReadEvent::File(report) => tell(&Said::File(file(*report))),
