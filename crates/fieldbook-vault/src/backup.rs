@@ -4,13 +4,14 @@
 //! A backup is made of the two stores as they stand, each copied under a new key by the database itself, so that it is
 //! consistent, also while the vault is in use. The device's keys are never written there: the vault's copy
 //! is stripped in a file whose key nobody keeps, and copied once more; of the depot, tables and settings are
-//! chosen by name. The key slots are the vault's own, byte for byte, so the same passphrase opens it, and an
-//! unlocked agent, which does not know the passphrase, can write it.
+//! chosen by name. The key slot is the vault's own, byte for byte, so the same passphrase opens it, and an
+//! unlocked agent, which does not know the passphrase, can write it. The other slot is filler: a decoy and the
+//! passphrase that opens it stay where they are.
 //!
 //! Both write the slots last: until then there is no vault in the directory, and it can be tried again.
 
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use fieldbook_depot::{Depot, DepotKey, cipher};
@@ -22,10 +23,11 @@ use crate::keyfile::{self, Keys, random_key};
 use crate::layout::Layout;
 use crate::passphrase::Passphrase;
 use crate::rekey::step;
+use crate::rules::Rules;
 use crate::slots;
 use crate::vault::{Vault, lock};
 use crate::views::{BackupSummary, DeviceInfo};
-use crate::{rejoin, rekey, store};
+use crate::{duress, rejoin, rekey, store};
 
 /// Of what the depot keeps for the network, this alone goes along: where to sync.
 const SETTINGS: [&str; 1] = ["addresses"];
@@ -42,7 +44,7 @@ impl Vault {
         // The device that reads what is addressed to it does not go along: what arrived is read first.
         self.absorb()?;
         self.flush()?;
-        let wrapped = read_all(&self.layout().slots())?;
+        let wrapped = slots::with_filler(&slots::read(self.layout())?, 1 - self.slot())?;
         let to = prepare(dir)?;
         let _lock = lock(&to)?;
         let (slot, kek) = (self.slot(), self.kek());
@@ -59,6 +61,7 @@ impl Vault {
         }
         keyfile::write_both(&to, slot, kek, &keys)?;
         touch(&to.network_lock())?;
+        Rules::default().write(&to)?;
         step()?;
         durable::replace(&to, &to.slots(), &wrapped)?;
         step()?;
@@ -80,12 +83,7 @@ impl Vault {
     /// vault in `to`.
     pub fn restore(from: &Path, to: &Path, passphrase: &Passphrase) -> Result<DeviceInfo, VaultError> {
         let from = Layout::new(from);
-        let wrapped = match read_all(&from.slots()) {
-            Err(VaultError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return Err(VaultError::NoVault);
-            }
-            read => read?,
-        };
+        let wrapped = slots::read(&from)?;
         let _held = [at_rest(&from.lock())?, at_rest(&from.network_lock())?];
         // Before anything is copied.
         slots::open_slots(&wrapped, passphrase)?;
@@ -99,6 +97,7 @@ impl Vault {
             copy_file(&from.keys(slot), &to.keys(slot))?;
         }
         touch(&to.network_lock())?;
+        Rules::default().write(&to)?;
         step()?;
         let (mut vault, renewed) = Self::open_with(to, to_lock, &wrapped, passphrase, true)?;
         if !renewed {
@@ -129,7 +128,7 @@ fn prepare(dir: &Path) -> Result<Layout, VaultError> {
     }
     durable::create_private_dir(dir).map_err(VaultError::io("the directory could not be made"))?;
     let ours = |name: &str| {
-        ["0.", "1.", "next", "new", "lock"].iter().any(|begin| name.starts_with(begin)) && name.len() < 9
+        ["0.", "1.", "next", "new", "lock", "rules"].iter().any(|begin| name.starts_with(begin)) && name.len() < 9
     };
     for file in fs::read_dir(dir).map_err(VaultError::io("the directory cannot be read"))? {
         let name = file.map_err(VaultError::io("the directory cannot be read"))?.file_name();
@@ -161,17 +160,10 @@ fn copy_without_device(
     // Deleted rows leave words in the index until it is made anew.
     stripped.execute_batch("INSERT INTO report_text (report_text) VALUES ('rebuild')")?;
     rekey::done(&stripped)?;
+    duress::forget(&stripped)?;
     cipher::copy_database(&stripped, path, &keys.vault)?;
     rekey::close(stripped)?;
     durable::remove_store(&between).map_err(VaultError::io(WRITING))
-}
-
-fn read_all(path: &Path) -> Result<Vec<u8>, VaultError> {
-    let mut bytes = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(64 * 1024).read_to_end(&mut bytes))
-        .map_err(VaultError::io(READING))?;
-    Ok(bytes)
 }
 
 /// Keeps others from working on a vault that is being copied. The medium may be one that cannot be written.

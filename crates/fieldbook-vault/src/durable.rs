@@ -1,12 +1,15 @@
 //! Files of the vault's directory that are whole or absent, whatever happens in between.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Write as _;
+use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::error::VaultError;
 use crate::layout::Layout;
 use crate::slots;
+
+/// The unused pair's files follow the others in length up to this many bytes: 4 MiB.
+pub(crate) const FILLER_MAX: u64 = 4 << 20;
 
 const WRITING: &str = "the vault's files could not be written";
 
@@ -48,13 +51,36 @@ pub(crate) fn remove_store(path: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The unused pair's file: random bytes, as long as the real one is at birth.
+/// The unused pair's file: random bytes, as long as the real one is, up to [`FILLER_MAX`].
 pub(crate) fn write_filler(real: &Path, filler: &Path) -> Result<(), VaultError> {
     let len = fs::metadata(real).map_err(VaultError::io(WRITING))?.len();
-    let mut bytes = vec![0; usize::try_from(len).unwrap_or(0)];
-    slots::fill(&mut bytes)?;
-    let mut file = private_file().truncate(true).open(filler).map_err(VaultError::io(WRITING))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(VaultError::io(WRITING))
+    drop(private_file().truncate(true).open(filler).map_err(VaultError::io(WRITING))?);
+    grow(filler, len.min(FILLER_MAX))
+}
+
+/// Makes a file as long as this by random bytes at its end, if it is shorter.
+pub(crate) fn grow(path: &Path, len: u64) -> Result<(), VaultError> {
+    let mut file = OpenOptions::new().append(true).open(path).map_err(VaultError::io(WRITING))?;
+    let mut missing = len.saturating_sub(file.metadata().map_err(VaultError::io(WRITING))?.len());
+    if missing == 0 {
+        return Ok(());
+    }
+    let mut block = vec![0; 64 * 1024];
+    while missing > 0 {
+        let take = block.len().min(usize::try_from(missing).unwrap_or(usize::MAX));
+        slots::fill(&mut block[..take])?;
+        file.write_all(&block[..take]).map_err(VaultError::io(WRITING))?;
+        missing -= take as u64;
+    }
+    file.sync_all().map_err(VaultError::io(WRITING))
+}
+
+/// Writes over what stands at `at` in a file, without making it longer first, and syncs it.
+pub(crate) fn overwrite_at(path: &Path, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Makes what was renamed in a directory last.

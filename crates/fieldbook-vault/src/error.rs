@@ -20,6 +20,14 @@ pub enum VaultError {
     InUse,
     /// No key slot opens with this passphrase.
     WrongPassphrase,
+    /// Two passphrases of one vault that could be taken for each other.
+    SamePassphrase,
+    /// There is no decoy.
+    NoDecoy,
+    /// Keys are not destroyed after so few days.
+    TooFewDays,
+    /// The keys were destroyed because nobody unlocked the vault for as long as its owner had set.
+    KeysDestroyed,
     /// A name that is empty, too long, or has control characters.
     BadName,
     /// A work factor outside the allowed range was asked for.
@@ -201,6 +209,14 @@ impl fmt::Display for VaultError {
             Self::AlreadyExists => f.write_str("there is a vault here already"),
             Self::InUse => f.write_str("the vault is open in another process"),
             Self::WrongPassphrase => f.write_str("the passphrase does not open this vault"),
+            Self::SamePassphrase => f.write_str("the two passphrases could be taken for each other"),
+            Self::NoDecoy => f.write_str("no duress passphrase is set, so there is no decoy"),
+            Self::TooFewDays => {
+                write!(f, "the keys are not destroyed after fewer than {} days", crate::rules::DEAD_MAN_MIN_DAYS)
+            }
+            Self::KeysDestroyed => f.write_str(
+                "the keys of this vault are destroyed: it was not unlocked for as many days as its owner had set",
+            ),
             Self::BadName => {
                 write!(f, "a name has 1 to {} bytes and no control characters", crate::vault::NAME_MAX)
             }

@@ -49,6 +49,11 @@ impl Layout {
         self.dir.join("new")
     }
 
+    /// What applies while the vault is locked: whether a wipe asks, and until when the keys live.
+    pub(crate) fn rules(&self) -> PathBuf {
+        self.dir.join("rules")
+    }
+
     /// Locked by the process that has the vault open.
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")

@@ -21,7 +21,9 @@
 //! ```
 //!
 //! Where to look: `slots`, `keyfile` and `rekey` keep the keys, `store` is the schema, `outgoing` turns saves into sealed
-//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. `place` notices a copied directory, `rejoin`
+//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. `twin` keeps the pair
+//! of stores that is not open from telling what it is, `duress` makes it a decoy, `wipe` destroys the keys. `place` notices a
+//! copied directory, `rejoin`
 //! makes a copy a new device, `backup` writes and restores backups.
 
 mod absorb;
@@ -32,6 +34,7 @@ mod clashes;
 mod consent;
 mod delivery;
 mod durable;
+mod duress;
 mod entry_files;
 mod error;
 mod findings;
@@ -57,6 +60,7 @@ mod rejoin;
 mod rekey;
 mod reports;
 mod resend;
+mod rules;
 mod sealing;
 mod shares;
 mod slots;
@@ -64,9 +68,11 @@ mod standing;
 mod status;
 mod store;
 mod team;
+mod twin;
 mod vault;
 mod verify;
 mod views;
+mod wipe;
 
 pub use addenda::AddendumText;
 pub use attachments::PART_LEN;
@@ -77,9 +83,11 @@ pub use layout::Layout;
 pub use merge::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
 pub use passphrase::Passphrase;
 pub use rejoin::CopyState;
+pub use rules::{DEAD_MAN_MIN_DAYS, Rules};
 pub use sealing::SealConsent;
 pub use slots::{WORK_FACTOR_MAX, WORK_FACTOR_MIN};
 pub use standing::Standing;
 pub use team::Resemblance;
 pub use vault::{CreateOptions, Vault};
 pub use views::*;
+pub use wipe::{destroy_keys, remove_rest};

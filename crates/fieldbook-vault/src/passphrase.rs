@@ -19,6 +19,11 @@ impl Passphrase {
         self.0.is_empty()
     }
 
+    /// Whether one of the two could be taken for the other.
+    pub(crate) fn resembles(&self, other: &Self) -> bool {
+        *self.0 == *other.0
+    }
+
     pub(crate) fn to_secret(&self) -> SecretString {
         SecretString::from(self.0.to_string())
     }

@@ -2,9 +2,10 @@
 //!
 //! The file holds two slots of the same size, each a standard age file with an scrypt stanza
 //! (age specification, "scrypt recipient") around a payload of fixed length. One is real; the other
-//! is, until a duress passphrase is set, the same construction under a random passphrase that
-//! nobody knows. Both are always tried, side by side, so that the time tells nothing.
+//! is, until a duress passphrase is set, filler that nothing opens and nobody can tell from a slot.
+//! Both are always tried, side by side, so that the time tells nothing.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::iter;
 
@@ -14,6 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::error::VaultError;
 use crate::keyfile::{IDENTITY_LEN, Kek, Keys};
+use crate::layout::Layout;
 use crate::passphrase::Passphrase;
 
 /// Lowest scrypt work factor (log2 of N) that a vault accepts: 32 MiB and about 0.1 s a guess.
@@ -26,19 +28,29 @@ const WORK_FACTOR_AUTOMATIC: std::ops::RangeInclusive<u8> = 16..=18;
 
 const PAYLOAD_LEN: usize = 256;
 const VERSION: u8 = 2;
+/// After the identity: 1 if opening this slot destroys the other pair's keys.
+const DESTROYS_AT: usize = 1 + IDENTITY_LEN;
+/// The cost at which filler is made: nobody will ever open it, so that it need not be paid.
+const FILLER_FACTOR: u8 = 1;
 
 /// What a slot that opened holds.
 pub(crate) enum Held {
     /// The identity to which the pair's key file is encrypted.
-    Identity(Kek),
+    Identity {
+        /// The identity.
+        kek: Kek,
+        /// Opening this slot destroys the other pair's keys.
+        destroys: bool,
+    },
     /// Version 1: the keys themselves, and the work factor that their owner chose.
     Keys(Keys, u8),
 }
 
-fn payload_of(kek: &Kek) -> Zeroizing<[u8; PAYLOAD_LEN]> {
+fn payload_of(kek: &Kek, destroys: bool) -> Zeroizing<[u8; PAYLOAD_LEN]> {
     let mut payload = Zeroizing::new([0; PAYLOAD_LEN]);
     payload[0] = VERSION;
     payload[1..=IDENTITY_LEN].copy_from_slice(kek.to_text().as_bytes());
+    payload[DESTROYS_AT] = u8::from(destroys);
     payload
 }
 
@@ -53,7 +65,10 @@ fn parse_payload(payload: &[u8], work_factor: u8) -> Result<Held, VaultError> {
             keys.depot.copy_from_slice(&payload[33..65]);
             Ok(Held::Keys(keys, work_factor))
         }
-        VERSION => Ok(Held::Identity(Kek::parse(&payload[1..=IDENTITY_LEN])?)),
+        VERSION => Ok(Held::Identity {
+            kek: Kek::parse(&payload[1..=IDENTITY_LEN])?,
+            destroys: payload[DESTROYS_AT] == 1,
+        }),
         _ => Err(VaultError::NewerVersion),
     }
 }
@@ -61,6 +76,20 @@ fn parse_payload(payload: &[u8], work_factor: u8) -> Result<Held, VaultError> {
 /// Fills a buffer from the system's random source.
 pub(crate) fn fill(buffer: &mut [u8]) -> Result<(), VaultError> {
     getrandom::fill(buffer).map_err(|_| VaultError::Randomness)
+}
+
+/// The slot file of a vault.
+pub(crate) fn read(layout: &Layout) -> Result<Vec<u8>, VaultError> {
+    let mut slots = Vec::new();
+    match File::open(layout.slots()) {
+        Ok(file) => file
+            .take(64 * 1024)
+            .read_to_end(&mut slots)
+            .map_err(VaultError::io("the key slots could not be read"))?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(VaultError::NoVault),
+        Err(error) => return Err(VaultError::io("the key slots could not be read")(error)),
+    };
+    Ok(slots)
 }
 
 /// The bytes of the slot file: `kek` wrapped in slot number `real`, filler in the other.
@@ -75,20 +104,85 @@ pub(crate) fn write_slots(
         Some(chosen) if (WORK_FACTOR_MIN..=WORK_FACTOR_MAX).contains(&chosen) => chosen,
         Some(_) => return Err(VaultError::WorkFactor),
     };
-    let real_slot = wrap(&*payload_of(kek), passphrase.to_secret(), work_factor)?;
-    let mut unknown = [0; 32];
-    fill(&mut unknown)?;
-    let filler_passphrase = SecretString::from(fieldbook_proto::encode_hex(&unknown));
-    let filler = wrap(&*payload_of(&Kek::generate()), filler_passphrase, work_factor)?;
+    let real_slot = wrap(&*payload_of(kek, false), passphrase.to_secret(), work_factor)?;
+    let filler = filler_like(&real_slot)?;
     Ok(if real == 0 { [real_slot, filler] } else { [filler, real_slot] }.concat())
+}
+
+/// The bytes of the slot file with slot number `slot` made anew, at the cost that it had, and the other one
+/// as it is.
+pub(crate) fn rewrite_slot(
+    file: &[u8],
+    slot: usize,
+    kek: &Kek,
+    destroys: bool,
+    passphrase: &Passphrase,
+) -> Result<Vec<u8>, VaultError> {
+    let (first, second) = halves(file)?;
+    let old = if slot == 0 { first } else { second };
+    let new = wrap(&*payload_of(kek, destroys), passphrase.to_secret(), work_factor_of(old))?;
+    if new.len() != old.len() {
+        return Err(VaultError::damaged("a key slot has the wrong length"));
+    }
+    Ok(if slot == 0 { [&new, second] } else { [first, &new] }.concat())
+}
+
+/// The bytes of the slot file with filler in slot number `slot`, and the other one as it is.
+pub(crate) fn with_filler(file: &[u8], slot: usize) -> Result<Vec<u8>, VaultError> {
+    let (first, second) = halves(file)?;
+    Ok(if slot == 0 {
+        [&filler_like(second)?[..], second].concat()
+    } else {
+        [first, &filler_like(first)?[..]].concat()
+    })
+}
+
+/// Two slots that nothing opens, in the place of these. Whatever stood there, they are as long.
+pub(crate) fn filler_for(file: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let made = halves(file).and_then(|(first, _)| Ok([filler_like(first)?, filler_like(first)?].concat()));
+    match made {
+        Ok(slots) if slots.len() == file.len() => Ok(slots),
+        _ => {
+            let mut noise = vec![0; file.len()];
+            fill(&mut noise)?;
+            Ok(noise)
+        }
+    }
+}
+
+/// The two slots in a slot file.
+pub(crate) fn halves(file: &[u8]) -> Result<(&[u8], &[u8]), VaultError> {
+    if file.is_empty() || !file.len().is_multiple_of(2) || file.len() > 8 * 1024 {
+        return Err(VaultError::damaged("the key slots have an impossible size"));
+    }
+    Ok(file.split_at(file.len() / 2))
+}
+
+/// What nobody can tell from the slot that is given, and nothing opens: a slot under a random passphrase that is
+/// dropped, whose header claims the same cost. Without the passphrase a header that says one cost and a key
+/// that was wrapped at another are both random bytes.
+fn filler_like(slot: &[u8]) -> Result<Vec<u8>, VaultError> {
+    let mut unknown = Zeroizing::new([0; 32]);
+    fill(&mut *unknown)?;
+    let passphrase = SecretString::from(fieldbook_proto::encode_hex(&*unknown));
+    let cheap = wrap(&*payload_of(&Kek::generate(), false), passphrase, FILLER_FACTOR)?;
+    let stanza = cheap.windows(STANZA.len()).position(|window| window == STANZA);
+    let end = stanza.and_then(|at| Some(at + cheap[at..].iter().position(|byte| *byte == b'\n')?));
+    let (Some(at), Some(end)) = (stanza, end) else {
+        return Err(VaultError::damaged("a key slot could not be written"));
+    };
+    let salt = cheap[at + STANZA.len()..end].split(|byte| *byte == b' ').next().unwrap_or_default();
+    let factor = work_factor_of(slot).to_string();
+    let filler = [&cheap[..at], STANZA, salt, b" ", factor.as_bytes(), &cheap[end..]].concat();
+    if filler.len() != slot.len() {
+        return Err(VaultError::damaged("a key slot has the wrong length"));
+    }
+    Ok(filler)
 }
 
 /// Tries both slots; which one opened, and what it holds.
 pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Held), VaultError> {
-    if file.is_empty() || !file.len().is_multiple_of(2) || file.len() > 8 * 1024 {
-        return Err(VaultError::damaged("the key slots have an impossible size"));
-    }
-    let (first, second) = file.split_at(file.len() / 2);
+    let (first, second) = halves(file)?;
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| unwrap(second, passphrase));
         (unwrap(first, passphrase), second.join().unwrap_or(Err(VaultError::WrongPassphrase)))
@@ -134,10 +228,13 @@ fn unwrap(slot: &[u8], passphrase: &Passphrase) -> Result<Held, VaultError> {
     parse_payload(&payload, work_factor_of(slot))
 }
 
-/// The work factor in the header of a slot that opened: `-> scrypt SALT FACTOR`.
+/// How the scrypt stanza of a header begins.
+const STANZA: &[u8] = b"-> scrypt ";
+
+/// The work factor in the header of a slot: `-> scrypt SALT FACTOR`.
 fn work_factor_of(slot: &[u8]) -> u8 {
     let mut lines = slot.split(|byte| *byte == b'\n');
-    let stanza = lines.find_map(|line| line.strip_prefix(b"-> scrypt ")).unwrap_or_default();
+    let stanza = lines.find_map(|line| line.strip_prefix(STANZA)).unwrap_or_default();
     let factor = stanza.split(|byte| *byte == b' ').nth(1).and_then(|text| std::str::from_utf8(text).ok());
     let factor = factor.and_then(|text| text.parse().ok()).unwrap_or(*WORK_FACTOR_AUTOMATIC.start());
     factor.clamp(WORK_FACTOR_MIN, WORK_FACTOR_MAX)
@@ -170,8 +267,8 @@ mod tests {
             let passphrase = Passphrase::new("correct horse".into());
             let file = write_slots(&kek, &passphrase, Some(WORK_FACTOR_MIN), real).unwrap();
             let (slot, held) = open_slots(&file, &passphrase).unwrap();
-            let Held::Identity(opened) = held else { panic!("an old slot") };
-            assert_eq!((slot, opened.to_text()), (real, kek.to_text()));
+            let Held::Identity { kek: opened, destroys } = held else { panic!("an old slot") };
+            assert_eq!((slot, opened.to_text(), destroys), (real, kek.to_text(), false));
             let wrong = Passphrase::new("correct horsf".into());
             assert!(matches!(open_slots(&file, &wrong), Err(VaultError::WrongPassphrase)));
         }
@@ -189,6 +286,47 @@ mod tests {
             .collect();
         assert_eq!(sizes[0], sizes[1]);
         assert_eq!(sizes[0] % 2, 0);
+    }
+
+    /// What a slot shows to whoever has no passphrase: everything but the random parts.
+    fn shape(slot: &[u8]) -> (usize, Vec<usize>, u8) {
+        let header = slot.split(|byte| *byte == b'\n').take(4).map(<[u8]>::len).collect();
+        (slot.len(), header, work_factor_of(slot))
+    }
+
+    #[test]
+    fn filler_looks_like_a_slot_and_never_twice_the_same() {
+        let passphrase = Passphrase::new("p".into());
+        for factor in [WORK_FACTOR_MIN, WORK_FACTOR_MIN + 1] {
+            let file = write_slots(&Kek::generate(), &passphrase, Some(factor), 1).unwrap();
+            let (filler, real) = halves(&file).unwrap();
+            assert_eq!(shape(filler), shape(real));
+            assert_eq!(work_factor_of(filler), factor);
+            let destroyed = with_filler(&file, 1).unwrap();
+            let (same, other) = halves(&destroyed).unwrap();
+            assert_eq!((same, shape(other)), (filler, shape(real)));
+            assert!(matches!(open_slots(&destroyed, &passphrase), Err(VaultError::WrongPassphrase)));
+            let both = filler_for(&file).unwrap();
+            assert!(both.len() == file.len() && both != filler_for(&file).unwrap());
+            assert!(matches!(open_slots(&both, &passphrase), Err(VaultError::WrongPassphrase)));
+        }
+        assert_eq!(filler_for(b"no slots at all").unwrap().len(), 15);
+    }
+
+    #[test]
+    fn a_slot_is_made_anew_beside_the_other_one() {
+        let (own, duress) = (Passphrase::new("own".into()), Passphrase::new("duress".into()));
+        let (kek, decoy) = (Kek::generate(), Kek::generate());
+        let file = write_slots(&kek, &own, Some(WORK_FACTOR_MIN), 0).unwrap();
+        let both = rewrite_slot(&file, 1, &decoy, true, &duress).unwrap();
+        assert_eq!(both[..file.len() / 2], file[..file.len() / 2]);
+        assert_eq!(shape(&both[..file.len() / 2]), shape(&both[file.len() / 2..]));
+        for (passphrase, slot, identity, kills) in [(&own, 0, &kek, false), (&duress, 1, &decoy, true)] {
+            let (opened, Held::Identity { kek, destroys }) = open_slots(&both, passphrase).unwrap() else {
+                panic!("an old slot")
+            };
+            assert_eq!((opened, destroys, kek.to_text()), (slot, kills, identity.to_text()));
+        }
     }
 
     #[test]

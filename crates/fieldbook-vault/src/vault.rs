@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -21,9 +20,11 @@ use crate::passphrase::Passphrase;
 use crate::place;
 use crate::rejoin;
 use crate::rekey::{self, Place, step};
+use crate::rules::Rules;
 use crate::slots::{self, Held};
 use crate::store;
 use crate::team::{self, Team};
+use crate::twin;
 use crate::views::{DeviceInfo, TeamInfo};
 
 /// Longest name of a device, in bytes.
@@ -60,6 +61,8 @@ pub struct Vault {
     keys: Keys,
     kek: Kek,
     slot: usize,
+    /// The passphrase was the duress passphrase: the other pair's keys are destroyed.
+    pub(crate) destroys: bool,
     layout: Layout,
     /// Key slots that are not in the directory yet: while a backup is restored there is no vault in it.
     unpublished: Option<Vec<u8>>,
@@ -115,26 +118,23 @@ impl Vault {
             .truncate(false)
             .open(layout.network_lock())
             .map_err(VaultError::io("the vault's lock file could not be made"))?;
+        Rules::default().write(&layout)?;
         durable::replace(&layout, &layout.slots(), &wrapped)?;
         Ok(DeviceInfo { id: device.id().to_string(), name, role: None, team: None, copy: None })
     }
 
-    /// Opens the vault in `dir`.
+    /// Opens the vault in `dir`. If the passphrase is the duress passphrase, that opens the decoy, and the other
+    /// pair's keys are destroyed before anything else.
     ///
     /// # Errors
     /// [`VaultError::NoVault`], [`VaultError::InUse`], [`VaultError::WrongPassphrase`],
-    /// [`VaultError::Damaged`], [`VaultError::NewerVersion`], or the disk's.
+    /// [`VaultError::KeysDestroyed`], [`VaultError::Damaged`], [`VaultError::NewerVersion`], or the disk's.
     pub fn open(dir: &Path, passphrase: &Passphrase) -> Result<Self, VaultError> {
         let layout = Layout::new(dir);
-        let mut slots = Vec::new();
-        match File::open(layout.slots()) {
-            Ok(file) => file
-                .take(64 * 1024)
-                .read_to_end(&mut slots)
-                .map_err(VaultError::io("the key slots could not be read"))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(VaultError::NoVault),
-            Err(error) => return Err(VaultError::io("the key slots could not be read")(error)),
-        };
+        if Rules::enforce(&layout)? {
+            return Err(VaultError::KeysDestroyed);
+        }
+        let slots = slots::read(&layout)?;
         let lock = lock(&layout)?;
         Ok(Self::open_with(layout, lock, &slots, passphrase, false)?.0)
     }
@@ -149,9 +149,19 @@ impl Vault {
         restoring: bool,
     ) -> Result<(Self, bool), VaultError> {
         let (slot, held) = slots::open_slots(slots, passphrase)?;
-        let mut unpublished = restoring.then(|| slots.to_vec());
+        let destroys = matches!(held, Held::Identity { destroys: true, .. });
+        let mut unpublished = match (restoring, destroys) {
+            (false, _) => None,
+            (true, false) => Some(slots.to_vec()),
+            (true, true) => Some(slots::with_filler(slots, 1 - slot)?),
+        };
+        if !restoring {
+            // Before anything that takes time.
+            twin::write_over(&layout, slot, slots, destroys)?;
+            Rules::unlocked(&layout);
+        }
         let kek = match held {
-            Held::Identity(kek) => kek,
+            Held::Identity { kek, .. } => kek,
             Held::Keys(keys, work_factor) => {
                 let (kek, wrapped) = renew_slots(&layout, slot, &keys, passphrase, work_factor)?;
                 if restoring {
@@ -163,6 +173,17 @@ impl Vault {
                 kek
             }
         };
+        Self::open_pair(layout, lock, (slot, kek), destroys, unpublished)
+    }
+
+    /// Opens one of the two pairs of stores.
+    pub(crate) fn open_pair(
+        layout: Layout,
+        lock: File,
+        (slot, kek): (usize, Kek),
+        destroys: bool,
+        unpublished: Option<Vec<u8>>,
+    ) -> Result<(Self, bool), VaultError> {
         let place = Place { layout: &layout, slot, kek: &kek };
         let (mut db, mut keys) = place.open()?;
         store::migrate(&mut db)?;
@@ -197,6 +218,7 @@ impl Vault {
             keys,
             kek,
             slot,
+            destroys,
             retry_waiting: true,
             lent: None,
             house_due: true,
@@ -227,13 +249,21 @@ impl Vault {
     /// The disk's. The vault is closed all the same, and nothing in it is lost; a new key that is due
     /// stays due, and is made when the vault is opened or closed the next time.
     pub fn close(self) -> Result<(), VaultError> {
-        let Self { db, depot, keys, kek, slot, layout, _lock, .. } = self;
+        self.close_stores().map(drop)
+    }
+
+    /// Closes the stores. The vault is locked for others for as long as what is returned lives.
+    pub(crate) fn close_stores(self) -> Result<File, VaultError> {
+        let Self { db, depot, keys, kek, slot, destroys, layout, _lock, .. } = self;
         if rekey::is_due(&db)? {
             Place { layout: &layout, slot, kek: &kek }.change(db, keys)?;
         } else {
             rekey::close(db)?;
         }
-        Ok(depot.close()?)
+        depot.close()?;
+        // What does not succeed, on a full disk for example, is made up for the next time.
+        let _ = twin::even(&layout, slot, destroys, true);
+        Ok(_lock)
     }
 
     /// Gives the store a new key if something was forgotten, as [`Vault::close`] does, and goes on.
@@ -317,7 +347,7 @@ pub(crate) fn now_s() -> u64 {
     u64::try_from(now_ms() / 1000).unwrap_or(0)
 }
 
-fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Result<DeviceSecret, VaultError> {
+pub(crate) fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Result<DeviceSecret, VaultError> {
     let device = rejoin::generate()?;
     let mut db = cipher::open_database(&layout.vault(real), &keys.vault, true)?;
     store::migrate(&mut db)?;

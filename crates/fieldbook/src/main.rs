@@ -22,6 +22,7 @@ mod sheets;
 mod span;
 mod sync;
 mod ui;
+mod wipe;
 
 use std::io::Write as _;
 use std::process::ExitCode;

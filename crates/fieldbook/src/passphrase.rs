@@ -94,16 +94,7 @@ impl Source {
         if *self != Self::Terminal {
             return self.read_silently(ui);
         }
-        let first = ask(&format!("New passphrase for the vault {}: ", quoted(vault)), ui)?;
-        let second = ask("The same once more: ", ui)?;
-        if *first != *second {
-            return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same")
-                .hint("run the command again; nothing was made"));
-        }
-        if first.is_empty() {
-            return Err(empty("the answer"));
-        }
-        Ok(first)
+        ask_twice(&format!("New passphrase for the vault {}: ", quoted(vault)), ui)
     }
 
     fn read_silently(&self, ui: &Ui) -> Result<Secret, Failure> {
@@ -128,6 +119,41 @@ impl Source {
             Self::Command(command) => from_command(command),
         }
     }
+}
+
+/// A further passphrase, beside the one that opens the vault.
+#[derive(Debug)]
+pub struct New {
+    /// Its first line is taken; a person is asked if there is none.
+    pub file: Option<PathBuf>,
+    /// What it is called.
+    pub what: &'static str,
+}
+
+impl New {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// As [`Source::read_new`].
+    pub fn read(self, ui: &Ui) -> Result<Secret, Failure> {
+        match self.file {
+            Some(path) => Source::File(path).read_silently(ui),
+            None => ask_twice(&format!("The {}: ", self.what), ui),
+        }
+    }
+}
+
+fn ask_twice(prompt: &str, ui: &Ui) -> Result<Secret, Failure> {
+    let first = ask(prompt, ui)?;
+    let second = ask("The same once more: ", ui)?;
+    if *first != *second {
+        return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same")
+            .hint("run the command again; nothing was made"));
+    }
+    if first.is_empty() {
+        return Err(empty("the answer"));
+    }
+    Ok(first)
 }
 
 fn from_command(command: &str) -> Result<Secret, Failure> {

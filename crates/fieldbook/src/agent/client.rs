@@ -116,6 +116,16 @@ impl Agent {
         agent.receive(|_: Value| Ok(()))
     }
 
+    /// Destroys the vault's keys, if the passphrase opens it; the agent ends at once.
+    ///
+    /// # Errors
+    /// It does not open it, or the keys could not be destroyed.
+    pub fn wipe(vault: &Path, passphrase: &Secret) -> Result<(), Failure> {
+        let mut agent = Self::spawn()?;
+        agent.send(&Opening { wipe: true, ..opening(vault, passphrase) })?;
+        agent.receive(|_: Value| Ok(()))
+    }
+
     /// Makes a vault; the agent ends at once.
     ///
     /// # Errors
@@ -134,11 +144,24 @@ impl Agent {
     ///
     /// # Errors
     /// As [`Agent::open`].
-    pub fn unlock(vault: &Path, passphrase: &Secret, stay: Stay, ui: &Ui) -> Result<(), Failure> {
+    pub fn unlock(
+        vault: &Path,
+        passphrase: &Secret,
+        stay: Stay,
+        decoy: bool,
+        ui: &Ui,
+    ) -> Result<(), Failure> {
         let mut agent = Self::spawn()?;
-        agent.send(&Opening { stay: Some(stay), ..opening(vault, passphrase) })?;
+        agent.send(&Opening { stay: Some(stay), decoy, ..opening(vault, passphrase) })?;
         let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
         warn_of_copy(&greeting, ui);
+        if greeting.exposed {
+            ui.warn(
+                "memory-not-locked",
+                "while the vault is unlocked this system may write its memory to the swap space on the disk. Turn \
+                 swap off (`swapoff -a`) or encrypt it, and do not hibernate",
+            );
+        }
         // It lives on without us.
         agent.child = None;
         Ok(())
@@ -255,6 +278,8 @@ fn opening(vault: &Path, passphrase: &Secret) -> Opening {
         create: None,
         restore: None,
         stay: None,
+        decoy: false,
+        wipe: false,
     }
 }
 

@@ -28,6 +28,11 @@ impl Place {
         Ok(Self { dir: directory(&vault, runtime.as_deref()) })
     }
 
+    /// The directory of the sockets.
+    pub fn directory(&self) -> &Path {
+        &self.dir
+    }
+
     /// The agent's socket.
     pub fn agent(&self) -> PathBuf {
         self.dir.join("agent")

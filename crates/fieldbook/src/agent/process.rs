@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -12,6 +12,7 @@ use fieldbook_vault::{CreateOptions, Passphrase, Vault, VaultError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde_json::Value;
 
+use super::memory::{self, Exposed};
 use super::place::Place;
 use super::protocol::{Answer, Create, Greeting, Opening, Stay, VERSION};
 use super::server::{self, Ending, Event, SocketFile};
@@ -19,6 +20,7 @@ use super::service::Desk;
 use super::wire;
 use super::worker::Worker;
 use crate::error::{Failure, Kind};
+use crate::wipe;
 
 /// How often a vault that is in use is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -59,20 +61,26 @@ fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
     if let Some(create) = opening.create {
         return answer(to, &make(&opening.vault, &passphrase, create)?);
     }
+    if opening.wipe {
+        return answer(to, &value(&Vault::wipe(&opening.vault, &passphrase)?)?);
+    }
     if let Some(from) = opening.restore {
         return answer(to, &value(&Vault::restore(&from, &opening.vault, &passphrase)?)?);
     }
-    let vault = open(&opening.vault, &passphrase, Duration::from_millis(opening.wait_ms))?;
+    let exposed = opening.stay.is_some() && memory::keep() == Exposed::Yes;
+    let vault = open(&opening, &passphrase)?;
     drop(passphrase);
     let copy = vault.device().copy;
-    let greeting = value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy })?;
+    let greeting =
+        value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy, exposed })?;
     match opening.stay {
         None => {
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
             answer(to, &greeting)?;
             let (sender, events) = mpsc::channel();
             thread::spawn(move || server::connection(1, from, client_end, &sender));
-            server::run(Desk::new(vault, &opening.vault, None), &events, Ending::WithClient);
+            let desk = Desk::new(vault, &opening.vault, None);
+            server::run(desk, &events, Ending::WithClient, memory::slept);
         }
         Some(stay) => {
             let place = Place::of(&opening.vault)?;
@@ -82,10 +90,13 @@ fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
             let _ = std::env::set_current_dir("/");
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
+            wipe::on_signal(opening.vault.clone());
+            wipe::on_the_day(opening.vault.clone());
             server::accept(listener, sender);
             answer(to, &greeting)?;
             leave_the_client()?;
-            server::run(Desk::new(vault, &opening.vault, Some(socket)), &events, ending(stay));
+            let desk = Desk::new(vault, &opening.vault, Some(socket));
+            server::run(desk, &events, ending(stay), memory::slept);
         }
     }
     Ok(())
@@ -100,18 +111,38 @@ fn make(dir: &Path, passphrase: &Passphrase, create: Create) -> Result<Value, Fa
     value(&Vault::create(dir, passphrase, &options)?)
 }
 
-fn open(dir: &Path, passphrase: &Passphrase, wait: Duration) -> Result<Vault, Failure> {
-    let until = Instant::now() + wait;
+fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
+    let until = Instant::now() + Duration::from_millis(opening.wait_ms);
     loop {
-        match Vault::open(dir, passphrase) {
+        match Vault::open(&opening.vault, passphrase) {
             Err(VaultError::InUse) if Instant::now() < until => thread::sleep(RETRY),
             opened => {
                 let mut vault = opened?;
+                settle(&vault, &opening.vault);
+                if opening.decoy {
+                    vault = vault.into_decoy()?;
+                }
                 vault.set_merger(Box::new(Worker::default()));
                 return Ok(vault);
             }
         }
     }
+}
+
+/// Under the duress passphrase nothing may go on that tells of the real vault: its daemon has the depot's key in
+/// memory and would answer for it. In any case the same is looked for and the same is written.
+fn settle(vault: &Vault, dir: &Path) {
+    if let Ok(place) = Place::of(dir) {
+        let daemon = place.daemon();
+        if vault.has_destroyed() {
+            wipe::kill(&daemon);
+            let _ = std::fs::remove_file(daemon);
+        } else {
+            drop(UnixStream::connect(daemon));
+        }
+    }
+    // On a full disk or a medium that cannot be written, the vault is used all the same.
+    let _ = vault.settle();
 }
 
 /// This process has the vault open, so that a socket file which is there already is a dead agent's.

@@ -40,6 +40,12 @@ pub struct Opening {
     /// Stays, and listens on the runtime socket.
     #[serde(default)]
     pub stay: Option<Stay>,
+    /// Opens the decoy that lies beside the vault, and destroys nothing.
+    #[serde(default)]
+    pub decoy: bool,
+    /// Destroys the vault's keys, if the passphrase opens it; the agent then ends.
+    #[serde(default)]
+    pub wipe: bool,
 }
 
 /// How to make a vault.
@@ -49,6 +55,17 @@ pub struct Create {
     pub name: String,
     /// log2 of the scrypt cost; chosen for this machine if absent.
     pub work_factor: Option<u8>,
+}
+
+/// What applies while the vault is locked.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Safeguards {
+    /// `wipe` asks for no passphrase, and a signal wipes.
+    pub wipe_unasked: bool,
+    /// After so many days without an unlocking the keys are destroyed; never if 0.
+    pub dead_man_days: u16,
+    /// When that will be, in milliseconds since 1970; absent if never.
+    pub dead_man_ms: Option<i64>,
 }
 
 /// How a staying agent ends by itself.
@@ -69,6 +86,33 @@ pub enum Request {
     },
     /// Ends the agent. Done: null, when the vault is closed.
     Lock,
+    /// Changes the passphrase. Done: null.
+    ChangePassphrase {
+        /// The present one, UTF-8.
+        own: Hex,
+        /// The new one, UTF-8.
+        new: Hex,
+    },
+    /// Sets the duress passphrase, and makes the decoy if there is none. Done: whether it was made.
+    SetDuress {
+        /// The vault's passphrase, UTF-8.
+        own: Hex,
+        /// The duress passphrase, UTF-8.
+        duress: Hex,
+        /// The name of the decoy's device; this one's if absent.
+        name: Option<String>,
+    },
+    /// Makes the duress passphrase void and the decoy unreadable. Done: whether there was one.
+    RemoveDuress,
+    /// Done: whether a duress passphrase is set.
+    HasDuress,
+    /// What applies while the vault is locked, changed before it is told. Done: [`Safeguards`].
+    Safeguards {
+        /// `wipe` asks for no passphrase, and a signal wipes.
+        wipe_unasked: Option<bool>,
+        /// After so many days without an unlocking the keys are destroyed; never if 0.
+        dead_man_days: Option<u16>,
+    },
     /// Done: `DeviceInfo`.
     Device,
     /// Done: `TeamInfo`.
@@ -379,6 +423,9 @@ pub struct Greeting {
     /// Of a new agent: see `DeviceInfo`.
     #[serde(default)]
     pub copy: Option<String>,
+    /// Of a new agent: the system may write its memory to the disk.
+    #[serde(default)]
+    pub exposed: bool,
 }
 
 /// New recovery sheets.

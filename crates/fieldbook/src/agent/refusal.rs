@@ -35,6 +35,14 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::WrongPassphrase => {
             (Kind::WrongPassphrase, "wrong-passphrase", "check the keyboard layout and the vault's directory")
         }
+        E::SamePassphrase => (Kind::Usage, "same-passphrase", "choose another one; nothing was changed"),
+        E::NoDecoy => (Kind::Failed, "no-decoy", "set one with `fieldbook duress set`"),
+        E::TooFewDays => (Kind::Usage, "too-few-days", "nothing was changed"),
+        E::KeysDestroyed => (
+            Kind::Damaged,
+            "keys-destroyed",
+            "what other devices have is still there: make a new vault, and join the team again",
+        ),
         E::WorkFactor => (Kind::Usage, "work-factor", ""),
         E::BadName => (Kind::Usage, "bad-name", ""),
         E::Damaged(_) => (Kind::Damaged, "damaged", COPY_FIRST),

@@ -28,6 +28,9 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often the service gets a turn when nobody asks.
 const TICK: Duration = Duration::from_secs(2);
 
+/// The clocks that tell how long the machine slept are read one after the other.
+const NAP: Duration = Duration::from_secs(1);
+
 /// What answers requests: the vault's side.
 pub trait Service {
     /// Answers a request. `item` sends one of several results.
@@ -81,15 +84,27 @@ pub enum Ending {
 }
 
 /// Serves until it is time to end. The service, and with it the vault, is closed before a `lock` is answered.
-pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
+/// `slept`: how long the machine has been asleep in all; a vault that was open then is closed before anybody is answered.
+pub fn run(
+    service: impl Service,
+    events: &Receiver<Event>,
+    ending: Ending,
+    mut slept: impl FnMut() -> Duration,
+) {
     let mut service = Some(service);
     let mut last_request = Instant::now();
+    let slept_before = slept();
     while let Some(serving) = service.as_mut() {
         let left = match ending {
             Ending::Idle(Some(limit)) => limit.saturating_sub(last_request.elapsed()).min(TICK),
             _ => TICK,
         };
-        match events.recv_timeout(left) {
+        let event = events.recv_timeout(left);
+        if matches!(ending, Ending::Idle(_)) && slept() > slept_before + NAP {
+            end(&mut service);
+            continue;
+        }
+        match event {
             Ok(Event::Asked { request, answers, connection }) if matches!(*request, Request::Lock) => {
                 let last = match service.take().map_or(Ok(()), Service::close) {
                     Ok(()) => Answer::Done(Value::Null),
@@ -187,7 +202,7 @@ fn serve_connection(
 }
 
 fn greet(version: u32) -> Answer {
-    let greeting = Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy: None };
+    let greeting = Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy: None, exposed: false };
     match serde_json::to_value(greeting) {
         Ok(greeting) if version == VERSION => Answer::Done(greeting),
         _ => Answer::Refused(
@@ -282,7 +297,7 @@ mod tests {
         let listener = UnixListener::bind(&socket).unwrap();
         let (sender, events) = mpsc::channel();
         accept(listener, sender);
-        let thread = thread::spawn(move || run(Counter(0), &events, ending));
+        let thread = thread::spawn(move || run(Counter(0), &events, ending, || Duration::ZERO));
         (dir, socket, thread)
     }
 
@@ -340,10 +355,24 @@ mod tests {
     fn the_agent_of_one_command_ends_with_its_client() {
         let (client, agent) = UnixStream::pair().unwrap();
         let (sender, events) = mpsc::channel();
-        let loop_thread = thread::spawn(move || run(Counter(0), &events, Ending::WithClient));
+        let loop_thread = thread::spawn(move || run(Counter(0), &events, Ending::WithClient, || Duration::ZERO));
         thread::spawn(move || connection(1, agent.try_clone().unwrap(), agent, &sender));
         drop(client);
         loop_thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_machine_that_slept_wakes_up_locked() {
+        let (sender, events) = mpsc::channel();
+        let mut hours = 0;
+        let (answers, answer) = mpsc::sync_channel(1);
+        let request = Box::new(Request::Device);
+        sender.send(Event::Asked { connection: 1, request, answers }).unwrap();
+        run(Counter(0), &events, Ending::Idle(None), || {
+            hours += 1;
+            Duration::from_secs(3600 * hours)
+        });
+        assert!(answer.recv().is_err(), "whoever asks after that is not answered");
     }
 
     #[test]

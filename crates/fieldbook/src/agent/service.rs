@@ -8,13 +8,13 @@ use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_report::Keep;
 use fieldbook_vault::{
-    AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError,
+    AddendumText, ForgetWhat, Layout, ListFilter, Passphrase, SealConsent, ShareSelection, Vault, VaultError,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use super::pairing::{Pairings, Wanted};
-use super::protocol::{EntryBytes, Finished, Held, Network, Request};
+use super::protocol::{EntryBytes, Finished, Held, Network, Request, Safeguards};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
 use super::{publication, recovery, typed};
@@ -25,6 +25,9 @@ const CHUNK: usize = 1 << 20;
 /// How long after a change of the vault's key that failed it is not tried again.
 const REKEY_AGAIN: Duration = Duration::from_secs(60);
 
+/// A vault that stays open is in use while it is asked something: the days are counted from there.
+const COUNT_AGAIN: Duration = Duration::from_secs(3600);
+
 type Items<'a> = &'a mut dyn FnMut(Value) -> Result<(), Failure>;
 
 /// An open vault and what goes on around it. Its socket is gone before the vault is closed.
@@ -34,12 +37,14 @@ pub struct Desk {
     vault: Vault,
     layout: Layout,
     rekey_failed: Option<Instant>,
+    /// When the days until the keys are destroyed began anew.
+    counted: Instant,
 }
 
 impl Desk {
     /// Serves this vault, which lies in `dir`.
     pub fn new(vault: Vault, dir: &Path, socket: Option<SocketFile>) -> Self {
-        Self { socket, pairings: Pairings::default(), vault, layout: Layout::new(dir), rekey_failed: None }
+        Self { socket, pairings: Pairings::default(), vault, layout: Layout::new(dir), rekey_failed: None, counted: Instant::now() }
     }
 
     /// The report that an id begins with.
@@ -55,6 +60,26 @@ impl Desk {
         match request {
             // Both are answered before they come here.
             Request::Hello { .. } | Request::Lock => Ok(Value::Null),
+            Request::ChangePassphrase { own, new } => {
+                json(&self.vault.change_passphrase(&passphrase(&own)?, &passphrase(&new)?)?)
+            }
+            Request::SetDuress { own, duress, name } => {
+                let name = name.unwrap_or_else(|| self.vault.device().name);
+                json(&self.vault.set_duress(&passphrase(&own)?, &passphrase(&duress)?, &name)?)
+            }
+            Request::RemoveDuress => json(&self.vault.remove_duress()?),
+            Request::HasDuress => json(&self.vault.has_duress()?),
+            Request::Safeguards { wipe_unasked, dead_man_days } => {
+                wipe_unasked.map(|unasked| self.vault.set_wipe_unasked(unasked)).transpose()?;
+                dead_man_days.map(|days| self.vault.set_dead_man(days)).transpose()?;
+                let rules = self.vault.rules();
+                let ms = i64::try_from(rules.deadline_s).unwrap_or(i64::MAX).saturating_mul(1000);
+                json(&Safeguards {
+                    wipe_unasked: rules.wipe_unasked,
+                    dead_man_days: rules.dead_man_days,
+                    dead_man_ms: (rules.dead_man_days > 0).then_some(ms),
+                })
+            }
             Request::Device => json(&self.vault.device()),
             Request::CreateTeam { name } => {
                 if self.vault.team_info().is_none() {
@@ -326,6 +351,10 @@ impl Service for Desk {
         request: Request,
         item: Items<'_>,
     ) -> Result<Value, Failure> {
+        if self.counted.elapsed() >= COUNT_AGAIN {
+            self.vault.count_days_anew();
+            self.counted = Instant::now();
+        }
         let answer = self.serve(connection, request, item);
         // An agent that stays open may be killed as it stands: what it was asked to forget, or forgot by
         // itself on the way, is gone for good before it says so. One for a single command does it at its end.
@@ -374,6 +403,12 @@ impl Write for Chunks<'_, '_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+fn passphrase(bytes: &Hex) -> Result<Passphrase, Failure> {
+    std::str::from_utf8(&bytes.0)
+        .map(|text| Passphrase::new(text.to_owned()))
+        .map_err(|_| Failure::usage("passphrase-not-text", "the passphrase is not UTF-8"))
 }
 
 fn each<T: Serialize>(items: Vec<T>, item: Items<'_>) -> Result<Value, Failure> {

@@ -14,6 +14,7 @@ mod connections;
 mod daemon;
 mod demo;
 mod doctor;
+mod duress;
 mod edit;
 mod entry;
 mod export;
@@ -29,12 +30,14 @@ mod lock;
 mod membership;
 mod moved;
 mod new;
+mod passphrase;
 mod recover;
 mod recovery;
 mod relay;
 mod render;
 mod resolve;
 mod restore;
+mod safeguards;
 mod seal;
 mod share;
 mod show;
@@ -44,6 +47,7 @@ mod team;
 mod templates;
 mod unlock;
 mod verify;
+mod wipe;
 
 pub(crate) use render::by;
 
@@ -136,6 +140,16 @@ pub enum Command {
     Unlock(unlock::UnlockArgs),
     /// Close a vault that `unlock` keeps open
     Lock(lock::LockArgs),
+    /// Destroy the vault at once and for good
+    Wipe(wipe::WipeArgs),
+    /// What protects the vault while it is locked
+    Safeguards(safeguards::SafeguardsArgs),
+    /// Change the passphrase
+    #[command(subcommand)]
+    Passphrase(passphrase::PassphraseCommand),
+    /// A second passphrase, to be given up under force: it opens a decoy and destroys the rest
+    #[command(subcommand)]
+    Duress(duress::DuressCommand),
     /// List templates, or the fields of one
     Templates(templates::TemplatesArgs),
     /// Play the whole story in a temporary place, between two real devices
@@ -194,6 +208,10 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Entry(command) => entry::run(command, global),
         Command::Unlock(args) => unlock::run(args, global),
         Command::Lock(args) => lock::run(args, global),
+        Command::Wipe(args) => wipe::run(args, global),
+        Command::Safeguards(args) => safeguards::run(args, global),
+        Command::Passphrase(command) => passphrase::run(command, global),
+        Command::Duress(command) => duress::run(command, global),
         Command::Templates(args) => templates::run(args, global),
         Command::Demo(args) => demo::run(args, global),
         Command::Internal(_) => Ok(()),

@@ -6,7 +6,7 @@ use serde_json::json;
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::Stay;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::span::Span;
 
@@ -16,6 +16,9 @@ pub struct UnlockArgs {
     /// Lock again after so long without a command, such as 30m or 8h [default: only with `lock`]
     #[arg(long = "for", value_name = "TIME")]
     idle: Option<Span>,
+    /// Open the decoy instead, with this vault's own passphrase, to write into it: see `fieldbook duress`
+    #[arg(long)]
+    decoy: bool,
 }
 
 pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
@@ -24,8 +27,11 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     if !already {
         let idle_s = args.idle.map(Span::seconds);
         global.passphrase.open(&vault, &global.ui, |passphrase| {
-            Agent::unlock(&vault, passphrase, Stay { idle_s }, &global.ui)
+            Agent::unlock(&vault, passphrase, Stay { idle_s }, args.decoy, &global.ui)
         })?;
+    } else if args.decoy {
+        return Err(Failure::new(Kind::InUse, "unlocked", "the vault is unlocked already")
+            .hint("`fieldbook lock` first, then `fieldbook unlock --decoy`"));
     }
     global.ui.emit(json!({"event": "unlocked", "already": already}))?;
     global.ui.say(if already {

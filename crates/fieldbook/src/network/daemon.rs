@@ -14,6 +14,7 @@ use super::job::{self, Job, Task};
 use crate::agent::process::harden;
 use crate::error::{Failure, Kind};
 use crate::ui::Ui;
+use crate::wipe;
 
 /// Runs the daemon.
 ///
@@ -24,6 +25,10 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let orders = rustix::stdio::stdin();
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
+    if let Some(vault) = network.depot.parent() {
+        wipe::on_signal(vault.to_owned());
+        wipe::on_the_day(vault.to_owned());
+    }
     let depot_key = job::depot_key(&network)?;
     let (mut task, relay) = match task {
         Task::RelayListen { .. } => {

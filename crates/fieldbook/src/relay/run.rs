@@ -117,7 +117,7 @@ impl Open {
         let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let passphrase = global.passphrase.clone().or_credential(credentials);
         passphrase.open(&vault, &global.ui, |passphrase| {
-            Agent::unlock(&vault, passphrase, Stay { idle_s: None }, &global.ui)
+            Agent::unlock(&vault, passphrase, Stay { idle_s: None }, false, &global.ui)
         })?;
         let agent = Agent::running(place)?.ok_or_else(agent_gone)?;
         Ok(Self { agent, ours: true })

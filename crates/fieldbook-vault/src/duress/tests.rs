@@ -1,0 +1,272 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fieldbook_report::ReportInput;
+
+use super::*;
+use crate::layout::Layout;
+use crate::rekey::tests::{go_on, stop_after};
+use crate::{CreateOptions, ListFilter, WORK_FACTOR_MIN};
+
+fn own() -> Passphrase {
+    Passphrase::new("a b c d e f".into())
+}
+
+fn duress() -> Passphrase {
+    Passphrase::new("g h i j k l".into())
+}
+
+fn made() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vault");
+    let options = CreateOptions { name: "Monitor".into(), work_factor: Some(WORK_FACTOR_MIN) };
+    Vault::create(&path, &own(), &options).unwrap();
+    write(&path, &own(), "Real");
+    (dir, path)
+}
+
+fn write(path: &Path, passphrase: &Passphrase, title: &str) {
+    let mut vault = Vault::open(path, passphrase).unwrap();
+    write_in(&mut vault, title);
+    vault.close().unwrap();
+}
+
+fn write_in(vault: &mut Vault, title: &str) {
+    let json = format!(
+        r#"{{"template": "detention", "title": "{title}", "language": "en", "narrative": "Told of {title}."}}"#
+    );
+    vault.create_report(&ReportInput::from_json(&json).unwrap()).unwrap();
+}
+
+fn titles(vault: &Vault) -> Vec<String> {
+    vault.list(&ListFilter::default()).unwrap().into_iter().map(|report| report.title).collect()
+}
+
+fn set(path: &Path) {
+    let mut vault = Vault::open(path, &own()).unwrap();
+    assert!(vault.set_duress(&own(), &duress(), "Notebook").unwrap());
+    vault.close().unwrap();
+}
+
+/// What an examiner sees of a file: its name, its length and its time.
+fn seen(path: &Path) -> Vec<(String, u64)> {
+    let mut seen: Vec<_> = fs::read_dir(path)
+        .unwrap()
+        .map(|file| file.unwrap())
+        .map(|file| (file.file_name().to_str().unwrap().to_owned(), file.metadata().unwrap().len()))
+        .collect();
+    seen.sort();
+    seen
+}
+
+#[test]
+fn the_duress_passphrase_opens_the_decoy_and_destroys_the_real_keys_for_good() {
+    let (_dir, path) = made();
+    set(&path);
+    let before = fs::read(Layout::new(&path).slots()).unwrap();
+    let mut vault = Vault::open(&path, &own()).unwrap().into_decoy().unwrap();
+    assert!(!vault.has_destroyed());
+    write_in(&mut vault, "Harmless");
+    vault.close().unwrap();
+    assert_eq!(fs::read(Layout::new(&path).slots()).unwrap(), before, "going in and out destroys nothing");
+
+    let vault = Vault::open(&path, &own()).unwrap();
+    assert_eq!(titles(&vault), ["Real"]);
+    vault.close().unwrap();
+
+    let vault = Vault::open(&path, &duress()).unwrap();
+    assert!(vault.has_destroyed());
+    vault.settle().unwrap();
+    assert_eq!((titles(&vault), vault.device().name), (vec!["Harmless".to_owned()], "Notebook".to_owned()));
+    assert!(!vault.has_duress().unwrap());
+    vault.close().unwrap();
+    assert!(matches!(Vault::open(&path, &own()), Err(VaultError::WrongPassphrase)));
+    assert_eq!(titles(&Vault::open(&path, &duress()).unwrap()), ["Harmless"], "and it can be repeated");
+}
+
+#[test]
+fn the_real_slot_is_gone_also_when_the_decoy_does_not_open() {
+    let (_dir, path) = made();
+    set(&path);
+    let vault = Vault::open(&path, &own()).unwrap();
+    let (slot, layout) = (vault.slot_for_tests(), vault.layout().clone());
+    vault.close().unwrap();
+    let old = fs::read(layout.keys(slot)).unwrap();
+    fs::write(layout.vault(1 - slot), b"damaged").unwrap();
+    assert!(Vault::open(&path, &duress()).is_err());
+    assert!(matches!(Vault::open(&path, &own()), Err(VaultError::WrongPassphrase)));
+    assert_ne!(fs::read(layout.keys(slot)).unwrap(), old);
+}
+
+#[test]
+fn nothing_that_an_examiner_sees_of_the_files_tells_whether_there_is_a_decoy() {
+    let (plain, with_decoy) = (made(), made());
+    set(&with_decoy.1);
+    let mut vault = Vault::open(&with_decoy.1, &own()).unwrap().into_decoy().unwrap();
+    write_in(&mut vault, "Harmless");
+    vault.close().unwrap();
+    // Both are used and grow.
+    for path in [&plain.1, &with_decoy.1] {
+        let mut vault = Vault::open(path, &own()).unwrap();
+        for n in 0..200 {
+            write_in(&mut vault, &format!("Real {n}, with {}", "many words ".repeat(100)));
+        }
+        vault.close().unwrap();
+    }
+    let slot_of = |path: &Path| Vault::open(path, &own()).unwrap().slot_for_tests();
+    for path in [&plain.1, &with_decoy.1] {
+        let layout = Layout::new(path);
+        let slot = slot_of(path);
+        let data = |path: PathBuf| fs::metadata(path).unwrap();
+        let (real, twin) = (data(layout.vault(slot)), data(layout.vault(1 - slot)));
+        assert!(real.len() > 20 * 16 * 1024);
+        assert_eq!(twin.len(), real.len().min(crate::durable::FILLER_MAX), "{}", path.display());
+        assert_eq!(twin.modified().unwrap(), real.modified().unwrap());
+        let (real, twin) = (data(layout.depot(slot)), data(layout.depot(1 - slot)));
+        assert_eq!(twin.len(), real.len());
+        assert_eq!(twin.modified().unwrap(), real.modified().unwrap());
+    }
+    let names = |path: &Path| seen(path).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+    assert_eq!(names(&plain.1), names(&with_decoy.1));
+
+    // Afterwards it looks like a vault with little in it, and its filler.
+    let vault = Vault::open(&with_decoy.1, &duress()).unwrap();
+    vault.settle().unwrap();
+    vault.close().unwrap();
+    let sizes = |path: &Path| seen(path).into_iter().map(|(_, len)| len).collect::<Vec<_>>();
+    let files = seen(&with_decoy.1);
+    let of = |name: &str| files.iter().find(|(known, _)| known == name).unwrap().1;
+    assert_eq!((of("0.a"), of("0.b")), (of("1.a"), of("1.b")), "{files:?} {:?}", sizes(&plain.1));
+}
+
+#[test]
+fn stores_that_were_made_longer_stay_whole() {
+    let (_dir, path) = made();
+    set(&path);
+    // The decoy grows beyond the real one, which follows.
+    let mut vault = Vault::open(&path, &own()).unwrap().into_decoy().unwrap();
+    for n in 0..120 {
+        write_in(&mut vault, &format!("Harmless {n}, with {}", "many words ".repeat(100)));
+    }
+    vault.close().unwrap();
+    for round in 0..3 {
+        let mut vault = Vault::open(&path, &own()).unwrap();
+        let whole: String = vault.db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(whole, "ok");
+        crate::rekey::ask(&vault.db).unwrap();
+        write_in(&mut vault, &format!("Round {round}"));
+        vault.close().unwrap();
+        let len = |name: &str| fs::metadata(path.join(name)).unwrap().len();
+        assert_eq!(len("0.a"), len("1.a"));
+    }
+    let vault = Vault::open(&path, &own()).unwrap();
+    assert_eq!(titles(&vault).len(), 4);
+    let vault = vault.into_decoy().unwrap();
+    assert_eq!(titles(&vault).len(), 120);
+    let whole: String = vault.db.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(whole, "ok");
+}
+
+#[test]
+fn setting_it_can_be_cut_off_anywhere_and_repeated() {
+    for steps in 0.. {
+        let (_dir, path) = made();
+        let mut vault = Vault::open(&path, &own()).unwrap();
+        stop_after(steps);
+        let set_at_once = vault.set_duress(&own(), &duress(), "Notebook").is_ok();
+        go_on();
+        drop(vault);
+        let mut vault = Vault::open(&path, &own()).unwrap();
+        assert_eq!(titles(&vault), ["Real"], "after {steps} steps");
+        vault.set_duress(&own(), &duress(), "Notebook").unwrap();
+        vault.close().unwrap();
+        let vault = Vault::open(&path, &duress()).unwrap();
+        assert!(vault.has_destroyed() && titles(&vault).is_empty());
+        if set_at_once {
+            assert!(steps > 2, "it has steps");
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_passphrase_is_changed_in_its_slot_alone() {
+    let (_dir, path) = made();
+    set(&path);
+    let files = |path: &Path| {
+        ["0.a", "0.k", "1.a", "1.k"].map(|name| fs::read(path.join(name)).unwrap())
+    };
+    let mut vault = Vault::open(&path, &own()).unwrap();
+    let slot = vault.slot_for_tests();
+    let (before, slots_before) = (files(&path), fs::read(path.join("slots")).unwrap());
+    let new = Passphrase::new("m n o p q r".into());
+    assert!(matches!(vault.change_passphrase(&new, &own()), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&duress(), &new), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&own(), &duress()), Err(VaultError::SamePassphrase)));
+    vault.change_passphrase(&own(), &new).unwrap();
+    assert_eq!(files(&path), before);
+    let after = fs::read(path.join("slots")).unwrap();
+    let (a, b) = (slots::halves(&slots_before).unwrap(), slots::halves(&after).unwrap());
+    assert_eq!((a.0 == b.0, a.1 == b.1), (slot == 1, slot == 0));
+    assert!(matches!(vault.set_duress(&own(), &duress(), "x"), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.set_duress(&new, &new, "x"), Err(VaultError::SamePassphrase)));
+    drop(vault);
+    assert!(matches!(Vault::open(&path, &own()), Err(VaultError::WrongPassphrase)));
+    drop(Vault::open(&path, &new).unwrap());
+    assert!(Vault::open(&path, &duress()).unwrap().has_destroyed(), "the other one holds");
+}
+
+#[test]
+fn a_decoy_is_a_vault_and_can_have_a_decoy_of_its_own() {
+    let (_dir, path) = made();
+    set(&path);
+    let mut decoy = Vault::open(&path, &duress()).unwrap();
+    write_in(&mut decoy, "Now it is the real one");
+    let third = Passphrase::new("third".into());
+    assert!(decoy.set_duress(&duress(), &third, "Notebook").unwrap());
+    decoy.close().unwrap();
+    let vault = Vault::open(&path, &duress()).unwrap();
+    assert!(!vault.has_destroyed() && vault.has_duress().unwrap());
+    vault.close().unwrap();
+    assert!(Vault::open(&path, &third).unwrap().has_destroyed());
+    assert!(matches!(Vault::open(&path, &duress()), Err(VaultError::WrongPassphrase)));
+}
+
+#[test]
+fn a_duress_passphrase_is_taken_back() {
+    let (_dir, path) = made();
+    set(&path);
+    let mut vault = Vault::open(&path, &own()).unwrap();
+    assert!(vault.remove_duress().unwrap());
+    assert!(!vault.remove_duress().unwrap() && !vault.has_duress().unwrap());
+    vault.close().unwrap();
+    assert!(matches!(Vault::open(&path, &duress()), Err(VaultError::WrongPassphrase)));
+    let vault = Vault::open(&path, &own()).unwrap();
+    assert!(matches!(vault.into_decoy(), Err(VaultError::NoDecoy)));
+    assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"]);
+}
+
+#[test]
+fn a_backup_takes_no_decoy_along() {
+    let (dir, path) = made();
+    set(&path);
+    let backup = dir.path().join("backup");
+    Vault::open(&path, &own()).unwrap().write_backup(&backup).unwrap();
+    let restored = dir.path().join("restored");
+    assert!(matches!(Vault::restore(&backup, &restored, &duress()), Err(VaultError::WrongPassphrase)));
+    Vault::restore(&backup, &restored, &own()).unwrap();
+    let vault = Vault::open(&restored, &own()).unwrap();
+    assert!(!vault.has_duress().unwrap());
+    assert_eq!(titles(&vault), ["Real"]);
+}
+
+#[test]
+fn a_copy_that_is_restored_with_the_duress_passphrase_has_no_real_keys() {
+    let (dir, path) = made();
+    set(&path);
+    let restored = dir.path().join("restored");
+    Vault::restore(&path, &restored, &duress()).unwrap();
+    assert!(matches!(Vault::open(&restored, &own()), Err(VaultError::WrongPassphrase)));
+    assert!(titles(&Vault::open(&restored, &duress()).unwrap()).is_empty());
+    assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"], "what was read from is not written");
+}

@@ -1,0 +1,128 @@
+//! What applies while a vault is locked, and so has to be readable without its passphrase: whether `wipe` asks
+//! for it, and until when the keys live unless somebody unlocks.
+//!
+//! The file is there in every vault, has one size, and is no secret. Whoever has the disk can change it, or keep the
+//! program from running; it protects nothing by itself.
+
+use std::fs;
+
+use fieldbook_proto::codec::Reader;
+
+use crate::durable;
+use crate::error::VaultError;
+use crate::layout::Layout;
+use crate::vault::now_s;
+use crate::wipe;
+
+/// Bytes of the file.
+const LEN: usize = 64;
+const VERSION: u8 = 1;
+const UNASKED: u8 = 1;
+const DESTROYED: u8 = 2;
+const DAY_S: u64 = 24 * 3600;
+
+/// Fewest days after which keys are destroyed: a weekend in a cell, or a clock that is wrong by a day, is not a reason.
+pub const DEAD_MAN_MIN_DAYS: u16 = 3;
+
+/// What applies while the vault is locked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Rules {
+    /// `wipe` asks for no passphrase, and a signal wipes too.
+    pub wipe_unasked: bool,
+    /// After so many days without an unlocking the keys are destroyed; never if 0.
+    pub dead_man_days: u16,
+    /// When that will be, in seconds since 1970 by this device's clock; 0 if never.
+    pub deadline_s: u64,
+    /// The keys were destroyed because the day had come.
+    pub destroyed: bool,
+}
+
+impl Rules {
+    /// The rules of a vault. Those of one that has none, or whose file is damaged, destroy nothing.
+    pub fn of(layout: &Layout) -> Self {
+        fs::read(layout.rules()).ok().and_then(|bytes| Self::parse(&bytes)).unwrap_or_default()
+    }
+
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        if bytes.len() != LEN || bytes[0] != VERSION {
+            return None;
+        }
+        let mut reader = Reader::new(&bytes[1..]);
+        let flags = reader.u8("flags").ok()?;
+        let days = reader.u16("days").ok()?;
+        let deadline_s = reader.u64("deadline").ok()?;
+        Some(Self {
+            wipe_unasked: flags & UNASKED != 0,
+            dead_man_days: days,
+            deadline_s: if days == 0 { 0 } else { deadline_s },
+            destroyed: flags & DESTROYED != 0,
+        })
+    }
+
+    fn to_bytes(self) -> [u8; LEN] {
+        let mut bytes = [0; LEN];
+        bytes[0] = VERSION;
+        bytes[1] = u8::from(self.wipe_unasked) * UNASKED + u8::from(self.destroyed) * DESTROYED;
+        bytes[2..4].copy_from_slice(&self.dead_man_days.to_be_bytes());
+        bytes[4..12].copy_from_slice(&self.deadline_s.to_be_bytes());
+        bytes
+    }
+
+    pub(crate) fn write(self, layout: &Layout) -> Result<(), VaultError> {
+        durable::replace(layout, &layout.rules(), &self.to_bytes())
+    }
+
+    /// The vault was unlocked: the days begin anew. A medium that cannot be written keeps no count of them.
+    pub(crate) fn unlocked(layout: &Layout) {
+        let mut rules = Self::of(layout);
+        if rules.dead_man_days > 0 {
+            rules.deadline_s = deadline(rules.dead_man_days);
+        } else if layout.rules().exists() {
+            return;
+        }
+        let _ = rules.write(layout);
+    }
+
+    /// Destroys the keys if the day has come. Whether they are destroyed.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn enforce(layout: &Layout) -> Result<bool, VaultError> {
+        let mut rules = Self::of(layout);
+        if rules.destroyed {
+            return Ok(true);
+        }
+        if rules.dead_man_days == 0 || now_s() <= rules.deadline_s {
+            return Ok(false);
+        }
+        wipe::destroy_keys(layout)?;
+        rules.destroyed = true;
+        rules.write(layout)?;
+        Ok(true)
+    }
+}
+
+/// So many days from now.
+pub(crate) fn deadline(days: u16) -> u64 {
+    now_s().saturating_add(u64::from(days) * DAY_S)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_come_back_and_anything_else_destroys_nothing() {
+        let rules = Rules { wipe_unasked: true, dead_man_days: 30, deadline_s: 1_500_000_000, destroyed: false };
+        let bytes = rules.to_bytes();
+        assert_eq!(Rules::parse(&bytes), Some(rules));
+        assert_eq!(Rules::parse(&Rules::default().to_bytes()), Some(Rules::default()));
+        assert_eq!(Rules::parse(&bytes[..LEN - 1]), None);
+        assert_eq!(Rules::parse(&[0xff; LEN]), None);
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        assert_eq!(Rules::of(&layout), Rules::default());
+        std::fs::write(layout.rules(), [0xff; LEN]).unwrap();
+        assert!(!Rules::enforce(&layout).unwrap());
+    }
+}

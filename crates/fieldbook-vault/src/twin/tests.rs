@@ -1,0 +1,80 @@
+use super::*;
+use crate::Passphrase;
+use crate::slots::{halves, open_slots, write_slots};
+
+/// A vault's files without a vault.
+fn files(own: u64, twin: u64) -> (tempfile::TempDir, Layout, Vec<u8>) {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let passphrase = Passphrase::new("p".into());
+    let slots = write_slots(&Kek::generate(), &passphrase, Some(crate::WORK_FACTOR_MIN), 0).unwrap();
+    fs::write(layout.slots(), &slots).unwrap();
+    for (path, len) in [
+        (layout.vault(0), own),
+        (layout.depot(0), own),
+        (layout.vault(1), twin),
+        (layout.depot(1), twin),
+    ] {
+        fs::write(&path, vec![7; usize::try_from(len).unwrap()]).unwrap();
+    }
+    for slot in [0, 1] {
+        Kek::generate().write(&layout, slot, &Keys::generate().unwrap()).unwrap();
+    }
+    (dir, layout, slots)
+}
+
+fn lengths(layout: &Layout) -> [u64; 4] {
+    [layout.vault(0), layout.depot(0), layout.vault(1), layout.depot(1)].map(|path| len(&path).unwrap())
+}
+
+#[test]
+fn what_is_written_over_stays_as_it_was_or_is_gone() {
+    let (_dir, layout, slots) = files(1, 1);
+    let key = fs::read(layout.keys(1)).unwrap();
+    write_over(&layout, 0, &slots, false).unwrap();
+    assert_eq!((fs::read(layout.slots()).unwrap(), fs::read(layout.keys(1)).unwrap()), (slots.clone(), key.clone()));
+    write_over(&layout, 0, &slots, true).unwrap();
+    let gone = fs::read(layout.slots()).unwrap();
+    assert_eq!(halves(&gone).unwrap().0, halves(&slots).unwrap().0);
+    assert_ne!(halves(&gone).unwrap().1, halves(&slots).unwrap().1);
+    let now = fs::read(layout.keys(1)).unwrap();
+    assert!(now != key && now.len() == key.len());
+    // From the other side.
+    write_over(&layout, 1, &gone, true).unwrap();
+    let passphrase = Passphrase::new("p".into());
+    assert!(open_slots(&fs::read(layout.slots()).unwrap(), &passphrase).is_err());
+}
+
+#[test]
+fn the_other_pair_follows_in_length_up_to_a_bound_and_a_depot_that_may_be_open_is_never_touched() {
+    let page = PAGE;
+    for ((own, twin), (destroyed, closed), expected) in [
+        ((3 * page, page), (false, false), [3 * page, 3 * page, 3 * page, 3 * page]),
+        ((page, 3 * page), (false, false), [page, page, 3 * page, 3 * page]),
+        ((page, 3 * page), (false, true), [3 * page, page, 3 * page, 3 * page]),
+        ((page, 3 * page), (true, true), [page, page, page, page]),
+        ((2 * FILLER_MAX, page), (false, true), [2 * FILLER_MAX, 2 * FILLER_MAX, FILLER_MAX, FILLER_MAX]),
+        ((page, 2 * FILLER_MAX), (true, true), [page, page, page, page]),
+    ] {
+        let (_dir, layout, _) = files(own, twin);
+        fs::write(layout.vault(1).with_extension("a-wal"), "log").unwrap();
+        even(&layout, 0, destroyed, closed).unwrap();
+        assert_eq!(lengths(&layout), expected, "{own} {twin} {destroyed} {closed}");
+        assert_eq!(layout.vault(1).with_extension("a-wal").exists(), !destroyed);
+        let time = |path: std::path::PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+        assert_eq!(time(layout.vault(0)), time(layout.vault(1)));
+        let end = fs::read(layout.vault(1)).unwrap();
+        if twin < expected[2] {
+            assert!(end[usize::try_from(twin).unwrap()..].iter().any(|byte| *byte != 0), "no hole");
+        }
+    }
+}
+
+#[test]
+fn a_medium_that_cannot_be_written_is_left_alone() {
+    let (_dir, layout, slots) = files(1, 1);
+    fs::remove_file(layout.slots()).unwrap();
+    fs::remove_file(layout.keys(1)).unwrap();
+    write_over(&layout, 0, &slots, true).unwrap();
+    assert!(!layout.slots().exists() && !layout.keys(1).exists(), "nothing is made that was not there");
+}

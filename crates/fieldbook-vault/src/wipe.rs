@@ -1,0 +1,82 @@
+//! Making a vault unreadable for good, at once, and then removing it.
+//!
+//! The keys go first: the slots are overwritten where they lie, then the key files, and each is synced. That is a
+//! few kilobytes, whatever the vault's size, and needs no passphrase, because nothing is read. After the first of these
+//! writes no passphrase opens anything. On flash, and on file systems that never write in place, old copies of
+//! these blocks may remain (DESIGN 6).
+
+use std::fs;
+use std::io;
+
+use crate::durable;
+use crate::error::VaultError;
+use crate::keyfile::{KEY_FILE_LEN, Kek, Keys};
+use crate::layout::Layout;
+use crate::slots;
+
+const DOING: &str = "the vault's keys could not be destroyed";
+
+/// Destroys everything that opens the vault, durably. Works on a vault that is open elsewhere, and as often as wanted.
+///
+/// # Errors
+/// [`VaultError::NoVault`] if there is none; the disk's.
+pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
+    let slots_file = match fs::read(layout.slots()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VaultError::NoVault),
+        // Its length is all that is wanted of it.
+        Err(_) => vec![0; fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize)],
+        Ok(bytes) => bytes,
+    };
+    let slots_gone = durable::overwrite_at(&layout.slots(), 0, &slots::filler_for(&slots_file)?);
+    let mut gone = slots_gone.map_err(VaultError::io(DOING));
+    for path in [layout.keys(0), layout.keys(1), layout.unfinished()] {
+        let wrapped = Kek::generate().wrap(&Keys::generate()?)?;
+        match durable::overwrite_at(&path, 0, &wrapped) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && gone.is_ok() => {
+                gone = Err(VaultError::io(DOING)(error));
+            }
+            _ => {}
+        }
+    }
+    debug_assert_eq!(KEY_FILE_LEN, 1024, "one write");
+    gone
+}
+
+/// Removes a vault whose keys are destroyed. What lies in its directory and is not the vault's is left, and named.
+///
+/// # Errors
+/// The disk's; it can be called again.
+pub fn remove_rest(layout: &Layout) -> Result<Vec<String>, VaultError> {
+    let doing = "the vault's files could not be removed";
+    let mut left = Vec::new();
+    let files = match fs::read_dir(layout.dir()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(left),
+        files => files.map_err(VaultError::io(doing))?,
+    };
+    for file in files {
+        let file = file.map_err(VaultError::io(doing))?;
+        let name = file.file_name();
+        if name.to_str().is_some_and(is_ours) && file.file_type().is_ok_and(|kind| kind.is_file()) {
+            fs::remove_file(file.path()).map_err(VaultError::io(doing))?;
+        } else {
+            left.push(name.to_string_lossy().into_owned());
+        }
+    }
+    if left.is_empty() {
+        // A directory that cannot be removed, such as a mounted stick, is empty all the same.
+        let _ = fs::remove_dir(layout.dir());
+    }
+    Ok(left)
+}
+
+/// Whether a name is one that a vault's directory has.
+fn is_ours(name: &str) -> bool {
+    let store = |name: &str| matches!(name, "0.a" | "0.b" | "1.a" | "1.b" | "next");
+    matches!(name, "slots" | "rules" | "new" | "lock" | "lock.net" | "0.k" | "1.k")
+        || store(name)
+        || ["-wal", "-shm", "-journal"].iter().any(|end| name.strip_suffix(end).is_some_and(store))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests;

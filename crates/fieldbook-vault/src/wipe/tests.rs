@@ -1,0 +1,102 @@
+use super::*;
+use crate::rules::{DEAD_MAN_MIN_DAYS, Rules};
+use crate::vault::{Vault, now_s};
+use crate::{CreateOptions, Passphrase, WORK_FACTOR_MIN};
+
+fn passphrase() -> Passphrase {
+    Passphrase::new("a b c d e f".into())
+}
+
+fn made() -> (tempfile::TempDir, Layout) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("vault");
+    let options = CreateOptions { name: "Monitor".into(), work_factor: Some(WORK_FACTOR_MIN) };
+    Vault::create(&path, &passphrase(), &options).unwrap();
+    (dir, Layout::new(&path))
+}
+
+#[test]
+fn after_the_first_step_nothing_opens_and_the_rest_can_follow_later() {
+    let (_dir, layout) = made();
+    let copy = fs::read(layout.slots()).unwrap();
+    let keys = [0, 1].map(|slot| fs::read(layout.keys(slot)).unwrap());
+    destroy_keys(&layout).unwrap();
+    assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::WrongPassphrase)));
+    let new = fs::read(layout.slots()).unwrap();
+    assert!(new.len() == copy.len() && new != copy);
+    for slot in [0, 1] {
+        let now = fs::read(layout.keys(slot)).unwrap();
+        assert!(now.len() == KEY_FILE_LEN && now != keys[slot]);
+    }
+    // Who has a copy of the slots alone has nothing: the key files are gone as well.
+    fs::write(layout.slots(), copy).unwrap();
+    assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::Damaged(_))));
+    assert!(remove_rest(&layout).unwrap().is_empty());
+    assert!(!layout.dir().exists());
+    assert!(matches!(destroy_keys(&layout), Err(VaultError::NoVault)));
+    assert!(remove_rest(&layout).unwrap().is_empty(), "as often as wanted");
+}
+
+#[test]
+fn a_vault_that_is_open_is_wiped_too() {
+    let (_dir, layout) = made();
+    let vault = Vault::open(layout.dir(), &passphrase()).unwrap();
+    destroy_keys(&layout).unwrap();
+    drop(vault);
+    assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::WrongPassphrase)));
+}
+
+#[test]
+fn what_is_not_the_vaults_is_left_and_named() {
+    let (_dir, layout) = made();
+    fs::write(layout.dir().join("letter.txt"), "Dear").unwrap();
+    fs::write(layout.dir().join("0.a-wal"), "log").unwrap();
+    fs::create_dir(layout.dir().join("next")).unwrap();
+    destroy_keys(&layout).unwrap();
+    let mut left = remove_rest(&layout).unwrap();
+    left.sort();
+    assert_eq!(left, ["letter.txt", "next"]);
+    assert_eq!(fs::read_dir(layout.dir()).unwrap().count(), 2);
+}
+
+#[test]
+fn only_who_knows_a_passphrase_wipes_by_it() {
+    let (_dir, layout) = made();
+    let wrong = Passphrase::new("a b c d e g".into());
+    assert!(matches!(Vault::wipe(layout.dir(), &wrong), Err(VaultError::WrongPassphrase)));
+    drop(Vault::open(layout.dir(), &passphrase()).unwrap());
+    Vault::wipe(layout.dir(), &passphrase()).unwrap();
+    assert!(Vault::open(layout.dir(), &passphrase()).is_err());
+}
+
+#[test]
+fn the_keys_of_a_vault_that_nobody_unlocks_are_destroyed_on_the_day() {
+    let (_dir, layout) = made();
+    let vault = Vault::open(layout.dir(), &passphrase()).unwrap();
+    assert!(matches!(vault.set_dead_man(DEAD_MAN_MIN_DAYS - 1), Err(VaultError::TooFewDays)));
+    let rules = vault.set_dead_man(30).unwrap();
+    assert!(rules.deadline_s > now_s() + 29 * 24 * 3600);
+    drop(vault);
+    assert!(!Rules::enforce(&layout).unwrap());
+    // Each unlocking begins the days anew.
+    Rules { deadline_s: now_s() + 60, ..rules }.write(&layout).unwrap();
+    drop(Vault::open(layout.dir(), &passphrase()).unwrap());
+    assert!(Rules::of(&layout).deadline_s > now_s() + 29 * 24 * 3600);
+    // A clock that went back destroys nothing; one that has passed the day does.
+    Rules { deadline_s: now_s() - 1, ..rules }.write(&layout).unwrap();
+    assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::KeysDestroyed)));
+    Rules::default().write(&layout).unwrap();
+    assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::WrongPassphrase)));
+}
+
+#[test]
+fn a_vault_from_before_there_were_rules_gets_them() {
+    let (_dir, layout) = made();
+    fs::remove_file(layout.rules()).unwrap();
+    let vault = Vault::open(layout.dir(), &passphrase()).unwrap();
+    assert!(layout.rules().exists());
+    assert!(vault.set_wipe_unasked(true).unwrap().wipe_unasked);
+    drop(vault);
+    drop(Vault::open(layout.dir(), &passphrase()).unwrap());
+    assert!(Rules::of(&layout).wipe_unasked, "unlocking leaves it");
+}

@@ -1,0 +1,78 @@
+//! `fieldbook duress`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use crate::agent::client::{Agent, existing};
+use crate::agent::protocol::Request;
+use crate::agent::wire::Hex;
+use crate::error::Failure;
+use crate::global::Global;
+use crate::passphrase::{New, Secret};
+
+/// A second passphrase, to be given up when somebody forces you: it opens a decoy, and destroys the keys of this vault.
+#[derive(Debug, Subcommand)]
+pub enum DuressCommand {
+    /// Set it, or change it. Then write into the decoy: `fieldbook unlock --decoy`
+    Set(SetArgs),
+    /// Take it back; the decoy becomes unreadable
+    Remove,
+    /// Say whether one is set
+    Show,
+}
+
+/// Set the duress passphrase.
+///
+/// Whoever opens the vault with it, you too, destroys what is in it: only the decoy is left. A decoy is a vault of its
+/// own, and an empty one convinces nobody: write harmless reports into it with `fieldbook unlock --decoy`.
+#[derive(Debug, Args)]
+pub struct SetArgs {
+    /// Take the duress passphrase from the first line of a file
+    #[arg(long, value_name = "FILE")]
+    duress_passphrase_file: Option<PathBuf>,
+    /// The name of the decoy's device [default: this device's]
+    #[arg(long)]
+    name: Option<String>,
+}
+
+pub fn run(command: DuressCommand, global: &Global) -> Result<(), Failure> {
+    match command {
+        DuressCommand::Set(args) => set(args, global),
+        DuressCommand::Remove => {
+            let was_set: bool = Agent::open(global)?.call(&Request::RemoveDuress)?;
+            global.ui.emit(json!({"event": "duress-removed", "was_set": was_set}))?;
+            global.ui.say(if was_set {
+                "There is no duress passphrase any more, and the decoy cannot be read."
+            } else {
+                "No duress passphrase was set."
+            })
+        }
+        DuressCommand::Show => {
+            let set: bool = Agent::open(global)?.call(&Request::HasDuress)?;
+            global.ui.emit(json!({"event": "duress", "set": set}))?;
+            global.ui.say(if set { "A duress passphrase is set." } else { "No duress passphrase is set." })
+        }
+    }
+}
+
+fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
+    let vault = existing(global)?;
+    let mut agent = Agent::open(global)?;
+    let own = global.passphrase.read(&vault, &global.ui)?;
+    let new = New { file: args.duress_passphrase_file, what: "duress passphrase" };
+    let duress = new.read(&global.ui)?;
+    let bytes = |secret: &Secret| Hex::new(secret.as_bytes().to_vec());
+    let request = Request::SetDuress { own: bytes(&own), duress: bytes(&duress), name: args.name };
+    let made: bool = agent.call(&request)?;
+    global.ui.emit(json!({"event": "duress-set", "decoy_made": made}))?;
+    global.ui.say("The duress passphrase is set. Whoever opens the vault with it, you too, destroys what is in it.")?;
+    if made {
+        global.ui.note(
+            "The decoy is empty. Fill it: `fieldbook lock`, `fieldbook unlock --decoy`, write, `fieldbook lock`.\n\
+             Your shell may keep these commands in its history: see the handbook, \"When somebody forces you\".",
+        );
+    }
+    Ok(())
+}

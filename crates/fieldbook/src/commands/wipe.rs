@@ -1,0 +1,51 @@
+//! `fieldbook wipe`
+
+use clap::Args;
+use fieldbook_vault::{Layout, Rules};
+use serde_json::json;
+
+use crate::agent::client::{Agent, existing};
+use crate::agent::place::Place;
+use crate::error::{Failure, Kind};
+use crate::global::Global;
+use crate::wipe;
+
+/// Destroy the vault: first its keys, at once and for good, then its files.
+///
+/// While the vault is locked this asks for its passphrase, unless `fieldbook safeguards --wipe at-once` was given before:
+/// then it asks nothing, and the signal USR1 to the agent or the daemon does the same. Nobody can bring back what was
+/// not sent to others.
+#[derive(Debug, Args)]
+pub struct WipeArgs {
+    /// Do not ask whether this is meant
+    #[arg(long)]
+    yes: bool,
+}
+
+pub fn run(args: WipeArgs, global: &Global) -> Result<(), Failure> {
+    let vault = existing(global)?;
+    if !Rules::of(&Layout::new(&vault)).wipe_unasked {
+        let question = "This destroys the vault for good: what no other device has is lost. Go on?";
+        if !args.yes && !global.ui.confirm(question, "--yes")? {
+            return Err(Failure::new(Kind::Interrupted, "not-wiped", "nothing was destroyed"));
+        }
+        // Whoever sits before an open vault can do anything with it.
+        if Agent::running(&Place::of(&vault)?)?.is_none() {
+            global.passphrase.open(&vault, &global.ui, |passphrase| Agent::wipe(&vault, passphrase))?;
+        }
+    }
+    let wiped = wipe::everything(&vault)?;
+    global.ui.emit(json!({
+        "event": "wiped",
+        "keys_ms": u64::try_from(wiped.keys.as_millis()).unwrap_or(u64::MAX),
+        "left": wiped.left,
+    }))?;
+    global.ui.say("Wiped.")?;
+    if !wiped.left.is_empty() {
+        global.ui.note(format_args!(
+            "The directory holds files that are not the vault's; they were left: {}",
+            crate::sanitise::line(&wiped.left.join(", "))
+        ));
+    }
+    Ok(())
+}
