@@ -28,6 +28,7 @@ mod bucket;
 mod daemon;
 pub mod link;
 mod machine;
+pub mod memory;
 mod pairing;
 pub mod processes;
 mod run;

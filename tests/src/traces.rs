@@ -53,6 +53,11 @@ impl Canary {
         Self { word: word.to_owned(), forms }
     }
 
+    /// What it is called.
+    pub fn name(&self) -> &str {
+        &self.word
+    }
+
     /// Where it stands in these bytes, and how it is written.
     pub fn find(&self, bytes: &[u8]) -> Option<(usize, &'static str)> {
         self.forms.iter().find_map(|(form, wanted)| Some((position(bytes, wanted)?, *form)))

@@ -25,6 +25,7 @@ mod need;
 mod network;
 mod pairing;
 mod progress;
+mod raid;
 mod reading;
 mod recovery;
 mod redaction;
