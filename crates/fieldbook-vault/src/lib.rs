@@ -22,7 +22,7 @@
 //!
 //! Where to look: `slots`, `keyfile` and `rekey` keep the keys, `store` is the schema, `outgoing` turns saves into sealed
 //! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. `place` notices a copied directory, `rejoin`
-//! makes a copy a new device, `backup` writes and restores backups.
+//! makes a copy a new device, `backup` writes and restores backups. [`passphrase`] makes, judges and reads passphrases.
 
 mod absorb;
 mod addenda;
@@ -50,7 +50,7 @@ mod need_to_know;
 mod notes;
 mod outgoing;
 mod parts;
-mod passphrase;
+pub mod passphrase;
 mod place;
 mod problems;
 mod rejoin;
