@@ -13,16 +13,28 @@ pub(super) static DICTIONARY: LazyLock<Dictionary> = LazyLock::new(Dictionary::n
 pub(super) const LONGEST_WORD: usize = 20;
 
 /// What a known word is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Kind {
+    /// A word of one of our lists.
+    Listed,
+    /// A little word that holds a sentence together.
+    Little,
+    /// A notorious password, a name or a place.
+    Notorious,
+}
+
+/// A known word.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Known {
     /// What it costs a guesser.
     pub bits: f64,
-    /// A notorious password, name or place rather than a word of a list.
-    pub notorious: bool,
+    pub kind: Kind,
 }
 
 pub(super) struct Dictionary {
     known: HashMap<String, Known>,
+    /// Words without their last one or two letters, which change with case, number and person.
+    stems: HashMap<String, f64>,
     /// Sayings without their spaces, and what one costs.
     sayings: Vec<(String, f64)>,
     latin: Habits,
@@ -34,6 +46,7 @@ impl Dictionary {
     fn new() -> Self {
         let mut made = Self {
             known: HashMap::new(),
+            stems: HashMap::new(),
             sayings: Vec::new(),
             latin: Habits::of(LATIN),
             cyrillic: Habits::of(CYRILLIC),
@@ -42,7 +55,7 @@ impl Dictionary {
         made.read_common(include_str!("common.txt"));
         let bits = (LIST_LEN as f64).log2();
         for word in Language::ALL.into_iter().flat_map(Language::words) {
-            made.learn(word, Known { bits, notorious: false });
+            made.learn(word, Known { bits, kind: Kind::Listed });
         }
         made.latin.finish();
         made.cyrillic.finish();
@@ -62,8 +75,9 @@ impl Dictionary {
                 self.sayings.extend(latin.map(|latin| (latin, bits)));
                 self.sayings.push((letters, bits));
             } else {
+                let kind = if bits == LITTLE_BITS { Kind::Little } else { Kind::Notorious };
                 for word in line.split_whitespace() {
-                    self.learn(word, Known { bits, notorious: true });
+                    self.learn(word, Known { bits, kind });
                 }
             }
         }
@@ -79,6 +93,11 @@ impl Dictionary {
         }
         self.latin.count(&word);
         self.cyrillic.count(&word);
+        let ends: Vec<usize> = word.char_indices().map(|(end, _)| end).skip(SHORTEST_STEM).collect();
+        for stem in ends.iter().rev().take(2).filter_map(|end| word.get(..*end)).chain([word.as_str()]) {
+            let held = self.stems.entry(stem.to_owned()).or_insert(known.bits);
+            *held = held.min(known.bits);
+        }
         self.add(word, known);
     }
 
@@ -95,6 +114,18 @@ impl Dictionary {
         self.known.get(word).copied()
     }
 
+    /// What `word`, which must be [`folded`], costs as another form of a known word.
+    pub(super) fn form(&self, word: &str) -> Option<f64> {
+        let ends: Vec<usize> = word.char_indices().map(|(end, _)| end).skip(SHORTEST_STEM).collect();
+        let whole = (word.chars().count() >= SHORTEST_STEM).then_some(word);
+        let stems = ends.iter().rev().take(3).filter_map(|end| word.get(..*end)).chain(whole);
+        stems
+            .filter_map(|stem| self.stems.get(stem))
+            .copied()
+            .min_by(f64::total_cmp)
+            .map(|bits| bits + FORM_BITS)
+    }
+
     /// The longest saying in `letters`, which must be [`folded`] and without spaces: its letters and its cost.
     pub(super) fn saying_in(&self, letters: &str) -> Option<(usize, f64)> {
         let within = self.sayings.iter().filter(|(saying, _)| letters.contains(saying.as_str()));
@@ -107,6 +138,15 @@ impl Dictionary {
         self.latin.surprise(before, next).or_else(|| self.cyrillic.surprise(before, next))
     }
 }
+
+/// A stem has as many letters at least.
+const SHORTEST_STEM: usize = 4;
+
+/// Which form of a word it is.
+const FORM_BITS: f64 = 3.0;
+
+/// The heading of little words.
+const LITTLE_BITS: f64 = 5.0;
 
 /// From here on a line is a saying, not a row of words.
 const SAYING_BITS: f64 = 10.0;
@@ -206,7 +246,17 @@ mod tests {
         assert_eq!(bits("zhuravl"), Some(12.0));
         assert_eq!(bits("журавль"), Some(11.0));
         assert_eq!(bits("theorem"), None);
-        assert!(DICTIONARY.find("минск").unwrap().notorious);
+        assert_eq!(DICTIONARY.find("минск").unwrap().kind, Kind::Notorious);
+        assert_eq!(DICTIONARY.find("что").unwrap().kind, Kind::Little);
+    }
+
+    #[test]
+    fn forms_of_known_words_are_known() {
+        assert_eq!(DICTIONARY.form("гомеле"), Some(10.0));
+        assert_eq!(DICTIONARY.form("минском"), Some(10.0));
+        assert_eq!(DICTIONARY.form("radiators"), None);
+        assert_eq!(DICTIONARY.form("журавлями"), Some(14.0));
+        assert_eq!(DICTIONARY.form("кот"), None);
     }
 
     #[test]

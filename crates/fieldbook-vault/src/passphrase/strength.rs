@@ -9,7 +9,7 @@
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
-use super::dictionary::{DICTIONARY, LONGEST_WORD, folded};
+use super::dictionary::{DICTIONARY, Kind, LONGEST_WORD, folded};
 use super::layout::{Board, lower};
 use super::patterns;
 
@@ -43,6 +43,12 @@ const ANY_WORD_BITS: f64 = 20.0;
 /// Longer words are joined from shorter ones, and are worth more.
 const LONG_WORD: usize = 12;
 
+/// What each letter of a sentence is worth, spaces counted: a little more than people need to guess on.
+const SENTENCE_BITS: f64 = 1.6;
+
+/// What a word of one letter costs.
+const LITTLE_LETTER_BITS: f64 = 3.0;
+
 /// Why a passphrase is not stronger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
@@ -55,6 +61,8 @@ pub enum Reason {
     OneWord,
     /// It is several words, but too few.
     FewWords,
+    /// It is a sentence, where one word gives away the next.
+    Sentence,
     /// Letters or digits in the order of the alphabet, such as `1234`.
     Sequence,
     /// The same thing again.
@@ -100,6 +108,9 @@ enum Piece {
     Letter,
     Gap,
     Word,
+    /// A word in no list, or another form of one that is.
+    Unlisted,
+    Little,
     Notorious,
     Sequence,
     Repeated,
@@ -136,11 +147,9 @@ pub fn judge(text: &str) -> Strength {
             }
         }
     }
-    if typed.len() < SHORT {
+    let unexplained = weakest.reasons.is_empty() && !weakest.is_enough();
+    if (typed.len() < SHORT || unexplained) && !weakest.reasons.contains(&Reason::TooShort) {
         weakest.reasons.insert(0, Reason::TooShort);
-    }
-    if weakest.reasons.is_empty() && !weakest.is_enough() {
-        weakest.reasons.push(Reason::TooShort);
     }
     weakest
 }
@@ -245,7 +254,8 @@ impl<'text> Cut<'text> {
 
     fn words(&mut self, at: usize) {
         let mut word = Zeroizing::new(String::with_capacity(LONGEST_WORD * 4));
-        for len in 1..=LONGEST_WORD.min(self.letters.len() - at) {
+        self.word_of_one_letter(at);
+        for len in 2..=LONGEST_WORD.min(self.letters.len() - at) {
             let capitals = capital_bits(&self.letters[at..at + len]);
             for source in 0..4 {
                 let letters = match source {
@@ -263,7 +273,11 @@ impl<'text> Cut<'text> {
                     word.extend(letters);
                 }
                 if let Some(known) = DICTIONARY.find(&word) {
-                    let piece = if known.notorious { Piece::Notorious } else { Piece::Word };
+                    let piece = match known.kind {
+                        Kind::Listed => Piece::Word,
+                        Kind::Little => Piece::Little,
+                        Kind::Notorious => Piece::Notorious,
+                    };
                     let tricks = [0.0, 1.5, 1.5, 1.5][source];
                     self.offer(at, len, known.bits + capitals + tricks, piece, undone);
                 }
@@ -272,19 +286,37 @@ impl<'text> Cut<'text> {
         self.unknown_words(at);
     }
 
+    /// A letter that stands alone as a word does, such as `a` or `и`.
+    fn word_of_one_letter(&mut self, at: usize) {
+        let free = |place: Option<usize>| {
+            place.and_then(|place| self.letters.get(place)).is_none_or(|letter| !letter.is_alphanumeric())
+        };
+        let alone = free(at.checked_sub(1)) && free(at.checked_add(1));
+        let mut letter = Zeroizing::new([0_u8; 4]);
+        let known = DICTIONARY.find(self.folded[at].encode_utf8(letter.as_mut_slice()));
+        if alone && known.is_some_and(|known| known.kind == Kind::Little) {
+            self.offer(at, 1, LITTLE_LETTER_BITS, Piece::Little, false);
+        }
+    }
+
     /// Words of a language that we do not know, told by how their letters follow one another.
     fn unknown_words(&mut self, at: usize) {
         let (mut before, mut surprise) = (None, 0.0);
+        let mut word = Zeroizing::new(String::with_capacity(LONGEST_WORD * 4));
         for len in 1..=LONGEST_WORD.min(self.letters.len() - at) {
             let next = self.folded[at + len - 1];
             let Some(bits) = DICTIONARY.surprise(before, next) else { return };
             surprise += bits;
             before = Some(next);
+            word.push(next);
+            let capitals = capital_bits(&self.letters[at..at + len]);
+            if let Some(form) = DICTIONARY.form(&word) {
+                self.offer(at, len, form + capitals, Piece::Unlisted, false);
+            }
             if len >= 4 && surprise / len as f64 <= natural_bits(len) {
                 let joined = 2.0 * len.saturating_sub(LONG_WORD) as f64;
-                let word = (8.0 + 1.5 * len as f64).min(ANY_WORD_BITS) + joined;
-                let capitals = capital_bits(&self.letters[at..at + len]);
-                self.offer(at, len, surprise.min(word) + capitals, Piece::Word, false);
+                let bits = surprise.min((8.0 + 1.5 * len as f64).min(ANY_WORD_BITS) + joined);
+                self.offer(at, len, bits + capitals, Piece::Unlisted, false);
             }
         }
     }
@@ -310,26 +342,21 @@ impl<'text> Cut<'text> {
         }
     }
 
+    /// What the cheapest cut costs, and why that is so little.
     fn judged(&self) -> Strength {
-        Strength { bits: self.bits(), reasons: self.reasons() }
-    }
-
-    fn bits(&self) -> f64 {
-        self.steps.last().copied().flatten().map_or(0.0, |step| step.bits)
-    }
-
-    /// Why the cheapest cut is as cheap as it is.
-    fn reasons(&self) -> Vec<Reason> {
-        let (mut words, mut notorious, mut loose, mut reasons) = (0, 0, 0, Vec::new());
+        let mut bits = self.steps.last().copied().flatten().map_or(0.0, |step| step.bits);
+        let (mut loose, mut listed, mut unlisted, mut little, mut notorious) = (0, 0, 0, 0, 0);
+        let mut reasons = Vec::new();
         let mut at = self.letters.len();
         while at > 0 {
             let Some(step) = self.steps.get(at).copied().flatten() else { break };
             match step.piece {
                 Piece::Letter => loose += 1,
                 Piece::Gap => {}
-                Piece::Word => words += 1,
-                Piece::Notorious if at - step.from > 2 => notorious += 1,
-                Piece::Notorious => words += 1,
+                Piece::Word => listed += 1,
+                Piece::Unlisted => unlisted += 1,
+                Piece::Little => little += 1,
+                Piece::Notorious => notorious += 1,
                 Piece::Sequence => reasons.push(Reason::Sequence),
                 Piece::Repeated => reasons.push(Reason::Repeated),
                 Piece::Date => reasons.push(Reason::Date),
@@ -341,18 +368,26 @@ impl<'text> Cut<'text> {
             // Every step leads back by one letter at least.
             at = step.from;
         }
-        match (words, notorious) {
-            (0, 0) => {}
-            (_, 1..) if words <= notorious => reasons.push(Reason::CommonPassword),
-            (1, 0) => reasons.push(Reason::OneWord),
-            _ => reasons.push(Reason::FewWords),
+        // Words by chance have few little ones among them, and the forms that stand in dictionaries.
+        let grammar = little >= 2 && unlisted >= 1 || little >= 3;
+        let sentence = SENTENCE_BITS * self.letters.len() as f64;
+        let words = listed + unlisted + little;
+        if grammar && loose <= 2 && sentence < bits {
+            bits = sentence;
+            reasons.push(Reason::Sentence);
+        } else if notorious > 0 && words <= notorious {
+            reasons.push(Reason::CommonPassword);
+        } else if words + notorious == 1 {
+            reasons.push(Reason::OneWord);
+        } else if words + notorious > 1 {
+            reasons.push(Reason::FewWords);
         }
-        if reasons.is_empty() && loose > 0 && self.bits() < ENOUGH_BITS {
+        if reasons.is_empty() && loose > 0 && bits < ENOUGH_BITS {
             reasons.push(Reason::TooShort);
         }
         reasons.sort_unstable();
         reasons.dedup();
-        reasons
+        Strength { bits, reasons }
     }
 }
 

@@ -95,6 +95,9 @@ fn what_everybody_tries_is_refused() {
         "the cat sat on the mat",
         "с новым годом!",
         "ясамаялучшая",
+        "Моя кошка любит сметану и рыбу",
+        "Я родился в Гомеле в 1985 году",
+        "I was born in Minsk in 1985",
     ] {
         let judged = judge(text);
         assert!(!judged.is_enough(), "{text}: {judged:?}");
@@ -129,6 +132,7 @@ fn reasons_say_what_is_wrong() {
         ("philharmonic", Reason::OneWord),
         ("жираф1", Reason::OneWord),
         ("apple river stone", Reason::FewWords),
+        ("Моя кошка любит сметану и рыбу", Reason::Sentence),
         ("yak12345678", Reason::Sequence),
         ("xkxkxkxkxkxkxkxkxk", Reason::Repeated),
         ("yak31.12.1985", Reason::Date),
@@ -220,6 +224,9 @@ proptest! {
         let judged = judge(&text);
         prop_assert!(judged.bits().is_finite() && judged.bits() >= 0.0);
         prop_assert!(judged.is_enough() || !judged.reasons().is_empty());
+        for (at, reason) in judged.reasons().iter().enumerate() {
+            prop_assert!(!judged.reasons()[..at].contains(reason), "{:?}", judged);
+        }
     }
 
     #[test]
