@@ -21,10 +21,10 @@
 //! ```
 //!
 //! Where to look: `slots`, `keyfile` and `rekey` keep the keys, `store` is the schema, `outgoing` turns saves into sealed
-//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. `twin` keeps the pair
-//! of stores that is not open from telling what it is, `duress` makes it a decoy, `wipe` destroys the keys. `place` notices a
-//! copied directory, `rejoin`
-//! makes a copy a new device, `backup` writes and restores backups.
+//! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. [`passphrase`] makes, judges and reads
+//! passphrases, `duress` changes them and makes a decoy, `twin` keeps the pair of stores that is not open from telling what
+//! it is, `wipe` destroys the keys, and `rules` says when. `place` notices a copied directory, `rejoin` makes a copy a new device,
+//! `backup` writes and restores backups.
 
 mod absorb;
 mod addenda;
@@ -53,7 +53,7 @@ mod need_to_know;
 mod notes;
 mod outgoing;
 mod parts;
-mod passphrase;
+pub mod passphrase;
 mod place;
 mod problems;
 mod rejoin;

@@ -180,8 +180,24 @@ fn filler_like(slot: &[u8]) -> Result<Vec<u8>, VaultError> {
     Ok(filler)
 }
 
-/// Tries both slots; which one opened, and what it holds.
+/// Tries both slots; which one opened, and what it holds. If neither does, the same keys are read under other keyboard
+/// layouts, which takes as long again for each.
 pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Held), VaultError> {
+    let mut refused = VaultError::WrongPassphrase;
+    for (n, reading) in passphrase.readings().iter().enumerate() {
+        match open_as_typed(file, reading) {
+            Err(error) if n == 0 => refused = error,
+            Err(_) => {}
+            opened => return opened,
+        }
+        if !matches!(refused, VaultError::WrongPassphrase) {
+            break;
+        }
+    }
+    Err(refused)
+}
+
+fn open_as_typed(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Held), VaultError> {
     let (first, second) = halves(file)?;
     let (first, second) = std::thread::scope(|scope| {
         let second = scope.spawn(|| unwrap(second, passphrase));
@@ -259,6 +275,7 @@ fn automatic_work_factor() -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::passphrase::Board;
 
     #[test]
     fn the_passphrase_opens_its_slot_and_another_does_not() {
@@ -311,6 +328,16 @@ mod tests {
             assert!(matches!(open_slots(&both, &passphrase), Err(VaultError::WrongPassphrase)));
         }
         assert_eq!(filler_for(b"no slots at all").unwrap().len(), 15);
+    }
+
+    #[test]
+    fn the_right_keys_under_the_wrong_layout_open_it() {
+        let passphrase = Passphrase::new("зебра каноэ фонарь".into());
+        let file = write_slots(&Kek::generate(), &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap();
+        let typed = crate::passphrase::retype("зебра каноэ фонарь", Board::Russian, Board::Us).unwrap();
+        assert!(typed.is_ascii());
+        let (slot, _) = open_slots(&file, &Passphrase::new(typed.to_string())).unwrap();
+        assert_eq!(slot, 0);
     }
 
     #[test]
