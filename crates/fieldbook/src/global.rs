@@ -25,6 +25,9 @@ pub struct GlobalArgs {
     /// Take the passphrase from the first line that a command prints (run by sh)
     #[arg(long, global = true, value_name = "CMD")]
     passphrase_command: Option<String>,
+    /// A file that is needed besides the passphrase, for example on a stick [default: $FIELDBOOK_KEY_FILE]
+    #[arg(long, global = true, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     /// Print JSON Lines for programs; errors as one JSON object on stderr
     #[arg(long, global = true)]
     json: bool,
@@ -71,7 +74,8 @@ impl GlobalArgs {
             self.passphrase_command,
             from_environment("FIELDBOOK_PASSPHRASE_FILE"),
         )?;
-        Ok(Global { vault, passphrase, ui })
+        let key_file = self.key_file.or_else(|| from_environment("FIELDBOOK_KEY_FILE"));
+        Ok(Global { vault, passphrase: passphrase.with_key_file(key_file), ui })
     }
 }
 

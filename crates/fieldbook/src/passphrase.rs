@@ -9,6 +9,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use fieldbook_vault::passphrase::{Language, Reason, WORDS, generate, judge, tidied};
+use fieldbook_vault::Passphrase;
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, Kind};
@@ -18,8 +20,8 @@ use crate::ui::Ui;
 /// Longest first line that is taken for a passphrase, in bytes.
 const LINE_MAX: usize = 4 * 1024;
 
-/// A passphrase with fewer characters is called short.
-const SHORT: usize = 12;
+/// Sizes of a key file, in bytes: any file that never changes will do, if it is not one that others have.
+const KEY_FILE: std::ops::RangeInclusive<u64> = 32..=1 << 20;
 
 /// How often a person may mistype.
 const TRIES: u32 = 3;
@@ -41,6 +43,8 @@ pub enum Source {
     Command(String),
     /// A person at the terminal.
     Terminal,
+    /// One of these, and a key file besides: the second factor.
+    WithKeyFile(Box<Source>, PathBuf),
 }
 
 impl Source {
@@ -52,7 +56,32 @@ impl Source {
     pub fn read(&self, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
         match self {
             Self::Terminal => ask(&format!("Passphrase for the vault {}: ", quoted(vault)), ui),
+            Self::WithKeyFile(source, file) => with_key_file(&source.read(vault, ui)?, file),
             other => other.read_silently(ui),
+        }
+    }
+
+    /// This with a key file.
+    pub fn with_key_file(self, file: Option<PathBuf>) -> Self {
+        match file {
+            Some(file) => Self::WithKeyFile(Box::new(self), file),
+            None => self,
+        }
+    }
+
+    /// The key file, if there is one.
+    pub fn key_file(&self) -> Option<&Path> {
+        match self {
+            Self::WithKeyFile(_, file) => Some(file),
+            _ => None,
+        }
+    }
+
+    /// Where what is typed comes from, whether or not there is a key file.
+    pub fn typed(&self) -> &Self {
+        match self {
+            Self::WithKeyFile(source, _) => source.typed(),
+            source => source,
         }
     }
 
@@ -67,7 +96,7 @@ impl Source {
         ui: &Ui,
         mut open: impl FnMut(&Secret) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let tries = if *self == Self::Terminal { TRIES } else { 1 };
+        let tries = if *self.typed() == Self::Terminal { TRIES } else { 1 };
         for _ in 1..tries {
             match open(&self.read(vault, ui)?) {
                 Err(failure) if failure.kind == Kind::WrongPassphrase => ui.note("That does not open it."),
@@ -82,24 +111,33 @@ impl Source {
     pub fn or_credential(self, directory: Option<PathBuf>) -> Self {
         match (self, directory.map(|directory| directory.join("passphrase"))) {
             (Self::Terminal, Some(path)) if path.is_file() => Self::Credential(path),
+            (Self::WithKeyFile(source, file), Some(path)) => {
+                Self::WithKeyFile(Box::new(source.or_credential(path.parent().map(Path::to_owned))), file)
+            }
             (source, _) => source,
         }
     }
 
-    /// A passphrase for a vault that is being made: a person types it twice.
+    /// A passphrase for a vault that is being made: a person takes one that was drawn, or types one of their own, twice.
     ///
     /// # Errors
-    /// As [`Source::read`]; the two lines differ; nothing was typed.
-    pub fn read_new(&self, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
-        if *self != Self::Terminal {
-            return self.read_silently(ui);
+    /// As [`Source::read`]; the two lines differ; nothing was typed; it can be guessed, and `weak` is not set.
+    pub fn read_new(&self, vault: &Path, weak: bool, ui: &Ui) -> Result<Secret, Failure> {
+        let typed = match self.typed() {
+            Self::Terminal => choose_new(&format!("passphrase for the vault {}", quoted(vault)), ui)?,
+            source => source.read_silently(ui)?,
+        };
+        strong_enough(&typed, weak, ui)?;
+        match self.key_file() {
+            Some(file) => with_key_file(&typed, file),
+            None => Ok(typed),
         }
-        ask_twice(&format!("New passphrase for the vault {}: ", quoted(vault)), ui)
     }
 
     fn read_silently(&self, ui: &Ui) -> Result<Secret, Failure> {
         match self {
             Self::Terminal => Err(Failure::failed("internal", "the terminal is not a silent source")),
+            Self::WithKeyFile(source, file) => with_key_file(&source.read_silently(ui)?, file),
             Self::File(path) => {
                 let name = format!("the passphrase file {}", quoted(path));
                 let file = File::open(path).map_err(unreadable(&name))?;
@@ -128,6 +166,10 @@ pub struct New {
     pub file: Option<PathBuf>,
     /// What it is called.
     pub what: &'static str,
+    /// The key file that belongs to it.
+    pub key_file: Option<PathBuf>,
+    /// It may be one that can be guessed.
+    pub weak: bool,
 }
 
 impl New {
@@ -136,24 +178,109 @@ impl New {
     /// # Errors
     /// As [`Source::read_new`].
     pub fn read(self, ui: &Ui) -> Result<Secret, Failure> {
-        match self.file {
-            Some(path) => Source::File(path).read_silently(ui),
-            None => ask_twice(&format!("The {}: ", self.what), ui),
+        let typed = match self.file {
+            Some(path) => Source::File(path).read_silently(ui)?,
+            None => choose_new(self.what, ui)?,
+        };
+        strong_enough(&typed, self.weak, ui)?;
+        match self.key_file {
+            Some(file) => with_key_file(&typed, &file),
+            None => Ok(typed),
         }
     }
 }
 
-fn ask_twice(prompt: &str, ui: &Ui) -> Result<Secret, Failure> {
-    let first = ask(prompt, ui)?;
-    let second = ask("The same once more: ", ui)?;
-    if *first != *second {
+/// Refuses what can be guessed, and says why; with `weak` it only says so.
+fn strong_enough(typed: &Secret, weak: bool, ui: &Ui) -> Result<(), Failure> {
+    let strength = judge(typed);
+    if strength.is_enough() {
+        return Ok(());
+    }
+    let reasons: Vec<&str> = strength.reasons().iter().map(reason).collect();
+    let why = match &reasons[..] {
+        [] => "it could be guessed when the device is seized".to_owned(),
+        reasons => reasons.join("; "),
+    };
+    if weak {
+        ui.warn("weak-passphrase", format_args!("{why}; six words by chance are better"));
+        return Ok(());
+    }
+    Err(Failure::usage("weak-passphrase", format!("this passphrase is too easy to guess: {why}")).hint(
+        "take six words by chance: without a source of your own you are offered some; `fieldbook passphrase suggest` \
+         draws more; --weak-passphrase takes it all the same",
+    ))
+}
+
+fn reason(reason: &Reason) -> &'static str {
+    match reason {
+        Reason::TooShort => "it is too short",
+        Reason::CommonPassword => "it is, or is built on, a password, a name or a saying that everybody tries first",
+        Reason::OneWord => "it is a single word",
+        Reason::FewWords => "it is too few words",
+        Reason::Sentence => "it is a sentence, in which one word gives away the next",
+        Reason::Sequence => "letters or digits stand in their order",
+        Reason::Repeated => "it repeats itself",
+        Reason::Date => "it is built on a date or a year",
+        Reason::KeyboardWalk => "it follows neighbouring keys",
+        Reason::LayoutSwap => "typing a known word under another keyboard layout is tried first",
+        Reason::Substitution => "signs in place of letters are tried first",
+        _ => "it could be guessed when the device is seized",
+    }
+}
+
+/// Six words by chance, in this language.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn suggest(language: Language, words: usize) -> Result<Secret, Failure> {
+    let mut random = |bytes: &mut [u8]| getrandom::fill(bytes);
+    generate(language, words, &mut random)
+        .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))
+}
+
+/// The language of the words that are offered: the user's, if it has a list.
+pub fn language() -> Language {
+    let named = ["LC_ALL", "LC_MESSAGES", "LANG"].into_iter().filter_map(std::env::var_os);
+    let first = named.into_iter().find(|value| !value.is_empty());
+    first.and_then(|value| Language::from_code(&value.to_string_lossy())).unwrap_or(Language::English)
+}
+
+fn with_key_file(typed: &Secret, file: &Path) -> Result<Secret, Failure> {
+    let name = format!("the key file {}", quoted(file));
+    let opened = File::open(file).map_err(unreadable(&name))?;
+    let mut bytes = Zeroizing::new(Vec::new());
+    opened.take(KEY_FILE.end() + 1).read_to_end(&mut bytes).map_err(unreadable(&name))?;
+    if !KEY_FILE.contains(&(bytes.len() as u64)) {
+        let message = format!("{name} does not have {} bytes to {} KiB", KEY_FILE.start(), KEY_FILE.end() >> 10);
+        return Err(Failure::usage("key-file-size", message)
+            .hint("`fieldbook passphrase key-file FILE` makes a good one"));
+    }
+    let both = Passphrase::new(typed.to_string()).with_factor(&bytes);
+    std::str::from_utf8(both.as_bytes())
+        .map(|text| Zeroizing::new(text.to_owned()))
+        .map_err(|_| Failure::failed("internal", "a passphrase is not text"))
+}
+
+/// Offers a passphrase that was drawn; a person takes it, or types another one.
+fn choose_new(what: &str, ui: &Ui) -> Result<Secret, Failure> {
+    let flag = "--passphrase-file FILE, --passphrase-fd N or --passphrase-command CMD";
+    if !ui.may_ask() {
+        return Err(Failure::cannot_ask("a new passphrase is needed and nobody may be asked", flag));
+    }
+    let drawn = suggest(language(), WORDS)?;
+    ui.note(format_args!(
+        "Six words, drawn by chance:\n\n    {}\n\nPress Enter to take them as the {what}, or type one of your own. Nobody can \
+         bring back a forgotten one.",
+        drawn.as_str()
+    ));
+    let first = ask("Passphrase: ", ui)?;
+    let chosen = if first.is_empty() { drawn } else { first };
+    let second = ask("Type it once more: ", ui)?;
+    if tidied(&chosen) != tidied(&second) {
         return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same")
             .hint("run the command again; nothing was made"));
     }
-    if first.is_empty() {
-        return Err(empty("the answer"));
-    }
-    Ok(first)
+    Ok(chosen)
 }
 
 fn from_command(command: &str) -> Result<Secret, Failure> {
@@ -250,18 +377,6 @@ fn quoted(path: &Path) -> String {
     format!("\"{}\"", crate::sanitise::line(&path.to_string_lossy()))
 }
 
-/// Why a new passphrase is easy to guess, if that can be told without a dictionary.
-pub fn weakness(passphrase: &str) -> Option<&'static str> {
-    let letters = passphrase.trim_matches(|c: char| !c.is_alphabetic());
-    if passphrase.chars().count() < SHORT {
-        Some("a short passphrase is guessed quickly when the device is seized")
-    } else if letters.chars().all(char::is_alphabetic) {
-        Some("a passphrase of a single word is guessed quickly when the device is seized")
-    } else {
-        None
-    }
-}
-
 /// What the flags and the environment say; `None` in `environment` when the variable is unset.
 ///
 /// # Errors
@@ -350,14 +465,39 @@ mod tests {
     }
 
     #[test]
-    fn a_short_passphrase_and_a_single_word_are_called_weak() {
-        for weak in ["", "hunter2", "zebra canoe", "Extraordinarily2017!", "несправядлівасць", "123456789012"]
-        {
-            assert!(weakness(weak).is_some(), "{weak}");
+    fn what_can_be_guessed_is_refused_with_its_reasons_unless_that_is_wanted() {
+        let ui = Ui::new(true, true);
+        let judged = |typed: &str, weak| strong_enough(&Zeroizing::new(typed.to_owned()), weak, &ui);
+        for weak in ["", "hunter2", "zebra canoe", "Extraordinarily2017!", "пароль123", "gfhjkm123", "минск2017"] {
+            let failure = judged(weak, false).unwrap_err();
+            assert_eq!((failure.code.as_str(), failure.kind), ("weak-passphrase", Kind::Usage), "{weak}");
+            assert!(judged(weak, true).is_ok());
         }
-        for good in ["zebra canoe lantern of A", "zebra-canoe-lantern", "k8#pL0zt4Qwe"] {
-            assert_eq!(weakness(good), None, "{good}");
+        for language in Language::ALL {
+            assert!(judged(&suggest(language, WORDS).unwrap(), false).is_ok());
         }
+    }
+
+    #[test]
+    fn a_key_file_belongs_to_whatever_is_typed() {
+        let dir = tempfile::tempdir().unwrap();
+        let ui = Ui::new(true, true);
+        let path = |name: &str, bytes: &[u8]| {
+            let path = dir.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            path
+        };
+        let typed = Source::File(path("typed", b"six words\n"));
+        let source = typed.clone().with_key_file(Some(path("key", &[7; 64])));
+        let read = source.read(Path::new("v"), &ui).unwrap();
+        assert!(read.starts_with("six words\n") && read.len() == "six words\n".len() + 64);
+        assert_eq!(source.typed(), &typed);
+        for (name, bytes) in [("short", vec![7; 31]), ("long", vec![7; (1 << 20) + 1])] {
+            let source = typed.clone().with_key_file(Some(path(name, &bytes)));
+            assert_eq!(source.read(Path::new("v"), &ui).unwrap_err().code, "key-file-size");
+        }
+        let gone = typed.with_key_file(Some(dir.path().join("gone")));
+        assert_eq!(gone.read(Path::new("v"), &ui).unwrap_err().code, "passphrase-unreadable");
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn take_standard(global: &Global) -> Result<Pipe, Failure> {
             "let ssh start it at the other end: fieldbook sync --through 'ssh HOST fieldbook sync --stdio --serve'",
         ));
     }
-    if let Source::Descriptor(number @ (0 | 1)) = global.passphrase {
+    if let Source::Descriptor(number @ (0 | 1)) = *global.passphrase.typed() {
         let what = format!("descriptor {number} carries the sync, and no passphrase can be read from it");
         return Err(Failure::usage("descriptor-taken", what).hint(
             "give the passphrase with --passphrase-file, or from another descriptor; after `fieldbook unlock` none is needed",

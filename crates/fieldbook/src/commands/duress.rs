@@ -35,6 +35,9 @@ pub struct SetArgs {
     /// The name of the decoy's device [default: this device's]
     #[arg(long)]
     name: Option<String>,
+    /// Take a passphrase that could be guessed
+    #[arg(long)]
+    weak_passphrase: bool,
 }
 
 pub fn run(command: DuressCommand, global: &Global) -> Result<(), Failure> {
@@ -61,7 +64,10 @@ fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
     let vault = existing(global)?;
     let mut agent = Agent::open(global)?;
     let own = global.passphrase.read(&vault, &global.ui)?;
-    let new = New { file: args.duress_passphrase_file, what: "duress passphrase" };
+    // Whoever gives the key file to every command gives it under duress too.
+    let key_file = global.passphrase.key_file().map(std::path::Path::to_owned);
+    let (file, weak) = (args.duress_passphrase_file, args.weak_passphrase);
+    let new = New { file, what: "duress passphrase", key_file, weak };
     let duress = new.read(&global.ui)?;
     let bytes = |secret: &Secret| Hex::new(secret.as_bytes().to_vec());
     let request = Request::SetDuress { own: bytes(&own), duress: bytes(&duress), name: args.name };

@@ -8,12 +8,11 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Create;
 use crate::error::Failure;
 use crate::global::Global;
-use crate::passphrase;
 
 /// Make a vault on this device.
 ///
 /// The passphrase is the only key: nobody can open the vault without it, and nobody can restore it.
-/// Five or six words that you picked by chance are good; a sentence that somebody could guess is not.
+/// You are offered six words that were drawn by chance; a passphrase of your own that could be guessed is refused.
 #[derive(Debug, Args)]
 pub struct InitArgs {
     /// What others in your team will see as this device's name
@@ -22,28 +21,30 @@ pub struct InitArgs {
     /// log2 of the cost of one guess, 15 to 19 [default: about one second on this machine]
     #[arg(long, value_name = "N")]
     work_factor: Option<u8>,
+    /// Take a passphrase that could be guessed
+    #[arg(long)]
+    weak_passphrase: bool,
 }
 
 pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
-    make(args.name, args.work_factor, global)?;
+    make(args.name, args.work_factor, args.weak_passphrase, global)?;
     global.ui.note("Next: `fieldbook team create NAME`, or `fieldbook join CODE` with a coordinator's code.");
     Ok(())
 }
 
 /// Makes it, and says so.
-pub(super) fn make(name: String, work_factor: Option<u8>, global: &Global) -> Result<(), Failure> {
+pub(super) fn make(
+    name: String,
+    work_factor: Option<u8>,
+    weak: bool,
+    global: &Global,
+) -> Result<(), Failure> {
     if Layout::new(&global.vault).slots().exists() {
         return Err(fieldbook_vault::VaultError::AlreadyExists.into());
     }
     let vault =
         std::path::absolute(&global.vault).map_err(Failure::io("the vault's directory cannot be named"))?;
-    let passphrase = global.passphrase.read_new(&vault, &global.ui)?;
-    if let Some(why) = passphrase::weakness(&passphrase) {
-        global.ui.warn(
-            "weak-passphrase",
-            format_args!("{why}; five or six words that you picked by chance are better"),
-        );
-    }
+    let passphrase = global.passphrase.read_new(&vault, weak, &global.ui)?;
     let create = Create { name, work_factor };
     let device: DeviceInfo = Agent::create(&vault, &passphrase, create)?;
     global.ui.emit(json(&device)?)?;

@@ -1,22 +1,59 @@
 //! `fieldbook passphrase`
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
+use fieldbook_vault::passphrase::{Language, MAX_WORDS, MIN_WORDS, WORDS};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use crate::agent::client::{Agent, existing};
 use crate::agent::protocol::Request;
 use crate::agent::wire::Hex;
 use crate::error::Failure;
 use crate::global::Global;
-use crate::passphrase::{New, Secret};
+use crate::passphrase::{self, New, Secret};
+
+/// Bytes of a key file that is made here.
+const KEY_FILE_LEN: usize = 64;
 
 /// The vault's passphrase.
 #[derive(Debug, Subcommand)]
 pub enum PassphraseCommand {
     /// Change it; nothing but the key slot is written
     Change(ChangeArgs),
+    /// Draw words by chance, in your language
+    Suggest(SuggestArgs),
+    /// Make a file of random bytes, to be needed besides the passphrase
+    KeyFile(KeyFileArgs),
+}
+
+/// Draw words by chance.
+#[derive(Debug, Args)]
+pub struct SuggestArgs {
+    /// en, ru, uk or be [default: as your system is set]
+    #[arg(long, value_name = "LANGUAGE", value_parser = language)]
+    language: Option<Language>,
+    /// How many, 5 to 24
+    #[arg(long, default_value_t = WORDS as u8, value_parser = clap::value_parser!(u8).range(MIN_WORDS as i64..=MAX_WORDS as i64))]
+    words: u8,
+}
+
+/// Make a key file.
+///
+/// Then `fieldbook --key-file FILE init`, or `fieldbook passphrase change --new-key-file FILE`. Whoever loses the file
+/// loses the vault: keep a copy where the vault is not.
+#[derive(Debug, Args)]
+pub struct KeyFileArgs {
+    /// The file, which must not exist
+    file: PathBuf,
+}
+
+fn language(code: &str) -> Result<Language, String> {
+    Language::from_code(code).ok_or_else(|| "en, ru, uk or be".to_owned())
 }
 
 /// Change the passphrase.
@@ -27,14 +64,56 @@ pub struct ChangeArgs {
     /// Take the new passphrase from the first line of a file
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
+    /// From now on this file is needed besides it [default: the one that was needed before]
+    #[arg(long, value_name = "FILE")]
+    new_key_file: Option<PathBuf>,
+    /// From now on no file is needed
+    #[arg(long, conflicts_with = "new_key_file")]
+    no_key_file: bool,
+    /// Take a passphrase that could be guessed
+    #[arg(long)]
+    weak_passphrase: bool,
 }
 
 pub fn run(command: PassphraseCommand, global: &Global) -> Result<(), Failure> {
-    let PassphraseCommand::Change(args) = command;
+    match command {
+        PassphraseCommand::Change(args) => change(args, global),
+        PassphraseCommand::Suggest(args) => suggest(&args, global),
+        PassphraseCommand::KeyFile(args) => key_file(&args.file, global),
+    }
+}
+
+fn suggest(args: &SuggestArgs, global: &Global) -> Result<(), Failure> {
+    let language = args.language.unwrap_or_else(passphrase::language);
+    let words = passphrase::suggest(language, usize::from(args.words))?;
+    global.ui.emit(json!({"event": "suggested", "language": language.code(), "passphrase": words.as_str()}))?;
+    global.ui.say(words.as_str())
+}
+
+fn key_file(path: &Path, global: &Global) -> Result<(), Failure> {
+    let mut bytes = Zeroizing::new([0; KEY_FILE_LEN]);
+    getrandom::fill(&mut *bytes)
+        .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
+    let doing = "the key file cannot be made";
+    let mut file =
+        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(Failure::io(doing))?;
+    file.write_all(&*bytes).and_then(|()| file.sync_all()).map_err(Failure::io(doing))?;
+    global.ui.emit(json!({"event": "key-file", "file": path, "bytes": KEY_FILE_LEN}))?;
+    global.ui.say(format_args!("Made {}.", crate::sanitise::line(&path.to_string_lossy())))
+}
+
+fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
     let vault = existing(global)?;
     let mut agent = Agent::open(global)?;
     let own = global.passphrase.read(&vault, &global.ui)?;
-    let new = New { file: args.new_passphrase_file, what: "new passphrase" }.read(&global.ui)?;
+    let before = global.passphrase.key_file().filter(|_| !args.no_key_file).map(Path::to_owned);
+    let new = New {
+        file: args.new_passphrase_file,
+        what: "new passphrase",
+        key_file: args.new_key_file.or(before),
+        weak: args.weak_passphrase,
+    };
+    let new = new.read(&global.ui)?;
     let bytes = |secret: &Secret| Hex::new(secret.as_bytes().to_vec());
     agent.call::<()>(&Request::ChangePassphrase { own: bytes(&own), new: bytes(&new) })?;
     global.ui.emit(json!({"event": "passphrase-changed"}))?;

@@ -54,6 +54,9 @@ pub struct InitArgs {
     /// log2 of the cost of one guess, 15 to 19 [default: about one second on this machine]
     #[arg(long, value_name = "N")]
     work_factor: Option<u8>,
+    /// Take a passphrase that could be guessed
+    #[arg(long)]
+    weak_passphrase: bool,
     /// Keep what it holds in the S3-compatible bucket that FILE names, which several machines may serve
     #[cfg(feature = "bucket")]
     #[arg(long, value_name = "FILE")]
@@ -170,7 +173,7 @@ fn init(args: InitArgs, global: &Global) -> Result<(), Failure> {
     let question = Ask::Set(change);
     if !Layout::new(&global.vault).slots().exists() {
         judge(&question, global)?;
-        init::make(args.name, args.work_factor, global)?;
+        init::make(args.name, args.work_factor, args.weak_passphrase, global)?;
     }
     let device: DeviceInfo = Agent::open(global)?.call(&Request::Device)?;
     if device.team.is_none() {
