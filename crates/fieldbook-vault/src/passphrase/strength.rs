@@ -154,7 +154,8 @@ pub fn judge(text: &str) -> Strength {
     weakest
 }
 
-/// The letters that are judged: composed, so that one letter is one, and without the spaces at the ends.
+/// The letters that are judged: composed, so that one letter is one, and without the spaces at the ends. Here as below a
+/// list has its full room from the start, so that it does not grow and leave a copy behind.
 fn capped(text: &str) -> Vec<char> {
     let mut letters = Vec::with_capacity(MOST_JUDGED);
     letters.extend(text.trim().nfc().take(MOST_JUDGED));
@@ -164,8 +165,8 @@ fn capped(text: &str) -> Vec<char> {
 fn judge_reading(letters: &[char], handicap: f64, swapped: bool) -> Strength {
     let mut judged = Cut::of(letters).judged();
     // Single letters between signs, as in "1-2-3-4-5", are judged as what they are without the signs.
-    let bare: Zeroizing<Vec<char>> =
-        Zeroizing::new(letters.iter().copied().filter(|letter| letter.is_alphanumeric()).collect());
+    let mut bare = Zeroizing::new(Vec::with_capacity(letters.len()));
+    bare.extend(letters.iter().copied().filter(|letter| letter.is_alphanumeric()));
     if bare.len() < letters.len() {
         let words = letters.split(|letter| !letter.is_alphanumeric()).filter(|word| !word.is_empty());
         let squeezed = if words.clone().all(|word| word.len() <= 2) {

@@ -205,7 +205,19 @@ fn the_same_in_another_guise_is_hardly_stronger() {
         let bits = judge(guise).bits();
         assert!(bits >= base && bits < base + 4.0, "{guise}: {bits}");
     }
-    assert!(judge("йод и\u{306}од").bits() < judge("йод жир").bits());
+    for (one, other) in [
+        ("журавльи\u{306}", "журавльй"),
+        ("утёнок", "утенок"),
+        (" журавль ", "журавль"),
+        ("ЖУРАВЛЬ", "Журавль"),
+    ] {
+        assert_eq!(judge(one).bits(), judge(other).bits(), "{one}");
+    }
+    // A saying stays one without its spaces.
+    for saying in ["to be or not to be that is the question", "я помню чудное мгновенье"]
+    {
+        assert!(judge(saying).bits() < 15.0 && judge(&saying.replace(' ', "")).bits() < 15.0, "{saying}");
+    }
 }
 
 #[test]
@@ -216,6 +228,7 @@ fn a_very_long_text_is_judged_by_its_beginning() {
     random(9)(&mut bytes).unwrap();
     let text: String = bytes.iter().map(|byte| char::from(b'!' + byte % 94)).collect();
     assert!(judge(&text).is_enough());
+    assert_eq!(judge(&text).bits(), judge(&text[..MOST_JUDGED]).bits());
 }
 
 proptest! {
