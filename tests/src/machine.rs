@@ -41,7 +41,7 @@ impl Machine {
             root,
             born: SystemTime::now(),
             name: name.to_owned(),
-            passphrase: format!("zebra canoe lantern of {name}"),
+            passphrase: format!("zebra canoe lantern velvet orchard of {name}"),
         };
         machine.secret_file("passphrase", &format!("{}\n", machine.passphrase));
         machine

@@ -173,16 +173,70 @@ fn a_file_that_is_not_there_is_named_with_a_hint() {
 }
 
 #[test]
-fn a_weak_passphrase_is_warned_about_and_taken() {
-    for (passphrase, warned) in [("hunter2", true), ("zebra canoe lantern", false)] {
+fn a_passphrase_that_can_be_guessed_is_refused_unless_that_is_wanted() {
+    for (passphrase, weak) in [
+        ("hunter2", true),
+        ("пароль123", true),
+        ("zebra canoe lantern", true),
+        ("zebra canoe lantern velvet orchard pencil", false),
+    ] {
         let machine = Machine::new("Monitor");
         let file = machine.secret_file("weak", passphrase);
-        let mut command = machine.bare();
-        command.arg("--vault").arg(machine.vault()).args(["--passphrase-file", &file]);
-        command.args(["init", "--name", "M", "--work-factor", "15"]);
-        let said = run(command, b"").exits(0);
-        assert_eq!(said.err().contains("guessed quickly"), warned, "{said:?}");
+        let init = |more: &[&str]| {
+            let mut command = machine.bare();
+            command.arg("--vault").arg(machine.vault()).args(["--passphrase-file", &file]);
+            command.args(["init", "--name", "M", "--work-factor", "15"]).args(more);
+            run(command, b"")
+        };
+        let said = init(&[]).exits(if weak { 2 } else { 0 });
+        assert_eq!(said.err().contains("too easy to guess"), weak, "{said:?}");
+        assert_eq!(machine.vault().exists(), !weak, "nothing was made");
+        if weak {
+            assert!(init(&["--weak-passphrase"]).exits(0).err().contains("six words by chance are better"));
+        }
+        let again = machine.secret_file("passphrase", &format!("{passphrase}\n"));
+        machine.ok(&["list"]);
+        drop(again);
     }
+}
+
+#[test]
+fn words_are_drawn_in_four_languages_and_taken_by_a_vault() {
+    let machine = Machine::new("Monitor");
+    let mut drawn: Vec<String> = ["en", "ru", "uk", "be"]
+        .iter()
+        .map(|code| machine.ok(&["passphrase", "suggest", "--language", code]).out().trim().to_owned())
+        .collect();
+    assert!(drawn.iter().all(|words| words.split(' ').count() == 6), "{drawn:?}");
+    let russian = drawn.swap_remove(1);
+    machine.secret_file("passphrase", &format!("{russian}\n"));
+    machine.ok(&["init", "--name", "Monitor", "--work-factor", "15"]);
+    // The same keys, typed while the keyboard was in Latin letters.
+    const CYRILLIC: &str = "йцукенгшщзхъфывапролджэячсмитьбю";
+    const LATIN: &str = "qwertyuiop[]asdfghjkl;'zxcvbnm,.";
+    let typed: String = russian
+        .chars()
+        .map(|letter| CYRILLIC.chars().zip(LATIN.chars()).find(|(c, _)| *c == letter).map_or(letter, |(_, l)| l))
+        .collect();
+    assert!(typed.is_ascii(), "{typed}");
+    machine.secret_file("passphrase", &format!("{typed}\n"));
+    machine.ok(&["list"]);
+}
+
+#[test]
+fn a_key_file_is_needed_besides_the_passphrase_and_can_be_dropped() {
+    let machine = Machine::new("Monitor");
+    let key = machine.path("stick.key");
+    let key = key.to_str().expect("UTF-8");
+    machine.ok(&["passphrase", "key-file", key]);
+    machine.ok(&["--key-file", key, "init", "--name", "Monitor", "--work-factor", "15"]);
+    assert_eq!(machine.fails(12, &["list"])["code"], "wrong-passphrase");
+    machine.ok(&["--key-file", key, "list"]);
+    let file = machine.path("passphrase");
+    let file = file.to_str().expect("UTF-8");
+    machine.ok(&["--key-file", key, "passphrase", "change", "--new-passphrase-file", file, "--no-key-file"]);
+    machine.ok(&["list"]);
+    assert_eq!(machine.fails(12, &["--key-file", key, "list"])["code"], "wrong-passphrase");
 }
 
 #[test]
