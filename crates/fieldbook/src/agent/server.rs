@@ -100,13 +100,17 @@ pub fn run(service: impl Service, events: &Receiver<Event>, ending: Ending) {
                 await_end(events, connection);
             }
             Ok(Event::Asked { connection, request, answers }) => {
+                // Whoever only watches does not keep the vault open.
+                let uses = !matches!(*request, Request::Glance);
                 let mut item = |value| answers.send(Answer::Item(value)).map_err(|_| client_gone());
                 let last = match serving.answer(connection, *request, &mut item) {
                     Ok(value) => Answer::Done(value),
                     Err(failure) => Answer::Refused(failure),
                 };
                 let _ = answers.send(last);
-                last_request = Instant::now();
+                if uses {
+                    last_request = Instant::now();
+                }
             }
             Ok(Event::Gone(connection)) => {
                 serving.gone(connection);
@@ -344,6 +348,19 @@ mod tests {
         thread::spawn(move || connection(1, agent.try_clone().unwrap(), agent, &sender));
         drop(client);
         loop_thread.join().unwrap();
+    }
+
+    #[test]
+    fn whoever_only_watches_does_not_keep_the_vault_open() {
+        let (_dir, socket, thread) = running(Ending::Idle(Some(Duration::from_millis(300))));
+        let mut agent = connect(&socket);
+        let mut looks = 0;
+        while agent.call::<u64>(&Request::Glance).is_ok() {
+            looks += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(looks > 0);
+        thread.join().unwrap();
     }
 
     #[test]
