@@ -189,8 +189,8 @@ fn a_bundle_for_a_device_leaves_out_what_it_signed_for_although_the_two_never_me
     };
     let (_all, everything) = written(&[]);
     let (files, needed) = written(&["--for", "Coordination"]);
+    // Beside the new report only what nobody signs for.
     assert!(needed < everything && needed > 0, "{needed} of {everything}");
-    assert_eq!(needed, 1, "the new report and nothing else");
     coordinator.ok(&["bundle", "read", text(files.path())]);
     assert_eq!(coordinator.show(&id)["summary"]["id"], id.as_str());
     assert_eq!(word_of_delivery(&monitor, &id), "only here");
@@ -200,11 +200,13 @@ fn a_bundle_for_a_device_leaves_out_what_it_signed_for_although_the_two_never_me
 #[test]
 fn a_doctor_is_no_failed_sync_at_the_other_side() {
     let (coordinator, monitor) = team_of_two();
-    let daemon = coordinator.daemon();
+    let mut daemon = coordinator.daemon();
     let said = monitor.run(&["--json", "doctor", "--with", daemon.address()]).exits(0).lines();
     assert_eq!(said.iter().filter(|line| line["outcome"] == "met").count(), 2, "{said:?}");
-    let looked = || daemon.process.err().matches("looked whether this device can be reached").count();
-    wait_for("a word on both", || (looked() == 2).then_some(()));
+    for _ in 0..2 {
+        let line = daemon.process.object_with("text")["text"].to_string();
+        assert!(line.contains("looked whether this device can be reached"), "{line}");
+    }
     let status = coordinator.json(&["daemon", "status"]).remove(0);
     assert_eq!((&status["sessions_failed"], &status["sessions_done"]), (&0.into(), &0.into()), "{status}");
     monitor.ok(&["sync", "--with", daemon.address()]);
