@@ -1,5 +1,6 @@
 //! Bundles by themselves: writing and reading, against copying the same bytes with fsync.
 
+use std::collections::HashSet;
 use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
@@ -35,6 +36,7 @@ fn of(count: usize, len: usize) -> Result<(), Box<dyn Error>> {
         let options = WriteOptions {
             target: Target::Directory(stick.clone()),
             device: None,
+            held: HashSet::new(),
             since_last: false,
             part_len: PART_LEN_MAX,
             older: 0,

@@ -146,5 +146,12 @@ fn watching_says_what_changes_and_nothing_else() {
         last = watch.object_with("drafts");
     }
     assert_eq!(last["peers"].as_array().expect("a list").len(), 1, "{last}");
+    // It ends with what it looks at.
     b.ok(&["lock"]);
+    assert_eq!(watch.ends().code(), Some(4), "{}", watch.err());
+    assert!(watch.err().contains("the vault was locked"), "{}", watch.err());
+    // A locked vault is not watched: nobody else could use it meanwhile.
+    let error = b.fails(4, &["status", "--watch"]);
+    assert_eq!(error["code"], "not-unlocked");
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("`fieldbook unlock`")), "{error}");
 }

@@ -197,7 +197,8 @@ fn status_shows_who_is_connected_by_which_way_and_what_goes_on() {
     assert_eq!((&sending["state"], &sending["receiving"]), (&"sending".into(), &0.into()), "{sending}");
     let receiving = connection(&a);
     assert!(receiving["receiving"].as_u64() > Some(0), "{receiving}");
-    assert!(b.ok(&["status"]).out().contains(": sending "));
+    let text = b.ok(&["status"]).out();
+    assert!(text.contains(": sending ") && text.contains("only here: the daemon is sending"), "{text}");
     wait_for("the end", || Some(connection(&b)).filter(|one| one["state"] == "rests"));
     let seen = |line: &Value| line["daemon"]["connections"][0]["sending"].as_u64() > Some(0);
     while !seen(&watching.object_with("daemon")) {}

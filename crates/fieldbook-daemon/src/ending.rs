@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use fieldbook_net::channel::Way;
 use fieldbook_net::session::SessionFailure;
 use fieldbook_proto::certificate::Role;
-use fieldbook_proto::session::Peer;
+use fieldbook_proto::session::{Peer, SessionError};
 use tokio::sync::Notify;
 
 use crate::counts::Counts;
@@ -88,6 +88,13 @@ pub(crate) fn who(identity: &Identity, peer: &Peer) -> String {
     } else {
         "another device of the team".to_owned()
     }
+}
+
+/// Whether a device of the team said hello, heard that it was met, and closed in order: as `doctor` does. What was
+/// cut off ends without a farewell.
+pub(crate) fn only_looked(counts: &Counts, result: &Result<(), SessionFailure>, why: Option<Why>) -> bool {
+    let nothing = counts.received() == 0 && counts.sent() == 0;
+    why.is_none() && nothing && matches!(result, Err(SessionFailure::Session(SessionError::Cut)))
 }
 
 /// Whether a session went well, and the line that says how it went.

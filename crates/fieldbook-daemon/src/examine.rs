@@ -19,6 +19,8 @@ use crate::relays;
 
 /// How long the other side may take to answer the first message.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the other side may take to hear that this was all.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a closed QUIC endpoint may take to say so.
 const LAST_WORD: Duration = Duration::from_millis(20);
 
@@ -192,7 +194,10 @@ async fn exchange(
                     };
                     written.await.map_err(|_| Outcome::TurnedAway)?;
                 }
-                Output::Event(Event::Met(peer)) => return Ok(*peer),
+                Output::Event(Event::Met(peer)) => {
+                    farewell(&mut reader, &mut writer).await;
+                    return Ok(*peer);
+                }
                 // What follows from the hello is not done here.
                 _ => {}
             }
@@ -202,6 +207,16 @@ async fn exchange(
             Ok(len) => engine.receive(&buffer[..len]),
         }
     }
+}
+
+/// Closes in order, so that the other side does not take it for a connection that broke.
+async fn farewell(reader: &mut (impl AsyncRead + Unpin), writer: &mut (impl AsyncWrite + Unpin)) {
+    let heard = async {
+        let _ = writer.shutdown().await;
+        let mut rest = [0; 4096];
+        while reader.read(&mut rest).await.is_ok_and(|len| len > 0) {}
+    };
+    let _ = timeout(FAREWELL, heard).await;
 }
 
 fn outcome(error: SessionError) -> Outcome {

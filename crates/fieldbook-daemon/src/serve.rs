@@ -25,7 +25,7 @@ use tokio::time::{sleep, timeout};
 use crate::connection::{self, How, Link};
 use crate::counts::{Counts, Moved};
 use crate::dial::Dialling;
-use crate::ending::{Ending, Why, report, who};
+use crate::ending::{Ending, Why, only_looked, report, who};
 use crate::identity::{self, Identity};
 use crate::met::{Met, Seen};
 use crate::strangers::{Stranger, Strangers};
@@ -281,6 +281,9 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
         return;
     };
     let why = ending.why();
+    if only_looked(&counts, &result, why) {
+        return (serving.log)(&format!("{who} looked whether this device can be reached, by {}", way.word()));
+    }
     let (well, line) = report(&who, way, &counts, &result, why);
     if well { &serving.done } else { &serving.failed }.fetch_add(1, Relaxed);
     // Who is turned away comes again and again: it was said that all is full.

@@ -1,6 +1,7 @@
 //! From depot to depot by files: everything arrives whatever the order, and damage costs itself.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -8,7 +9,7 @@ use fieldbook_depot::bundles::{
     BundleError, FileReport, MissingParts, PART_LEN_MAX, PART_LEN_MIN, ReadEvent, ReadSummary, Target,
     WriteEvent, WriteOptions, Written, read_bundles, take_all, write_bundle,
 };
-use fieldbook_depot::{Depot, DepotKey, Incoming, Lookup, PeerRecord, Source, SqlDepot};
+use fieldbook_depot::{Beyond, Depot, DepotKey, Incoming, Lookup, PeerRecord, Source, SqlDepot};
 use fieldbook_proto::bundle::{BLOCK_LEN, PartWriter};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::codec::Writer;
@@ -83,6 +84,7 @@ fn to(dir: PathBuf) -> WriteOptions {
     WriteOptions {
         target: Target::Directory(dir),
         device: None,
+        held: HashSet::new(),
         since_last: false,
         part_len: PART_LEN_MAX,
         older: 0,
@@ -193,6 +195,14 @@ fn only_what_came_since_the_last_one_for_the_same_destination() {
         })
         .unwrap();
     assert_eq!(a.write(&WriteOptions { device: Some(device), ..to(a.stick()) }).unwrap().entries, 8);
+    // So is what it signed for, and what it said to hold beyond the first that it has not.
+    let ids = |numbers: std::ops::Range<u64>| numbers.map(|seed| EntryId::of(&noise(seed, 2_000))).collect();
+    let signed = WriteOptions { device: Some(device), held: ids(5..8), ..to(a.stick()) };
+    assert_eq!(a.write(&signed).unwrap().entries, 5);
+    let mut said = Beyond::nothing(device, DepotId::from_bytes([9; 16]));
+    said.hold(&[7, 9, 10, 11], 1);
+    said.store(&a.depot, 5).unwrap();
+    assert_eq!(a.write(&signed).unwrap().entries, 2, "numbers 12 and 13");
     assert_eq!(a.write(&since(Some(device))).unwrap().entries, 0);
     b.read(&[a.stick()]);
     assert_eq!(b.depot.stats().unwrap().held, 13, "what the device itself brought is in none of them");

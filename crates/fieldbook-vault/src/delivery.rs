@@ -1,6 +1,6 @@
 //! Who holds a report: from the receipts that came back and from what peers acknowledged.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use fieldbook_depot::{Acknowledged, Beyond, Depot, PeerRecord};
 use fieldbook_proto::certificate::Role;
@@ -43,6 +43,9 @@ pub(crate) struct DeliveryIndex {
     acknowledged: Vec<Acknowledged>,
     /// Reports that a device holds although it does not hold everything before them, and since when.
     beyond: HashMap<ReportId, Vec<(DeviceId, Role, i64)>>,
+    /// The devices that were removed from the team: up to where each held everything, what beyond, and when it was
+    /// met last.
+    removed: Vec<(PeerRecord, Option<Beyond>)>,
     /// Why some device did not take all of a report when it was offered last, in words.
     declined: HashMap<ReportId, BTreeSet<String>>,
     /// This vault is a copy: what waits in it does not leave.
@@ -57,6 +60,7 @@ impl DeliveryIndex {
             holders: Vec::new(),
             relays: Vec::new(),
             long: false,
+            removed: Vec::new(),
             attention: Vec::new(),
         };
         if !self.is_own(&row.author, me) {
@@ -85,7 +89,24 @@ impl DeliveryIndex {
         } else {
             here.attention.extend(self.declined.get(&row.id).into_iter().flatten().cloned());
         }
+        here.removed = self.held_by_removed(last, names);
+        here.attention.extend(here.removed.iter().map(|holder| removed(&holder.name)));
         here
+    }
+
+    /// Who held everything up to this position, and is of the team no more.
+    fn held_by_removed(&self, last: u64, names: &Names) -> Vec<Holder> {
+        let held = self.removed.iter().filter(|(peer, beyond)| {
+            last > 0
+                && (peer.holds_position >= last
+                    || beyond.as_ref().is_some_and(|said| said.holds(last).is_some()))
+        });
+        held.filter_map(|(peer, _)| {
+            let device = peer.device?;
+            let name = names.peer(&device, peer.role);
+            Some(Holder { name, device: device.to_string(), time_ms: peer.last_sync_ms })
+        })
+        .collect()
     }
 
     /// The relays that hold everything that was sent of a report, each since when it said so first.
@@ -100,7 +121,7 @@ impl DeliveryIndex {
         for (id, time_ms) in all.chain(beyond.map(|(id, _, since)| (id, *since))).filter(|_| last > 0) {
             let device = id.to_string();
             if relays.iter().all(|relay| relay.device != device) {
-                relays.push(Holder { name: names.device(id), device, time_ms });
+                relays.push(Holder { name: names.peer(id, Role::Relay), device, time_ms });
             }
         }
         relays
@@ -137,32 +158,30 @@ impl Vault {
         self.delivery_index(Some(report))
     }
 
-    /// The ids of those who did not take everything at the last sync, as the network processes noted it.
-    fn declined_by(&self) -> Result<BTreeSet<String>, VaultError> {
-        let declined = self.depot.setting("declined-by")?;
-        let by: BTreeMap<String, serde_json::Value> =
-            declined.and_then(|stored| serde_json::from_slice(&stored).ok()).unwrap_or_default();
-        Ok(by.into_keys().collect())
-    }
-
-    /// Who stands and has said what of this device's entries.
-    fn told(&self) -> Result<(Vec<PeerRecord>, Vec<Beyond>), VaultError> {
+    /// Who stands and has said what of this device's entries, and who had before it was removed.
+    fn told(&self) -> Result<ToldBy, VaultError> {
         let authority = self.team.as_ref().map(|team| &team.authority);
-        let mut peers = self.depot.peers()?;
         // What a device has that was removed, nobody fetches there any more.
-        peers.retain(|peer| {
-            let removed = peer.device.is_some_and(|id| authority.is_some_and(|team| team.is_removed(&id)));
-            !removed
-        });
+        let (removed, peers): (Vec<PeerRecord>, Vec<PeerRecord>) =
+            self.depot.peers()?.into_iter().partition(|peer| {
+                peer.device.is_some_and(|id| authority.is_some_and(|team| team.is_removed(&id)))
+            });
         let mut beyond = Beyond::all(&self.depot)?;
-        beyond.retain(|said| {
-            peers.iter().any(|peer| peer.device == Some(said.device) && peer.depot == said.depot)
-        });
-        Ok((peers, beyond))
+        let is_of =
+            |said: &Beyond, peer: &PeerRecord| peer.device == Some(said.device) && peer.depot == said.depot;
+        let removed = removed
+            .into_iter()
+            .map(|peer| {
+                let said = beyond.iter().find(|said| is_of(said, &peer)).cloned();
+                (peer, said)
+            })
+            .collect();
+        beyond.retain(|said| peers.iter().any(|peer| is_of(said, peer)));
+        Ok(ToldBy { peers, beyond, removed })
     }
 
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
-        let ((peers, beyond), declined_by) = (self.told()?, self.declined_by()?);
+        let (ToldBy { peers, beyond, removed }, declined_by) = (self.told()?, self.declined_by()?);
         let up_to = |relays: bool| {
             // Of devices that are not named nobody can tell whether they still belong to the team.
             let kept = |peer: &&PeerRecord| peer.role != Role::Relay && peer.device.is_some();
@@ -174,8 +193,15 @@ impl Vault {
         let stuck = !self.may_sign()?;
         let mut acknowledged = self.depot.acknowledged()?;
         acknowledged.retain(|said| peers.iter().any(|peer| peer.device == Some(said.device)));
-        let mut index =
-            DeliveryIndex { carried_to, kept_to, former, acknowledged, stuck, ..DeliveryIndex::default() };
+        let mut index = DeliveryIndex {
+            carried_to,
+            kept_to,
+            former,
+            acknowledged,
+            removed,
+            stuck,
+            ..DeliveryIndex::default()
+        };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
@@ -214,7 +240,7 @@ impl Vault {
                 .iter()
                 .filter_map(|said| {
                     let peer = peers.iter().find(|peer| peer.device == Some(said.device))?;
-                    let declines = declined_by.contains(&said.device.to_string());
+                    let declines = declined_by.contains_key(&said.device.to_string());
                     Some(Told { said, peer, declines, reports: HashMap::new() })
                 })
                 .collect();
@@ -234,6 +260,16 @@ impl Vault {
         }
         Ok(index)
     }
+}
+
+/// Whoever said something of this device's entries.
+struct ToldBy {
+    /// Those who stand.
+    peers: Vec<PeerRecord>,
+    /// What they said beyond the positions up to which they hold everything.
+    beyond: Vec<Beyond>,
+    /// Those who were removed, with the same.
+    removed: Vec<(PeerRecord, Option<Beyond>)>,
 }
 
 /// What one device said of entries beyond the position up to which it holds everything, by report.
@@ -258,7 +294,7 @@ impl Told<'_> {
 
     fn tell(self, index: &mut DeliveryIndex, names: &Names) {
         let (device, role) = (self.said.device, self.peer.role);
-        let who = || if role == Role::Relay { "the relay".to_owned() } else { names.device(&device) };
+        let who = || names.peer(&device, role);
         for (report, (since, why_not)) in self.reports {
             if let Some(since) = since {
                 index.beyond.entry(report).or_default().push((device, role, since));
@@ -269,6 +305,14 @@ impl Told<'_> {
             }
         }
     }
+}
+
+/// Why a report that was on its way is only here.
+fn removed(who: &str) -> String {
+    format!(
+        "{who} held it and was removed from the team: sync with another relay or with a coordinator, or take it there \
+         by stick (`fieldbook bundle write`)"
+    )
 }
 
 /// Why a device did not take all of a report.

@@ -63,9 +63,10 @@ impl Vault {
         Ok(chains.into_iter().map(view).collect())
     }
 
-    /// What is missing, as far as it is not known to be here or dropped on purpose.
-    pub(crate) fn missing(&self) -> Result<Vec<Problem>, VaultError> {
-        let mut missing = Vec::new();
+    /// What is missing, as far as it is not known to be here or dropped on purpose; attachments of at most so many
+    /// reports.
+    pub(crate) fn missing(&self, reports: usize) -> Result<Vec<Problem>, VaultError> {
+        let mut missing = self.unarrived_everywhere(reports)?;
         let mut counted = BTreeMap::new();
         for chain in self.load_chains()? {
             for (from, to, since) in &chain.gaps {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use fieldbook_proto::DeviceId;
+use fieldbook_proto::certificate::Role;
 use fieldbook_report::ActorId;
 
 use crate::error::VaultError;
@@ -35,6 +36,14 @@ impl Names {
     /// A device's label, or the beginning of its id.
     pub fn device(&self, id: &DeviceId) -> String {
         self.by_device.get(id).cloned().unwrap_or_else(|| format!("device {}", id.short()))
+    }
+
+    /// A device that this one met. Of relays a monitor knows no labels, and the digits of one help nobody.
+    pub fn peer(&self, id: &DeviceId, role: Role) -> String {
+        match self.by_device.get(id) {
+            None if role == Role::Relay => "the relay".to_owned(),
+            _ => self.device(id),
+        }
     }
 
     /// The label of an automerge actor (hexadecimal), or the beginning of the actor.

@@ -543,6 +543,7 @@ impl Vault {
             clashes: crate::clashes::view(&mut document, &names),
             notes: crate::notes::view(&document.view().notes, &self.me, &names),
             content: document.view(),
+            unarrived: self.unarrived(&row)?,
             addenda: crate::addenda::addenda_of(&self.db, &id)?,
         })
     }

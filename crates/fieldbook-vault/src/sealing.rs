@@ -262,6 +262,7 @@ impl Vault {
                     holders: deliveries.holders(&id, &names),
                     relays: deliveries.relays(&id, &names),
                     long: false,
+                    removed: Vec::new(),
                     attention: Vec::new(),
                 },
                 sealed_ms: Some(time_ms),

@@ -1,7 +1,5 @@
 //! How this device stands, and the entries behind a report.
 
-use std::collections::BTreeMap;
-
 use fieldbook_depot::{Depot, Lookup};
 use fieldbook_proto::{DeviceId, EntryId, ReportId};
 use fieldbook_seal::Kind;
@@ -14,7 +12,7 @@ use crate::problems::{SHOWN_MAX, SUPERSEDED};
 use crate::reports::ReportRow;
 use crate::store;
 use crate::vault::Vault;
-use crate::views::{EntryInfo, ListFilter, Partners, PeerView, Status};
+use crate::views::{EntryInfo, ListFilter, Status};
 
 /// The word for an entry's kind in commands and JSON.
 const KINDS: [(Kind, &str); 10] = [
@@ -30,9 +28,6 @@ const KINDS: [(Kind, &str); 10] = [
     (Kind::Notice, "notice"),
 ];
 
-/// What people are told of a device of which this one keeps no name.
-const UNNAMED: &str = "another device of the team";
-
 impl Vault {
     /// How this device stands.
     ///
@@ -42,7 +37,7 @@ impl Vault {
         let reports = self.list(&ListFilter::default())?;
         let in_state = |word: &str| reports.iter().filter(|report| report.delivery.word == word).count();
         let stats = self.depot.stats()?;
-        let peers = self.peers()?;
+        let peers = self.met()?;
         let mut problems = self.problems_after(0, SHOWN_MAX)?;
         let noted = self.count("SELECT count(*) FROM problem")?;
         let problems_more = noted.saturating_sub(problems.len());
@@ -58,6 +53,7 @@ impl Vault {
                 .filter(|report| report.delivery.word == "carried" && !report.delivery.relays.is_empty())
                 .count(),
             attention: reports.iter().filter(|report| !report.delivery.attention.is_empty()).count(),
+            removed_held: reports.iter().filter(|report| !report.delivery.removed.is_empty()).count(),
             received: in_state("received"),
             sealed: in_state("sealed"),
             seal_after: self.seal_after()?,
@@ -70,7 +66,7 @@ impl Vault {
             waiting_for: self.waiting_for()?,
             problems,
             problems_more,
-            missing: self.missing()?.into_iter().take(SHOWN_MAX).collect(),
+            missing: self.missing(SHOWN_MAX)?.into_iter().take(SHOWN_MAX).collect(),
             superseded: store::meta(&self.db, SUPERSEDED)?.is_some(),
             depot_entries: stats.held,
             depot_bytes: stats.held_bytes,
@@ -79,53 +75,12 @@ impl Vault {
         })
     }
 
-    /// Whom this device can sync with.
-    ///
-    /// # Errors
-    /// The vault's or the depot's store failed.
-    pub fn partners(&self) -> Result<Partners, VaultError> {
-        let (peers, invited_to) = (self.peers()?, self.invited_to()?);
-        Ok(Partners { in_team: self.team.is_some(), peers, invited_to })
-    }
-
-    fn peers(&self) -> Result<Vec<PeerView>, VaultError> {
-        let names = self.names()?;
-        let paths = self.paths()?;
-        let is_out = |device: &DeviceId| self.team.as_ref().is_some_and(|team| team.authority.is_out(device));
-        Ok(self
-            .depot
-            .peers()?
-            .into_iter()
-            .map(|peer| PeerView {
-                name: peer.device.as_ref().map_or_else(|| UNNAMED.to_owned(), |device| names.device(device)),
-                role: if peer.device.is_some() { peer.role.word().to_owned() } else { String::new() },
-                device: peer.device.map(|device| device.to_string()).unwrap_or_default(),
-                removed: peer.device.as_ref().is_some_and(is_out),
-                address: peer.address,
-                path: peer.device.and_then(|device| paths.get(&device.to_string()).cloned()),
-                last_sync_ms: peer.last_sync_ms,
-            })
-            .collect())
-    }
-
     fn not_shared(&self) -> Result<usize, VaultError> {
         let count: i64 = self
             .db
             .prepare_cached("SELECT count(*) FROM waiting WHERE reason = ?1")?
             .query_row([NOT_SHARED], |row| row.get(0))?;
         Ok(usize::try_from(count).unwrap_or(0))
-    }
-
-    /// The way of the last sync with each device, as the network processes noted it.
-    fn paths(&self) -> Result<BTreeMap<String, String>, VaultError> {
-        let stored = self.depot.setting("ways")?.unwrap_or_default();
-        Ok(serde_json::from_slice(&stored).unwrap_or_default())
-    }
-
-    /// The addresses that came with the admission.
-    fn invited_to(&self) -> Result<Vec<String>, VaultError> {
-        let stored = self.depot.setting("addresses")?.unwrap_or_default();
-        Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }
 
     /// What waits, by what it waits for and whose it says it is.

@@ -66,7 +66,7 @@ impl Vault {
         problems.extend(self.problems()?);
         problems.extend(self.refused_by_depot()?);
         problems.extend(self.failed_steps()?);
-        problems.extend(self.missing()?);
+        problems.extend(self.missing(usize::MAX)?);
         for problem in problems {
             if problem.tampered() {
                 verified.tampered += 1

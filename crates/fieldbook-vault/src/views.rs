@@ -119,6 +119,9 @@ pub struct RemovalSummary {
     pub act: String,
     /// Whether it was a coordinator's.
     pub was_coordinator: bool,
+    /// Whether it was a relay.
+    #[serde(default)]
+    pub was_relay: bool,
     /// Whether it was a coordinator's of this desk.
     #[serde(default)]
     pub of_desk: bool,
@@ -179,6 +182,10 @@ pub struct Delivery {
     /// Only relays have it, and for so long that one which was full since may have dropped it.
     #[serde(default)]
     pub long: bool,
+    /// If it is only here: the devices that held all of it and were removed from the team since, each with the
+    /// time of the last sync with it.
+    #[serde(default)]
+    pub removed: Vec<Holder>,
     /// Why it needs this device's person, in words, if it does.
     #[serde(default)]
     pub attention: Vec<String>,
@@ -368,12 +375,28 @@ pub struct ShownReport {
     pub content: ReportView,
     /// What waits for a person.
     pub clashes: Vec<ClashView>,
+    /// Attachments of which parts have not come.
+    #[serde(default)]
+    pub unarrived: Vec<UnarrivedView>,
     /// The ids of the reports here that add to this one.
     #[serde(default)]
     pub addenda: Vec<String>,
     /// Questions and notes: what nobody has answered first, then each question with its answers.
     #[serde(default)]
     pub notes: Vec<NoteView>,
+}
+
+/// An attachment of which parts have not come.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct UnarrivedView {
+    /// Its id.
+    pub attachment: String,
+    /// Its name.
+    pub name: String,
+    /// Parts that are here.
+    pub have: usize,
+    /// All its parts.
+    pub of: usize,
 }
 
 /// A question, a note or an answer on a report.
@@ -579,6 +602,39 @@ pub struct PeerView {
     /// It was removed from the team: it is not dialled any more.
     #[serde(default)]
     pub removed: bool,
+    /// What it did not take at the last sync, in entries.
+    #[serde(default)]
+    pub declined: DeclinedView,
+}
+
+/// What a device did not take, in entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeclinedView {
+    /// All of it, as often as it was offered: one entry may count more than once in a connection that stays.
+    pub all: ReasonsView,
+    /// What this device wrote itself, each entry once; the rest it carries for others.
+    pub own: ReasonsView,
+}
+
+/// Entries by the reason why they were not taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonsView {
+    /// No room.
+    pub full: u64,
+    /// No room for more of this device.
+    pub share: u64,
+    /// Too large to be carried.
+    pub size: u64,
+    /// Something else.
+    pub other: u64,
+}
+
+impl ReasonsView {
+    /// All together.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.full + self.share + self.size + self.other
+    }
 }
 
 /// Whom a device can sync with.
@@ -606,6 +662,9 @@ pub struct Status {
     /// Of those, the ones that a relay holds.
     #[serde(default)]
     pub on_relay: usize,
+    /// Of those that exist only here, the ones that a device held which was removed from the team.
+    #[serde(default)]
+    pub removed_held: usize,
     /// Reports of this device that need its person; each says why.
     #[serde(default)]
     pub attention: usize,

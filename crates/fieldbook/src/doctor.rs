@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use fieldbook_daemon::relay::RelayStatus;
 use fieldbook_vault::{Standing, Status};
 use serde::Serialize;
 
 use crate::agent::protocol::Network;
 use crate::error::Failure;
+use crate::met;
 use crate::network::examine::{Said, Word};
 use crate::network::job::{Job, Task};
 use crate::network::working::Working;
@@ -33,7 +35,8 @@ pub enum Verdict {
 /// One check.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `daemon`, `way`, `address`.
+    /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `waiting`, `room`, `removed`,
+    /// `daemon`, `way`, `address`.
     pub check: &'static str,
     /// How it came out.
     pub verdict: Verdict,
@@ -247,6 +250,54 @@ pub fn look(
     } else {
         Err(Failure::failed("process-gone", "the process for the network failed"))
     }
+}
+
+/// Those who had no room at the last sync with them.
+pub fn room(status: &Status) -> Vec<Check> {
+    let standing = status.peers.iter().filter(|peer| !peer.removed);
+    standing
+        .filter_map(|peer| {
+            let declined = met::declined(&peer.declined)?;
+            let at = peer.address.as_deref().map(|at| format!(" at {}", line(at))).unwrap_or_default();
+            let found = format!("{}{at}, at {}: it {declined}", line(&peer.name), time(peer.last_sync_ms));
+            let room = match peer.role.as_str() {
+                "relay" => "whoever runs it can give it more room (`fieldbook relay set` there)",
+                _ => "its owner can give it more room (`fieldbook carry` there)",
+            };
+            let advice = format!(
+                "sync with another relay or a coordinator, or take it there by stick (`fieldbook bundle write`); {room}"
+            );
+            Some(Check::new("room", Verdict::Notice, found).advise(&advice))
+        })
+        .collect()
+}
+
+/// This device is a relay and has no room.
+pub fn relay_room(relay: &RelayStatus) -> Option<Check> {
+    let found = match (relay.full, relay.full_for_attachments) {
+        (true, _) => "this relay is full: devices keep what they bring",
+        (false, true) => "this relay has no room for attachments any more: the rest is for reports",
+        (false, false) => return None,
+    };
+    let advice = "have coordinators sync with it, then `fieldbook relay gc`; or give it more room: `fieldbook relay set --total SIZE`";
+    Some(Check::new("room", Verdict::Bad, found).advise(advice))
+}
+
+/// Reports that were on their way with a device that was removed since.
+pub fn removed(status: &Status) -> Option<Check> {
+    let gone = met::removed(&status.peers);
+    if gone.is_empty() || status.removed_held == 0 {
+        return None;
+    }
+    let found = format!(
+        "{} was removed from your team: {} held there {} only here now",
+        gone.join(", "),
+        count(status.removed_held as u64, "report", "reports"),
+        if status.removed_held == 1 { "is" } else { "are" }
+    );
+    let advice =
+        "sync with another relay or a coordinator, or take them there by stick: `fieldbook bundle write`";
+    Some(Check::new("removed", Verdict::Notice, found).advise(advice))
 }
 
 /// What waits here to be carried.

@@ -9,6 +9,7 @@ mod doctor;
 mod error;
 mod global;
 mod interrupt;
+mod met;
 mod network;
 mod output;
 mod pairing;

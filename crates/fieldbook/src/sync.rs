@@ -19,6 +19,7 @@ use crate::agent::wire;
 use crate::commands::by;
 use crate::error::{Failure, Kind};
 use crate::interrupt;
+use crate::met;
 use crate::network::handover;
 use crate::network::job::{Attempt, Job, Moved, Said, Task, Traffic};
 use crate::pipe::Pipe;
@@ -93,6 +94,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
     if !partners.in_team {
         return Err(fieldbook_vault::VaultError::NoTeam.into());
     }
+    let mut dialled = None;
     let (task, pipe) = match partner {
         Partner::Pipe { pipe, serve, limit } => (Task::Pipe { serve, limit }, Some(pipe)),
         Partner::Address { with, proxy, only_proxy, limit } => {
@@ -102,19 +104,21 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
                     line(address)
                 ));
             }
+            dialled = Some(with.clone());
             let addresses = with
                 .map_or_else(|| remembered(&partners.peers, &partners.invited_to), |address| vec![address]);
             if addresses.is_empty() {
-                return Err(Failure::usage("no-address", "this device does not know yet whom to sync with")
-                    .hint(
-                        "give --with HOST:PORT, as the other device's `fieldbook daemon --listen` printed it",
-                    ));
+                return Err(met::nobody(&partners));
             }
             (Task::Sync { addresses, proxy, only_proxy, limit }, None)
         }
     };
     let network: Network = agent.call(&Request::Network)?;
-    let Carried { address, device, role, path, tried, traffic } = carry(network, task, pipe, ui)?;
+    let Carried { address, device, role, path, tried, traffic } =
+        carry(network, task, pipe, ui).map_err(|failure| match &dialled {
+            Some(with) => met::what_now(failure, &partners.peers, with.as_deref()),
+            None => failure,
+        })?;
     // What came is kept; a vault that has no room takes it in when there is some.
     let absorbed: AbsorbSummary = agent
         .call(&Request::Absorb)
@@ -126,11 +130,7 @@ pub fn sync(agent: &mut Agent, partner: Partner, ui: &Ui) -> Result<Synced, Fail
     })?;
     let partners: Partners = agent.call(&Request::Partners)?;
     let peer = partners.peers.iter().find(|peer| peer.device == device);
-    let known = peer.map(|peer| match peer.role.as_str() {
-        // A monitor knows no names of relays, and the digits of one help nobody.
-        "relay" if peer.name.ends_with(device.get(..8).unwrap_or_default()) => "the relay".to_owned(),
-        _ => peer.name.clone(),
-    });
+    let known = peer.map(|peer| peer.name.clone());
     let name = known.filter(|name| !name.is_empty()).unwrap_or_else(|| device.chars().take(8).collect());
     Ok(Synced { address, path, tried, device, role, name, traffic, absorbed, held })
 }
@@ -418,6 +418,7 @@ mod tests {
             path: None,
             last_sync_ms,
             removed,
+            declined: Default::default(),
         };
         let peers =
             [peer("a:1", true, 3), peer("b:1", false, 1), peer("c:1", true, 4), peer("c:1", false, 2)];

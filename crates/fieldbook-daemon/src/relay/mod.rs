@@ -39,6 +39,9 @@ pub struct RelaySettings {
     pub total_bytes: u64,
     /// Bytes that it holds at most of what one device brought.
     pub device_bytes: u64,
+    /// Where that number comes from.
+    #[serde(default)]
+    pub share: Share,
     /// What is older than this, and every coordinator holds, is dropped, in seconds.
     pub keep_s: u64,
     /// What a monitor brought, and every coordinator holds, is dropped when it is older than
@@ -46,6 +49,19 @@ pub struct RelaySettings {
     pub keep_received_s: u64,
     /// Nothing younger than this is dropped, in seconds.
     pub floor_s: u64,
+}
+
+/// Where one device's share comes from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// Written by a version that did not note it.
+    #[default]
+    NotNoted,
+    /// It follows from the total.
+    OfTotal,
+    /// The operator said so many bytes. It counts as far as the total allows, and again when the total grows.
+    Chosen(u64),
 }
 
 impl RelaySettings {
@@ -77,7 +93,33 @@ impl RelaySettings {
     /// The quotas for a disk with so much room: half of it, and a quarter of that for one device.
     pub fn quotas(free: u64) -> (u64, u64) {
         let total = (free / 2).max(64 << 20);
-        (total, (total / 4).max(16 << 20))
+        (total, Self::share_of(total))
+    }
+
+    /// The share of one device that follows from a total: a quarter, and enough for some photographs.
+    pub fn share_of(total: u64) -> u64 {
+        (total / 4).max(16 << 20).min(total)
+    }
+
+    /// Another total; one device's share with it.
+    pub fn set_total(&mut self, total: u64) {
+        let follows = self.device_bytes == Self::share_of(self.total_bytes);
+        self.share = match self.share {
+            Share::NotNoted if follows => Share::OfTotal,
+            Share::NotNoted => Share::Chosen(self.device_bytes),
+            noted => noted,
+        };
+        self.total_bytes = total;
+        self.device_bytes = match self.share {
+            Share::Chosen(chosen) => chosen.min(total),
+            Share::OfTotal | Share::NotNoted => Self::share_of(total),
+        };
+    }
+
+    /// Another share of one device, which stays when the total changes.
+    pub fn choose_share(&mut self, bytes: u64) {
+        self.device_bytes = bytes;
+        self.share = Share::Chosen(bytes);
     }
 
     /// The policy of a depot; none if it is not a relay's.

@@ -188,6 +188,7 @@ mod tests {
         set_lived(&depot, 10_000_000).unwrap();
         let settings = RelaySettings {
             listen: RelaySettings::LISTEN.to_owned(),
+            share: crate::relay::Share::OfTotal,
             total_bytes,
             device_bytes: total_bytes,
             keep_s: 3,

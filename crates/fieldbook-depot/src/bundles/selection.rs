@@ -1,11 +1,13 @@
 //! Which entries go into a bundle, and in which order: reports before pieces of films.
 
+use std::collections::HashSet;
+
 use fieldbook_proto::bundle::{RECORD_OVERHEAD, part_len};
 use fieldbook_proto::session::limits::SMALL_ENTRY_MAX;
 use fieldbook_proto::{DeviceId, EntryId};
 
 use super::BundleError;
-use crate::{Arrival, Depot, Source, State};
+use crate::{Arrival, Beyond, Depot, Source, State};
 
 /// Ids that are read at a time.
 const PAGE: usize = 2_048;
@@ -13,14 +15,25 @@ const PAGE: usize = 2_048;
 const ANY_SIZE: u64 = u64::MAX >> 1;
 
 /// Everything held that arrived after one position and not after another.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Selection {
+#[derive(Debug, Clone)]
+pub(super) struct Selection<'a> {
     /// After this position.
     pub since: u64,
     /// Up to this one.
     pub head: u64,
-    /// Not what came from this device itself.
-    pub except: Option<DeviceId>,
+    /// Not what this device is known to hold.
+    pub except: Option<Except<'a>>,
+}
+
+/// What a device is known to hold.
+#[derive(Debug, Clone)]
+pub(super) struct Except<'a> {
+    /// It brought it itself.
+    pub device: DeviceId,
+    /// It said so at the last sync.
+    pub beyond: Option<Beyond>,
+    /// It wrote it, or signed for it.
+    pub held: &'a HashSet<EntryId>,
 }
 
 /// A place in the order in which a selection is written.
@@ -41,7 +54,7 @@ pub(super) struct Plan {
     pub bytes: u64,
 }
 
-impl Selection {
+impl Selection<'_> {
     /// Goes through the ids from `place` on; `each` is told where to go on after each of them.
     pub fn each(
         &self,
@@ -71,7 +84,11 @@ impl Selection {
     }
 
     fn takes(&self, arrival: &Arrival) -> bool {
-        let theirs = self.except.is_some_and(|device| arrival.from == Source::Peer(device));
+        let theirs = self.except.as_ref().is_some_and(|except| {
+            arrival.from == Source::Peer(except.device)
+                || except.held.contains(&arrival.id)
+                || except.beyond.as_ref().is_some_and(|said| said.holds(arrival.position).is_some())
+        });
         arrival.state == State::Held && !theirs
     }
 

@@ -1,17 +1,18 @@
 //! Writes a bundle: everything that the other side may lack, in files that tell nothing.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use fieldbook_proto::bundle::{BLOCK_LEN, PartWriter};
 use fieldbook_proto::session::TransportSecret;
-use fieldbook_proto::{BundleId, DeviceId};
+use fieldbook_proto::{BundleId, DeviceId, EntryId};
 
 use super::part_file::{PartFile, free, random_name};
-use super::selection::{Place, Selection, bytes, fits, sent, sent_setting};
+use super::selection::{Except, Place, Selection, bytes, fits, sent, sent_setting};
 use super::unfinished::Unfinished;
 use super::{BundleError, PART_LEN_MAX, PART_LEN_MIN, random, secrets};
-use crate::Depot;
+use crate::{Beyond, Depot};
 
 /// Blocks are handed to the disk in pieces of about so many bytes.
 const PIECE: usize = 1 << 20;
@@ -32,6 +33,8 @@ pub struct WriteOptions {
     pub target: Target,
     /// For this device: nothing that it is known to hold. `None`: for anybody, so everything.
     pub device: Option<DeviceId>,
+    /// Entries that the device is known to hold from elsewhere: it wrote them, or signed for them.
+    pub held: HashSet<EntryId>,
     /// Only what arrived since the last bundle for the same device, or for anybody.
     pub since_last: bool,
     /// Longest part in bytes, from [`PART_LEN_MIN`] to [`PART_LEN_MAX`]; what lies beyond is brought there.
@@ -111,7 +114,12 @@ pub fn write_bundle(
     let label = options.device.map_or_else(|| "anybody".to_owned(), |device| device.to_string());
     let mut state = begin(depot, options, &dir, (&label, &secret), limit)?;
 
-    let selection = Selection { since: state.since, head: state.head, except: options.device };
+    let peer = depot.peers()?.into_iter().find(|peer| peer.device.is_some() && peer.device == options.device);
+    let beyond = Beyond::all(depot)?.into_iter().find(|said| {
+        peer.as_ref().is_some_and(|peer| peer.device == Some(said.device) && peer.depot == said.depot)
+    });
+    let except = options.device.map(|device| Except { device, beyond, held: &options.held });
+    let selection = Selection { since: state.since, head: state.head, except };
     let plan = selection.plan(depot, state.place, limit)?;
     let kept = u32::try_from(state.parts.len()).unwrap_or(u32::MAX);
     if plan.parts > 1 && matches!(options.target, Target::File(_)) {
@@ -212,7 +220,7 @@ struct Open {
 }
 
 impl Run<'_> {
-    fn all(&mut self, selection: &Selection) -> Result<(), BundleError> {
+    fn all(&mut self, selection: &Selection<'_>) -> Result<(), BundleError> {
         let mut open: Option<Open> = None;
         let depot = self.depot;
         selection.each(depot, self.state.place, |arrival, place| {

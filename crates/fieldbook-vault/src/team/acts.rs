@@ -181,6 +181,7 @@ impl Vault {
             label: known.label.clone(),
             act: act.word().to_owned(),
             was_coordinator: coordinator,
+            was_relay: known.certificate.body().role == Role::Relay,
             of_desk,
             could_read: usize::try_from(could_read).unwrap_or(0),
             wrote: usize::try_from(wrote).unwrap_or(0),

@@ -325,7 +325,7 @@ fn understood<T: DeserializeOwned>(value: Value) -> Result<T, Failure> {
 }
 
 /// The word for an agent that ended before it answered.
-const AGENT_GONE: &str = "agent-gone";
+pub const AGENT_GONE: &str = "agent-gone";
 
 fn gone() -> Failure {
     Failure::failed(AGENT_GONE, "the vault's process ended before it answered")

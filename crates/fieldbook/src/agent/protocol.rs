@@ -312,6 +312,8 @@ pub enum Request {
     Export(Export),
     /// Done: `Status`.
     Status,
+    /// The same, and it does not count as a use of the vault. Done: `Status`.
+    Glance,
     /// Done: `Partners`.
     Partners,
     /// Done: `Standing`, or null without a team.
@@ -364,6 +366,12 @@ pub enum Request {
     Absorb,
     /// What a network process needs. Done: [`Network`].
     Network,
+    /// The entries that a device wrote itself or signed for, and that it has not said to hold when it was met. Item: a
+    /// list of ids. Done: null.
+    KnownToHold {
+        /// Its id.
+        device: String,
+    },
     /// The device that a name or the beginning of an id stands for. Done: its id, as text.
     FindDevice {
         /// As typed.

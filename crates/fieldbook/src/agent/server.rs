@@ -115,13 +115,17 @@ pub fn run(
                 await_end(events, connection);
             }
             Ok(Event::Asked { connection, request, answers }) => {
+                // Whoever only watches does not keep the vault open.
+                let uses = !matches!(*request, Request::Glance);
                 let mut item = |value| answers.send(Answer::Item(value)).map_err(|_| client_gone());
                 let last = match serving.answer(connection, *request, &mut item) {
                     Ok(value) => Answer::Done(value),
                     Err(failure) => Answer::Refused(failure),
                 };
                 let _ = answers.send(last);
-                last_request = Instant::now();
+                if uses {
+                    last_request = Instant::now();
+                }
             }
             Ok(Event::Gone(connection)) => {
                 serving.gone(connection);
@@ -373,6 +377,19 @@ mod tests {
             Duration::from_secs(3600 * hours)
         });
         assert!(answer.recv().is_err(), "whoever asks after that is not answered");
+    }
+
+    #[test]
+    fn whoever_only_watches_does_not_keep_the_vault_open() {
+        let (_dir, socket, thread) = running(Ending::Idle(Some(Duration::from_millis(300))));
+        let mut agent = connect(&socket);
+        let mut looks = 0;
+        while agent.call::<u64>(&Request::Glance).is_ok() {
+            looks += 1;
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(looks > 0);
+        thread.join().unwrap();
     }
 
     #[test]

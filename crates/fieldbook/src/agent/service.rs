@@ -22,6 +22,8 @@ use crate::error::Failure;
 
 /// Bytes of an attachment in one frame.
 const CHUNK: usize = 1 << 20;
+/// Ids in one frame.
+const IDS: usize = 4_096;
 /// How long after a change of the vault's key that failed it is not tried again.
 const REKEY_AGAIN: Duration = Duration::from_secs(60);
 
@@ -56,6 +58,9 @@ impl Desk {
         if looks_at_reports(&request) {
             // What the daemon brought is taken in before it is looked at.
             self.vault.absorb()?;
+        }
+        if makes_content(&request) && self.vault.device().role.as_deref() == Some(Role::Relay.word()) {
+            return Err(no_content());
         }
         match request {
             // Both are answered before they come here.
@@ -183,7 +188,7 @@ impl Desk {
                 json(&self.vault.answer(self.report(&report)?, to.as_deref(), &text)?)
             }
             Request::Export(export) => json(&publication::publish(&self.vault, &export, item)?),
-            Request::Status => json(&self.vault.status()?),
+            Request::Status | Request::Glance => json(&self.vault.status()?),
             Request::Partners => json(&self.vault.partners()?),
             Request::Standing => json(&self.vault.standing()?),
             Request::Verify => json(&self.vault.verify(&mut |finding| item(json(&finding)?))?),
@@ -209,6 +214,11 @@ impl Desk {
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),
                 lock: self.layout.network_lock(),
             }),
+            Request::KnownToHold { device } => {
+                let held = self.vault.known_to_hold(&self.vault.find_device(&device)?)?;
+                let ids: Vec<String> = held.iter().map(ToString::to_string).collect();
+                each(ids.chunks(IDS).map(<[String]>::to_vec).collect::<Vec<_>>(), item)
+            }
             Request::FindDevice { device } => json(&self.vault.find_device(&device)?.to_string()),
             Request::Invite { role, addresses, expires_s, long, new_desk, replaces } => {
                 let wanted = Wanted { role, addresses, expires_s, long, new_desk, replaces };
@@ -309,6 +319,35 @@ impl Desk {
     }
 }
 
+/// Whether a request writes something that a person has to say. A relay has nobody who says it, and nobody reads
+/// what it writes.
+const fn makes_content(request: &Request) -> bool {
+    matches!(
+        request,
+        Request::New(_)
+            | Request::Import { .. }
+            | Request::Edit { .. }
+            | Request::Attach { .. }
+            | Request::Finish { .. }
+            | Request::FinishAll { .. }
+            | Request::Addendum { .. }
+            | Request::Resolve { .. }
+            | Request::Ask { .. }
+            | Request::Answer { .. }
+            | Request::Share { .. }
+            | Request::Seal { .. }
+            | Request::SealReceived
+            | Request::SealAfter { .. }
+            | Request::Export(_)
+    )
+}
+
+fn no_content() -> Failure {
+    let what = "this device is a relay: it carries others' sealed reports, and has none of its own; nothing was saved";
+    Failure::failed("relay", what)
+        .hint("write in a vault of your own: `fieldbook --vault DIR init --name NAME`, then `fieldbook join CODE` there")
+}
+
 /// Whether an answer depends on what other devices sent.
 const fn looks_at_reports(request: &Request) -> bool {
     matches!(
@@ -338,6 +377,7 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::Answer { .. }
             | Request::Export(_)
             | Request::Status
+            | Request::Glance
             | Request::Verify
             | Request::Held
             | Request::Entries { .. }

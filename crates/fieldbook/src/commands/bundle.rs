@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use fieldbook_depot::bundles::{PART_LEN_MAX, PART_LEN_MIN};
+use fieldbook_vault::AbsorbSummary;
 
 use super::json;
 use super::sync::taken_in;
@@ -34,7 +35,7 @@ pub struct WriteArgs {
     /// A directory, or a file that does not exist
     #[arg(value_name = "DIR|FILE")]
     to: PathBuf,
-    /// Leave out what this device is known to hold already
+    /// Leave out what this device is known to hold: it wrote it, brought it, said so at a sync, or signed for it
     #[arg(long = "for", value_name = "DEVICE")]
     device: Option<String>,
     /// Only what came since the last bundle for the same device (without --for: for anybody)
@@ -81,9 +82,19 @@ fn write(args: WriteArgs, global: &Global) -> Result<(), Failure> {
         None => None,
     };
     let since_last = args.since.is_some();
+    let mut held: Vec<String> = Vec::new();
+    if let Some(device) = &device {
+        // What came meanwhile may say that it holds more.
+        agent.call::<AbsorbSummary>(&Request::Absorb)?;
+        agent.stream::<Vec<String>, ()>(&Request::KnownToHold { device: device.clone() }, |mut ids| {
+            held.append(&mut ids);
+            Ok(())
+        })?;
+    }
     let task = Write {
         to: args.to,
         device,
+        held,
         since_last,
         part_len: args.part_size.unwrap_or(PART_LEN_MAX),
         older: args.older,
@@ -302,21 +313,33 @@ fn verdict(read: &Read) -> Result<(), Failure> {
         None => Err(Failure::new(
             Kind::Partial,
             "bundle-incomplete",
-            format!("{}; everything that is intact was taken", wrong.join("; ")),
+            format!("{}; {}", wrong.join("; "), taken(read, "everything that is intact was taken")),
         )
         .hint(copy)),
         Some((left, room)) if wrong.is_empty() => Err(Failure::new(
             Kind::Partial,
             "bundle-left",
-            format!("{left}; everything else was taken, and the stick still has them"),
+            format!("{left}; {}, and the stick still has them", taken(read, "everything else was taken")),
         )
         .hint(room)),
         Some((left, room)) => Err(Failure::new(
             Kind::Partial,
             "bundle-incomplete",
-            format!("{}; {left}; everything else that is intact was taken", wrong.join("; ")),
+            format!(
+                "{}; {left}; {}",
+                wrong.join("; "),
+                taken(read, "everything else that is intact was taken")
+            ),
         )
         .hint(format!("{room}; {copy}"))),
+    }
+}
+
+/// What was taken, in these words; unless there was nothing to take.
+fn taken(read: &Read, words: &'static str) -> &'static str {
+    match read.new + read.known {
+        0 => "nothing could be taken",
+        _ => words,
     }
 }
 
@@ -403,7 +426,8 @@ mod tests {
         );
         assert_eq!(words(&File { file: "film".into(), ..File::default() }), None);
         let missing = vec![Missing { read: 2, missing: 1, exact: true }];
-        let failure = verdict(&Read { files: 2, damaged: 1, missing, ..Read::default() }).unwrap_err();
+        let failure =
+            verdict(&Read { files: 2, new: 5, damaged: 1, missing, ..Read::default() }).unwrap_err();
         assert_eq!(failure.kind.exit(), 3);
         assert_eq!(
             failure.message,
@@ -412,7 +436,7 @@ mod tests {
         );
         assert!(failure.hint.unwrap().contains("another copy"));
         let stays = Left { entries: 3, bytes: 2 << 20, size: 2, share: 1, ..Left::default() };
-        let failure = verdict(&Read { files: 1, left: stays, ..Read::default() }).unwrap_err();
+        let failure = verdict(&Read { files: 1, known: 1, left: stays, ..Read::default() }).unwrap_err();
         assert_eq!((failure.kind.exit(), failure.code.as_ref()), (3, "bundle-left"));
         assert_eq!(
             failure.message,
@@ -429,6 +453,10 @@ mod tests {
             assert!(hint.contains(word), "{hint}");
         }
         assert!(verdict(&Read { files: 1, others: 3, ..Read::default() }).is_ok());
+        // Where nothing was intact, nothing is said to have been taken.
+        let nothing = Read { files: 1, damaged: 1, ..Read::default() };
+        let failure = verdict(&nothing).unwrap_err();
+        assert_eq!(failure.message, "the file is damaged or incomplete; nothing could be taken");
         let unread = Read { files: 1, unreadable: 1, ..Read::default() };
         let failure = verdict(&unread).unwrap_err();
         assert_eq!((failure.kind.exit(), failure.code.as_str()), (3, "bundle-incomplete"));

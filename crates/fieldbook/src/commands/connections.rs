@@ -9,6 +9,7 @@ use crate::agent::client::existing;
 use crate::agent::place::Place;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::met;
 use crate::network;
 use crate::sanitise::line;
 use crate::ui::{count, size, time};
@@ -51,6 +52,7 @@ impl Daemon {
                 let mut object = json!(connection);
                 object["name"] = json!(named(connection, peers));
                 object["state"] = state_word(connection).into();
+                object["declined"] = json!(known(connection, peers).map(|peer| peer.declined));
                 object
             })
             .collect();
@@ -62,6 +64,19 @@ impl Daemon {
             "connections_more": status.connections_more,
             "waiting": waiting(status).collect::<Vec<_>>(),
         })
+    }
+
+    /// What becomes of reports that are only here.
+    pub fn only_here(&self) -> &'static str {
+        const BY_HAND: &str = "sync when you can";
+        let Self::Runs(status) = self else { return BY_HAND };
+        if status.connections.iter().any(|connection| connection.sending > 0) {
+            "the daemon is sending"
+        } else if status.calls.iter().any(|call| !call.removed) || !status.connections.is_empty() {
+            "the daemon sends them when somebody takes them"
+        } else {
+            BY_HAND
+        }
     }
 
     /// For people.
@@ -104,11 +119,16 @@ fn waiting(status: &DaemonStatus) -> impl Iterator<Item = &CallStatus> {
     status.calls.iter().filter(|call| call.connected_ms.is_none())
 }
 
+/// What is known of the device at the other end, if it may be known which it is.
+fn known<'a>(connection: &ConnectionStatus, peers: &'a [PeerView]) -> Option<&'a PeerView> {
+    let device = connection.device.as_deref()?;
+    peers.iter().find(|peer| peer.device == device)
+}
+
 /// What this device calls the one at the other end, if it may.
 fn named(connection: &ConnectionStatus, peers: &[PeerView]) -> Option<String> {
     let device = connection.device.as_deref()?;
-    let peer = peers.iter().find(|peer| peer.device == device);
-    let name = peer.map(|peer| peer.name.clone()).filter(|name| !name.is_empty());
+    let name = known(connection, peers).map(|peer| peer.name.clone()).filter(|name| !name.is_empty());
     Some(name.unwrap_or_else(|| render::short(device)))
 }
 
@@ -120,7 +140,7 @@ fn words(connection: &ConnectionStatus, peers: &[PeerView]) -> String {
         at.unwrap_or_default(),
         render::by(&connection.path),
         time(connection.since_ms),
-        state(connection)
+        state(connection, known(connection, peers))
     )
 }
 
@@ -135,7 +155,7 @@ fn state_word(connection: &ConnectionStatus) -> &'static str {
     }
 }
 
-fn state(connection: &ConnectionStatus) -> String {
+fn state(connection: &ConnectionStatus, peer: Option<&PeerView>) -> String {
     let entries = |does: &str, number: u64, bytes: u64| {
         format!("{does} {} ({})", count(number, "entry", "entries"), size(bytes))
     };
@@ -145,7 +165,11 @@ fn state(connection: &ConnectionStatus) -> String {
         "both" => format!("{sending}, {receiving}"),
         "sending" => sending,
         "receiving" => receiving,
-        "rests" => "in step, at rest".to_owned(),
+        // Nothing moves, and not because both have everything.
+        "rests" => match peer.and_then(|peer| met::declined(&peer.declined)) {
+            Some(declined) => format!("at rest; it {declined}"),
+            None => "in step, at rest".to_owned(),
+        },
         _ => "comparing what both have".to_owned(),
     }
 }
@@ -173,6 +197,8 @@ pub fn call_words(call: &CallStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    use fieldbook_vault::{DeclinedView, ReasonsView};
+
     use super::*;
 
     fn daemon(connections: Vec<ConnectionStatus>, calls: Vec<CallStatus>) -> Daemon {
@@ -193,6 +219,7 @@ mod tests {
             path: None,
             last_sync_ms: 0,
             removed: false,
+            declined: DeclinedView::default(),
         };
         let relay = ConnectionStatus {
             device: Some("aa".into()),
@@ -237,6 +264,42 @@ mod tests {
             (&Value::Null, &"rests".into())
         );
         assert_eq!(object["waiting"].as_array().map(Vec::len), Some(1), "{object}");
+    }
+
+    #[test]
+    fn beside_a_full_relay_nobody_is_in_step() {
+        let full = ReasonsView { full: 2, ..ReasonsView::default() };
+        let peer = PeerView {
+            name: "the relay".into(),
+            device: "aa".into(),
+            role: "relay".into(),
+            address: None,
+            path: None,
+            last_sync_ms: 0,
+            removed: false,
+            declined: DeclinedView { all: full, own: full },
+        };
+        let connection = ConnectionStatus {
+            device: Some("aa".into()),
+            path: "tcp".into(),
+            rests: true,
+            ..ConnectionStatus::default()
+        };
+        let text = daemon(vec![connection], Vec::new()).text(&[peer]);
+        assert!(
+            text.contains(": at rest; it is full: 2 entries stay here") && !text.contains("in step"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn what_waits_is_said_by_what_the_daemon_does() {
+        assert_eq!(Daemon::None.only_here(), "sync when you can");
+        assert_eq!(daemon(Vec::new(), Vec::new()).only_here(), "sync when you can");
+        let sending = ConnectionStatus { sending: 1, ..ConnectionStatus::default() };
+        assert_eq!(daemon(vec![sending], Vec::new()).only_here(), "the daemon is sending");
+        let call = CallStatus { next_try_ms: Some(1), ..CallStatus::default() };
+        assert!(daemon(Vec::new(), vec![call]).only_here().starts_with("the daemon sends them when"));
     }
 
     #[test]

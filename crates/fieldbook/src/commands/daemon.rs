@@ -4,6 +4,7 @@ use std::num::NonZeroU64;
 
 use clap::{Args, Subcommand};
 use fieldbook_daemon::control::{Ask, DaemonStatus};
+use fieldbook_vault::Partners;
 use serde_json::json;
 
 use super::connections::call_words;
@@ -14,9 +15,11 @@ use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
 use crate::error::Failure;
 use crate::global::Global;
+use crate::met;
 use crate::network;
 use crate::network::job::{Job, Task};
 use crate::sanitise::line;
+use crate::sync::remembered;
 use crate::ui::{count, time};
 
 /// Exchange sealed reports with others in the background.
@@ -96,6 +99,9 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     let network: Network = {
         let mut agent = Agent::open(global)?;
         agent.call::<u64>(&Request::Flush)?;
+        if !known.is_empty() {
+            whom_it_leaves_out(&agent.call(&Request::Partners)?, with.is_empty(), global);
+        }
         agent.call(&Request::Network)?
     };
     place.make()?;
@@ -114,6 +120,22 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     };
     let job = Job { network, task };
     Err(network::replace_this_process("daemon-run", &job, global.ui.json()))
+}
+
+/// Says whom `--with known` does not stand for any more, and that it stands for nobody.
+fn whom_it_leaves_out(partners: &Partners, alone: bool, global: &Global) {
+    let gone = met::removed(&partners.peers);
+    if let Some(why) = met::nobody_left(partners) {
+        let what = if alone { "nobody is dialled" } else { "`known` stands for nobody" };
+        global.ui.warn("removed", format_args!("{what}: {why}. What to do: {}", met::ANOTHER));
+    } else if !gone.is_empty() {
+        let were = if gone.len() == 1 { "was" } else { "were" };
+        let gone = gone.join(", ");
+        global.ui.warn("removed", format_args!("not dialled: {gone}, which {were} removed from your team"));
+    } else if remembered(&partners.peers, &partners.invited_to).is_empty() {
+        let to_do = "sync with one first: `fieldbook sync --with HOST:PORT`";
+        global.ui.warn("nobody-known", format_args!("this device has met no other yet: {to_do}"));
+    }
 }
 
 fn status(global: &Global) -> Result<(), Failure> {

@@ -2,7 +2,8 @@
 
 use clap::Args;
 use fieldbook_daemon::control::Ask;
-use fieldbook_vault::{Standing, Status};
+use fieldbook_daemon::relay::RelayStatus;
+use fieldbook_vault::{Partners, Standing, Status};
 use serde_json::json;
 
 use super::json;
@@ -13,6 +14,7 @@ use crate::agent::protocol::{Network, Request};
 use crate::doctor::{self, Check, Verdict};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::met;
 use crate::network;
 use crate::sanitise::line;
 use crate::sync::{remembered, was_removed};
@@ -53,7 +55,14 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
         tally.tell(&check)?;
     }
     tally.tell(&doctor::waiting(&status))?;
-    tally.tell(&daemon(global)?)?;
+    for check in doctor::removed(&status).into_iter().chain(doctor::room(&status)) {
+        tally.tell(&check)?;
+    }
+    let (daemon, relay) = daemon(global)?;
+    tally.tell(&daemon)?;
+    if let Some(full) = relay.as_ref().and_then(doctor::relay_room) {
+        tally.tell(&full)?;
+    }
     if standing.is_none() {
         return tally.end(Ok(()));
     }
@@ -71,6 +80,12 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     let addresses =
         args.with.map_or_else(|| remembered(&status.peers, &status.invited_to), |address| vec![address]);
     if addresses.is_empty() {
+        let partners = Partners { in_team: true, peers: status.peers, invited_to: status.invited_to };
+        if let Some(found) = met::nobody_left(&partners) {
+            let advice = Some(met::ANOTHER.to_owned());
+            tally.tell(&Check { check: "address", verdict: Verdict::Bad, found, advice })?;
+            return tally.end(Err(met::nobody(&partners)));
+        }
         tally.tell(&Check {
             check: "address",
             verdict: Verdict::Notice,
@@ -106,18 +121,22 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
             Kind::Unreachable,
             "unreachable",
             "no way leads to a device of your team; your work is safe here",
-        ))
+        )
+        .hint("each address is marked BAD above, with what to do about it; what waits can go by stick: `fieldbook bundle write`"))
     })
 }
 
-fn daemon(global: &Global) -> Result<Check, Failure> {
+/// Whether a daemon runs; and how it stands, if it is a relay's.
+fn daemon(global: &Global) -> Result<(Check, Option<RelayStatus>), Failure> {
     let place = Place::of(&existing(global)?)?;
-    let found = match network::ask(&place, Ask::Status)? {
+    let status = network::ask(&place, Ask::Status)?;
+    let found = match &status {
         Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
         Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),
         None => "no daemon runs here: this device syncs when `fieldbook sync` is called".to_owned(),
     };
-    Ok(Check { check: "daemon", verdict: Verdict::Good, found, advice: None })
+    let check = Check { check: "daemon", verdict: Verdict::Good, found, advice: None };
+    Ok((check, status.and_then(|status| status.relay)))
 }
 
 fn with_event(value: &impl serde::Serialize, event: &str) -> Result<serde_json::Value, Failure> {

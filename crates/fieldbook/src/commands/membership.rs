@@ -68,7 +68,8 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
         global.ui.note(what_stays(&preview));
         consequences(&preview, global);
         let question = format!(
-            "Remove \"{}\" ({})? It cannot be undone: to come back it needs a new vault.",
+            "Remove {}\"{}\" ({})? It cannot be undone: to come back it needs a new vault.",
+            if preview.was_relay { "the relay " } else { "" },
             line(&preview.label),
             render::short(&preview.device)
         );
@@ -91,9 +92,12 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    global.ui.say(format_args!(
-        "Removed \"{label}\". It can connect to nobody, and what is written from now on is closed to it."
-    ))?;
+    global.ui.say(match removed.was_relay {
+        true => format!("Removed the relay \"{label}\". No device of the team syncs with it any more."),
+        false => format!(
+            "Removed \"{label}\". It can connect to nobody, and what is written from now on is closed to it."
+        ),
+    })?;
     if !asked {
         consequences(&removed, global);
         global.ui.say(what_stays(&removed))?;
@@ -102,6 +106,12 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
         "{} must hear of it: they do when they sync. Until then they would still answer it.",
         count(removed.to_tell as u64, "other device", "other devices")
     ));
+    if removed.was_relay {
+        global.ui.note(
+            "What only it held counts as only on its author's device again, once that device has heard of it, and goes \
+             to the next relay or coordinator that it syncs with. A new relay: `fieldbook team invite --role relay`.",
+        );
+    }
     Ok(())
 }
 
@@ -109,6 +119,15 @@ pub fn remove(args: RemoveArgs, global: &Global) -> Result<(), Failure> {
 fn what_stays(removal: &RemovalSummary) -> String {
     let reports = |number: usize| count(number as u64, "report", "reports");
     let mut lines = Vec::new();
+    if removal.was_relay {
+        lines.push("the sealed entries that it holds, which it cannot open".to_owned());
+        lines.push("when devices synced with it, from which network addresses, and how much".to_owned());
+        lines.push(
+            "the coordinators' keys, and the keys by which devices of the team know each other until now"
+                .to_owned(),
+        );
+        return format!("What it may still have, whatever is done here:\n- {}.", lines.join(";\n- "));
+    }
     match (removal.was_coordinator, removal.of_desk) {
         (true, true) => lines.push(format!(
             "what it could read until now: {} known here, with their attachments, and everybody's names",

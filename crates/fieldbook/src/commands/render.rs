@@ -1,7 +1,9 @@
 //! How reports look to a person. Everything that another device wrote is sanitised here.
 
 use fieldbook_report::{FieldValue, ReportView};
-use fieldbook_vault::{ClashView, Delivery, Holder, NoteView, Problem, ReportSummary, WaitingView};
+use fieldbook_vault::{
+    ClashView, Delivery, Holder, NoteView, Problem, ReportSummary, UnarrivedView, WaitingView,
+};
 
 use crate::sanitise::{line, text};
 use crate::ui::{count, time};
@@ -32,11 +34,11 @@ pub fn delivery(delivery: &Delivery) -> String {
     match delivery.word.as_str() {
         "draft" => "draft, only here".to_owned(),
         "only here" => "finished, only here".to_owned(),
-        "carried" => match since(&delivery.relays) {
-            Some(since) if delivery.long => {
-                format!("was on the relay on {since}; it may have dropped it if it was full")
+        "carried" => match first(&delivery.relays) {
+            Some((relay, since)) if delivery.long => {
+                format!("was on {relay} on {since}; it may have dropped it if it was full")
             }
-            Some(since) => format!("on the relay since {since}"),
+            Some((relay, since)) => format!("on {relay} since {since}"),
             None => "on its way, not opened yet".to_owned(),
         },
         "received" => {
@@ -59,9 +61,10 @@ pub fn delivery(delivery: &Delivery) -> String {
     }
 }
 
-/// Since when the first of these relays has it.
-fn since(relays: &[Holder]) -> Option<String> {
-    relays.iter().map(|relay| relay.time_ms).min().map(time)
+/// The first of these relays that had it, and since when.
+fn first(relays: &[Holder]) -> Option<(String, String)> {
+    let first = relays.iter().min_by_key(|relay| relay.time_ms)?;
+    Some((line(&first.name), time(first.time_ms)))
 }
 
 /// Why a report needs its person.
@@ -108,7 +111,7 @@ fn pad(text: &str, width: usize) -> String {
 }
 
 /// The report as text, in the template's order.
-pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
+pub fn report(summary: &ReportSummary, view: &ReportView, unarrived: &[UnarrivedView]) -> String {
     let mut out = format!("{}\n", title(&view.title));
     let state = if summary.state == "draft" { "draft" } else { "finished" };
     out.push_str(&format!(
@@ -173,6 +176,9 @@ pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
                 crate::ui::size(file.size),
                 line(&file.sha256)
             ));
+            if let Some(lacking) = unarrived.iter().find(|one| one.attachment == file.id) {
+                out.push_str(&format!("            {}\n", not_whole(lacking)));
+            }
         }
     }
     if !view.sources.is_empty() {
@@ -188,6 +194,16 @@ pub fn report(summary: &ReportSummary, view: &ReportView) -> String {
         }
     }
     out
+}
+
+/// That a file is not whole yet, and what to do.
+fn not_whole(one: &UnarrivedView) -> String {
+    let lacking = one.of.saturating_sub(one.have);
+    format!(
+        "NOT WHOLE: {lacking} of {} {} not arrived. Sync again, or have its author bring it by stick",
+        one.of,
+        if lacking == 1 { "parts has" } else { "parts have" }
+    )
 }
 
 /// A field's value on one line.

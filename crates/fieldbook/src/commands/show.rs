@@ -19,7 +19,7 @@ pub struct ShowArgs {
 pub fn run(args: ShowArgs, global: &Global) -> Result<(), Failure> {
     let shown: ShownReport = Agent::open(global)?.call(&Request::Show { report: args.id })?;
     global.ui.emit(json(&shown)?)?;
-    global.ui.say(render::report(&shown.summary, &shown.content).trim_end())?;
+    global.ui.say(render::report(&shown.summary, &shown.content, &shown.unarrived).trim_end())?;
     if let Some(to) = &shown.content.addendum_to {
         global.ui.say(format_args!("\nAdds to report {}", render::short(to)))?;
     }

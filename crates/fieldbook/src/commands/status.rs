@@ -8,17 +8,19 @@ use fieldbook_vault::Status;
 use serde_json::Value;
 
 use super::{connections, json, render};
-use crate::agent::client::Agent;
+use crate::agent::client::{AGENT_GONE, Agent, existing};
+use crate::agent::place::Place;
 use crate::agent::protocol::Request;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::met;
 use crate::sanitise::line;
 use crate::ui::{count, size, time};
 
 /// How this device stands: what exists only here, who is connected, who was reached and when, what is wrong.
 #[derive(Debug, Args)]
 pub struct StatusArgs {
-    /// Stay, and say it again whenever it changes; Ctrl-C ends it
+    /// Stay, and say it again whenever it changes, until the vault is locked; needs `fieldbook unlock` before
     #[arg(long)]
     watch: bool,
 }
@@ -27,10 +29,14 @@ pub struct StatusArgs {
 const WATCH: Duration = Duration::from_secs(2);
 
 pub fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
-    let mut agent = Agent::open(global)?;
+    let mut agent = if args.watch { watched(global)? } else { Agent::open(global)? };
+    let request = if args.watch { Request::Glance } else { Request::Status };
     let mut before = None;
     loop {
-        let status: Status = agent.call(&Request::Status)?;
+        let status: Status = match agent.call(&request) {
+            Err(failure) if args.watch && failure.code == AGENT_GONE => return Err(locked()),
+            status => status?,
+        };
         let daemon = connections::ask(global);
         let mut now = json(&status)?;
         // While only the connections move, nothing else is said again.
@@ -50,7 +56,7 @@ pub fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
             }
             global.ui.emit(now.clone())?;
             let connections = daemon.text(&status.peers);
-            let words = if same { connections } else { text(&status, &connections) };
+            let words = if same { connections } else { text(&status, &daemon, &connections) };
             global.ui.say(words.trim_end())?;
             before = Some(now);
         }
@@ -61,12 +67,26 @@ pub fn run(args: StatusArgs, global: &Global) -> Result<(), Failure> {
     }
 }
 
+/// The agent that `unlock` left running. One of its own would keep the vault from all other commands for as long as
+/// somebody watches; to open the vault anew for each look, the passphrase would have to be kept for as long.
+fn watched(global: &Global) -> Result<Agent, Failure> {
+    Agent::running(&Place::of(&existing(global)?)?)?.ok_or_else(|| {
+        Failure::new(Kind::CannotAsk, "not-unlocked", "to watch, the vault has to be unlocked first")
+            .hint("`fieldbook unlock`, then this command; other commands work beside it. `fieldbook lock` ends both")
+    })
+}
+
+fn locked() -> Failure {
+    Failure::new(Kind::CannotAsk, "not-unlocked", "the vault was locked: there is nothing more to see")
+        .hint("`fieldbook unlock`, then `fieldbook status --watch` again")
+}
+
 fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn text(status: &Status, connections: &str) -> String {
+fn text(status: &Status, daemon: &connections::Daemon, connections: &str) -> String {
     let device = &status.device;
     let mut out = format!("Device  {} ({})\n", line(&device.name), render::short(&device.id));
     out.push_str(&match &device.team {
@@ -83,9 +103,10 @@ fn text(status: &Status, connections: &str) -> String {
         Some(_) => "This vault was restored: it is a new device now. Ask a coordinator for an invitation\n",
         None => "",
     });
+    let only_here = format!("finished, only here: {}", daemon.only_here());
     for (number, words) in [
         (status.drafts, "in drafts, which never leave this device"),
-        (status.only_here, "finished, only here: sync when you can"),
+        (status.only_here, &*only_here),
         (status.on_relay, "finished and on a relay, not opened yet as far as is known"),
         (
             status.carried.saturating_sub(status.on_relay),
@@ -103,6 +124,13 @@ fn text(status: &Status, connections: &str) -> String {
         == 0
     {
         out.push_str("No reports yet.\n");
+    }
+    if status.removed_held > 0 {
+        let of_them = count(status.removed_held as u64, "of these reports was", "of these reports were");
+        out.push_str(&format!(
+            "{of_them} on its way, and whoever held it was removed from the team: sync with another relay or a \
+             coordinator, or `fieldbook bundle write` on a stick\n"
+        ));
     }
     if let Some(number) = status.seal_after {
         out.push_str(&format!(
@@ -142,7 +170,13 @@ fn text(status: &Status, connections: &str) -> String {
             Some(path) => render::by(path),
             None => "",
         };
-        out.push_str(&format!("Synced with {name}{at}{by}, last {}\n", time(peer.last_sync_ms)));
+        out.push_str(&format!("Synced with {name}{at}{by}, last {}", time(peer.last_sync_ms)));
+        match met::declined(&peer.declined) {
+            _ if peer.removed => out.push_str("; it was removed from the team since"),
+            Some(declined) => out.push_str(&format!("; it {declined}")),
+            None => {}
+        }
+        out.push('\n');
     }
     if status.superseded {
         out.push_str(
@@ -161,7 +195,7 @@ fn text(status: &Status, connections: &str) -> String {
     }
     if !status.missing.is_empty() {
         let places = status.missing.len() as u64;
-        out.push_str(&format!("\nNot here, {}\n", count(places, "place", "places")));
+        out.push_str(&format!("\nNot here: {}\n", count(places, "thing", "things")));
         for missing in &status.missing {
             out.push_str(&render::problem(missing));
         }

@@ -3,13 +3,14 @@
 use std::num::NonZeroU64;
 
 use clap::Args;
-use fieldbook_vault::AbsorbSummary;
+use fieldbook_vault::{AbsorbSummary, Partners, ReasonsView};
 
 use super::{json, render};
 use crate::agent::client::Agent;
-use crate::agent::protocol::Held;
+use crate::agent::protocol::{Held, Request};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::met;
 use crate::network;
 use crate::network::job::{Declined, Traffic};
 use crate::pipe;
@@ -89,12 +90,17 @@ pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
         Some(code) if failed_by_itself(code) && failure.code == "unreachable" => command_failed(code),
         _ => failure,
     })?;
+    // What it did not take: how much of it this device wrote itself.
+    let partners: Partners = agent.call(&Request::Partners)?;
+    let peer = partners.peers.iter().find(|peer| !peer.device.is_empty() && peer.device == synced.device);
+    let own = peer.map(|peer| peer.declined.own);
     let mut object = json(&synced)?;
     object["event"] = "synced".into();
+    object["declined_by_peer_own"] = json(&own)?;
     global.ui.emit(object)?;
     global.ui.say(text(&synced).trim_end())?;
     own_disk(&synced.traffic)?;
-    verdict(&synced)
+    verdict(&synced, own)
 }
 
 /// A command that a signal ended was ended by the pipe, which closed when nobody of the team answered. ssh says 255.
@@ -193,11 +199,10 @@ fn left_there(ours: &Declined) -> String {
 }
 
 /// Whether the other side took everything. What it has no room for now stays here, and is no loss.
-fn verdict(synced: &Synced) -> Result<(), Failure> {
+fn verdict(synced: &Synced, own: Option<ReasonsView>) -> Result<(), Failure> {
     let (number, bytes) = (&synced.traffic.declined_by_peer, &synced.traffic.declined_by_peer_bytes);
-    let who = match synced.role.as_str() {
-        "relay" => "the relay".to_owned(),
-        _ if synced.device.is_empty() => "the other device".to_owned(),
+    let who = match synced.device.as_str() {
+        "" => "the other device".to_owned(),
         _ => line(&synced.name),
     };
     let is_relay = synced.role == "relay";
@@ -216,6 +221,7 @@ fn verdict(synced: &Synced) -> Result<(), Failure> {
         (
             number.full,
             bytes.full,
+            own.map(|own| own.full),
             "declined-full",
             format!("{who} is full"),
             " until it has room".to_owned(),
@@ -224,6 +230,7 @@ fn verdict(synced: &Synced) -> Result<(), Failure> {
         (
             number.share,
             bytes.share,
+            own.map(|own| own.share),
             "declined-share",
             format!("{who} holds as much of this device as it may"),
             " until it has room for more".to_owned(),
@@ -232,6 +239,7 @@ fn verdict(synced: &Synced) -> Result<(), Failure> {
         (
             number.size,
             bytes.size,
+            own.map(|own| own.size),
             "declined-size",
             format!("{who} does not carry entries this large"),
             String::new(),
@@ -240,6 +248,7 @@ fn verdict(synced: &Synced) -> Result<(), Failure> {
         (
             number.other,
             bytes.other,
+            own.map(|own| own.other),
             "declined",
             format!("{who} does not take everything"),
             String::new(),
@@ -247,12 +256,12 @@ fn verdict(synced: &Synced) -> Result<(), Failure> {
         ),
     ];
     let mut given = reasons.into_iter().filter(|(number, ..)| *number > 0).peekable();
-    let Some((_, _, code, _, _, hint)) = given.peek() else { return Ok(()) };
+    let Some((_, _, _, code, _, _, hint)) = given.peek() else { return Ok(()) };
     let (code, hint) = (*code, hint.clone());
     let why: Vec<String> = given
-        .map(|(number, bytes, _, why, until, _)| {
+        .map(|(number, bytes, own, _, why, until, _)| {
             let stay = if number == 1 { "stays" } else { "stay" };
-            format!("{why}: {} ({}) {stay} here{until}", count(number, "entry", "entries"), size(bytes))
+            format!("{why}: {} ({}) {stay} here{until}", met::entries(number, own), size(bytes))
         })
         .collect();
     Err(Failure::new(Kind::Partial, code, format!("{}; nothing is lost", why.join("; "))).hint(hint))
@@ -335,25 +344,29 @@ mod tests {
     #[test]
     fn what_was_declined_is_said_with_the_reason_and_what_to_do() {
         let none = Declined::default();
-        assert!(verdict(&synced("relay", none, none)).is_ok());
+        assert!(verdict(&synced("relay", none, none), None).is_ok());
         let full = (Declined { full: 3, ..none }, Declined { full: 4 << 20, ..none });
-        let failure = verdict(&synced("relay", full.0, full.1)).unwrap_err();
+        let failure = verdict(&synced("relay", full.0, full.1), None).unwrap_err();
         assert_eq!((failure.kind.exit(), &*failure.code), (3, "declined-full"));
         assert_eq!(
             failure.message,
-            "the relay is full: 3 entries (4.0 MiB) stay here until it has room; nothing is lost"
+            "Desk is full: 3 entries (4.0 MiB) stay here until it has room; nothing is lost"
         );
+        let own = ReasonsView { full: 1, ..ReasonsView::default() };
+        let failure = verdict(&synced("relay", full.0, full.1), Some(own)).unwrap_err();
+        let said = "1 entry of this device's own and 2 that it carries for others (4.0 MiB) stay here";
+        assert!(failure.message.contains(said), "{failure}");
         assert!(failure.hint.unwrap().contains("Whoever runs the relay"));
         let share = Declined { share: 1, ..none };
-        let failure = verdict(&synced("relay", share, share)).unwrap_err();
+        let failure = verdict(&synced("relay", share, share), None).unwrap_err();
         assert_eq!(failure.code, "declined-share");
         assert!(failure.hint.unwrap().contains("when a coordinator has fetched"));
         let two = Declined { size: 1, other: 2, ..none };
-        let failure = verdict(&synced("monitor", two, two)).unwrap_err();
+        let failure = verdict(&synced("monitor", two, two), None).unwrap_err();
         assert_eq!(failure.code, "declined-size");
         assert!(failure.message.starts_with("Desk does not carry entries this large: 1 entry"), "{failure}");
         assert!(failure.message.contains("; Desk does not take everything: 2 entries"), "{failure}");
-        let failure = verdict(&synced("monitor", Declined { other: 1, ..none }, none)).unwrap_err();
+        let failure = verdict(&synced("monitor", Declined { other: 1, ..none }, none), None).unwrap_err();
         assert!(failure.code == "declined" && failure.hint.unwrap().contains("newer version"));
         let said = left_there(&Declined { size: 2, ..none });
         assert!(said.contains("2 entries stay at the other side (`fieldbook carry` changes it)"), "{said}");

@@ -217,15 +217,20 @@ fn show_code(code: &str, args: &InviteArgs, global: &Global) -> Result<(), Failu
             None => global.ui.warn("no-qr", "the code is too long for a QR code"),
         }
     }
+    let join = if matches!(args.role, RoleArg::Relay) { "fieldbook relay init" } else { "fieldbook join" };
     let how = match &args.code_file {
         Some(file) => {
             let file = line(&file.to_string_lossy());
             global.ui.say(format_args!("    in the file {file}\n"))?;
-            "`fieldbook join --file FILE`. Afterwards the file is worthless"
+            format!("`{join} --file FILE`. Afterwards the file is worthless")
         }
         None => {
             global.ui.say(format_args!("    {code}\n"))?;
-            if args.qr { "`fieldbook join`, and type the code when it asks" } else { "`fieldbook join CODE`" }
+            if args.qr {
+                format!("`{join}`, and type the code when it asks")
+            } else {
+                format!("`{join} CODE`")
+            }
         }
     };
     global.ui.note(format_args!("On the other device: {how}. Waiting; Ctrl-C ends the invitation."));

@@ -11,7 +11,7 @@ use fieldbook_depot::bundles::{
     write_bundle,
 };
 use fieldbook_depot::{Depot, DepotError, SqlDepot};
-use fieldbook_proto::DeviceId;
+use fieldbook_proto::{DeviceId, EntryId};
 use serde::{Deserialize, Serialize};
 
 use super::courier::{end_with_the_parent, say};
@@ -31,6 +31,9 @@ pub struct Write {
     pub to: PathBuf,
     /// The id of the device that it is for.
     pub device: Option<String>,
+    /// The ids of entries that it is known to hold, beside what it said when it was met.
+    #[serde(default)]
+    pub held: Vec<String>,
     /// Only what arrived since the last one.
     pub since_last: bool,
     /// Longest file, in bytes.
@@ -244,6 +247,8 @@ fn write(depot: &SqlDepot, task: Write) -> Result<Said, Failure> {
     let options = WriteOptions {
         target: if task.to.is_dir() { Target::Directory(task.to) } else { Target::File(task.to) },
         device,
+        // It saves room on the stick: what does not read is written.
+        held: task.held.iter().filter_map(|id| id.parse::<EntryId>().ok()).collect(),
         since_last: task.since_last,
         part_len: task.part_len,
         older: task.older,

@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 
-use fieldbook_daemon::relay::{Collected, RelaySettings, RelayStatus, collect_all};
+use fieldbook_daemon::relay::{Collected, RelaySettings, RelayStatus, Share, collect_all};
 use fieldbook_depot::{Depot, SqlDepot};
 use serde::{Deserialize, Serialize};
 
@@ -98,25 +98,21 @@ impl Change {
 
     /// The policy after it. `free`: what the disk has, for a relay that has no quotas yet.
     fn apply(self, before: Option<RelaySettings>, free: u64) -> Result<RelaySettings, Failure> {
-        let new = before.is_none();
         let (total, device) = RelaySettings::quotas(free);
         let mut policy = before.unwrap_or_else(|| RelaySettings {
             listen: RelaySettings::LISTEN.to_owned(),
             total_bytes: total,
             device_bytes: device,
+            share: Share::OfTotal,
             keep_s: RelaySettings::KEEP_S,
             keep_received_s: RelaySettings::KEEP_RECEIVED_S,
             floor_s: RelaySettings::FLOOR_S,
         });
         let Self { listen, total_bytes, device_bytes, keep_s, keep_received_s, floor_s } = self;
         policy.listen = listen.unwrap_or(policy.listen);
-        if let Some(total) = total_bytes {
-            policy.total_bytes = total;
-            // One device's share follows, unless it was said or would still fit.
-            policy.device_bytes =
-                if new { (total / 4).max(16 << 20).min(total) } else { policy.device_bytes.min(total) };
-        }
-        policy.device_bytes = device_bytes.unwrap_or(policy.device_bytes);
+        // One device's share follows, unless it was said.
+        total_bytes.into_iter().for_each(|total| policy.set_total(total));
+        device_bytes.into_iter().for_each(|bytes| policy.choose_share(bytes));
         policy.keep_s = keep_s.unwrap_or(policy.keep_s);
         policy.keep_received_s = keep_received_s.unwrap_or(policy.keep_received_s.min(policy.keep_s));
         // Never lowered by the way: it is what protects from a mistake with the others.
@@ -219,13 +215,38 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     #[test]
+    fn a_share_follows_the_total_unless_it_was_said_and_what_was_said_comes_back() {
+        let total = |bytes| Change { total_bytes: Some(bytes), ..Change::default() };
+        let share = |bytes| Change { device_bytes: Some(bytes), ..Change::default() };
+        let of = |policy: &RelaySettings| (policy.total_bytes / GIB, policy.device_bytes / GIB);
+        let first = total(40 * GIB).apply(None, 0).unwrap();
+        let lower = total(4 * GIB).apply(Some(first.clone()), 0).unwrap();
+        let again = total(40 * GIB).apply(Some(lower.clone()), 0).unwrap();
+        assert_eq!([of(&first), of(&lower), of(&again)], [(40, 10), (4, 1), (40, 10)]);
+        let chosen = share(20 * GIB).apply(Some(first.clone()), 0).unwrap();
+        let lower = total(4 * GIB).apply(Some(chosen.clone()), 0).unwrap();
+        let again = total(40 * GIB).apply(Some(lower.clone()), 0).unwrap();
+        assert_eq!([of(&chosen), of(&lower), of(&again)], [(40, 20), (4, 4), (40, 20)]);
+        // What a version wrote that did not note it: a quarter follows, another number was chosen.
+        let older = |policy: &RelaySettings| RelaySettings { share: Share::NotNoted, ..policy.clone() };
+        let json = serde_json::to_string(&first).unwrap().replace(r#","share":"of-total""#, "");
+        assert_eq!(serde_json::from_str::<RelaySettings>(&json).unwrap(), older(&first));
+        assert_eq!(of(&total(8 * GIB).apply(Some(older(&first)), 0).unwrap()), (8, 2));
+        let lower = total(8 * GIB).apply(Some(older(&chosen)), 0).unwrap();
+        assert_eq!(
+            (of(&lower), of(&total(40 * GIB).apply(Some(lower.clone()), 0).unwrap())),
+            ((8, 8), (40, 20))
+        );
+    }
+
+    #[test]
     fn a_policy_has_sensible_numbers_and_changes_one_by_one() {
         let first = Change::default().apply(None, 100 * GIB).unwrap();
         assert_eq!((first.total_bytes, first.device_bytes, first.fault()), (50 * GIB, 50 * GIB / 4, None));
         assert_eq!(Change::default().apply(None, 0).unwrap().fault(), None, "also on a full disk");
         let smaller = Change { total_bytes: Some(GIB), ..Change::default() };
         let next = smaller.clone().apply(Some(first.clone()), 0).unwrap();
-        assert_eq!((next.total_bytes, next.device_bytes, next.keep_s), (GIB, GIB, first.keep_s));
+        assert_eq!((next.total_bytes, next.device_bytes, next.keep_s), (GIB, GIB / 4, first.keep_s));
         assert_eq!(smaller.apply(None, 0).unwrap().device_bytes, GIB / 4);
         let sooner = Change { keep_s: Some(10 * 86_400), ..Change::default() };
         let next = sooner.apply(Some(first.clone()), 0).unwrap();
