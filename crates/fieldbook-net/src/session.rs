@@ -4,6 +4,7 @@
 //! task reads and decides, a writer task sends, and a thread of its own talks to the store, whose
 //! calls block on the disk. What the engine does not ask for is not read, so memory stays bounded.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
@@ -56,7 +57,7 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Stored {
     /// Bad entries.
     pub refused: Vec<EntryId>,
-    /// Good ones that it does not take now.
+    /// Good ones that it does not take now, and those that it knew and no longer holds ([`Decline::Dropped`]).
     pub declined: Vec<(EntryId, Decline)>,
     /// How many were new: then the session goes on.
     pub added: usize,
@@ -79,6 +80,11 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, Self::Error>;
+    /// Which of these, all known, it no longer holds.
+    ///
+    /// # Errors
+    /// The store's.
+    fn dropped(&mut self, known: &[EntryId]) -> Result<Vec<EntryId>, Self::Error>;
     /// Which of these were never known.
     ///
     /// # Errors
@@ -553,6 +559,20 @@ fn start_store<S: SessionStore + 'static>(
     (questions, answered)
 }
 
+/// What is not taken of an offer, in its order.
+fn in_order(
+    offered: &[EntryId],
+    declined: Vec<(EntryId, Decline)>,
+    dropped: Vec<EntryId>,
+) -> Vec<(EntryId, Decline)> {
+    if dropped.is_empty() {
+        return declined;
+    }
+    let dropped = dropped.into_iter().map(|id| (id, Decline::Dropped));
+    let why: HashMap<EntryId, Decline> = declined.into_iter().chain(dropped).collect();
+    offered.iter().filter_map(|id| Some((*id, *why.get(id)?))).collect()
+}
+
 fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>, S::Error> {
     if !store.peer_stands()? {
         return Ok(Some(Answer::Removed));
@@ -562,10 +582,13 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
         Output::FindUnknown { ids, sizes } => {
             let unknown = store.unknown(&ids)?;
             let mut next = unknown.iter().peekable();
-            let sized = ids.into_iter().zip(sizes);
-            let sized: Vec<_> = sized.filter(|(id, _)| next.next_if(|next| *next == id).is_some()).collect();
-            let declined = if sized.is_empty() { Vec::new() } else { store.declined(&sized)? };
-            Answer::Unknown(unknown, declined)
+            let offered = ids.iter().copied().zip(sizes);
+            let (new, known): (Vec<_>, Vec<_>) =
+                offered.partition(|(id, _)| next.next_if(|next| *next == id).is_some());
+            let declined = if new.is_empty() { Vec::new() } else { store.declined(&new)? };
+            let known: Vec<EntryId> = known.into_iter().map(|(id, _)| id).collect();
+            let dropped = if known.is_empty() { Vec::new() } else { store.dropped(&known)? };
+            Answer::Unknown(unknown, in_order(&ids, declined, dropped))
         }
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),

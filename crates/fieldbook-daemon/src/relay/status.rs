@@ -42,7 +42,7 @@ pub struct RelayStatus {
     pub most_of_one_device: u64,
     /// Devices that synced with it, since it was made.
     pub synced: Synced,
-    /// Entries that have come since the last that every coordinator holds who syncs here.
+    /// Entries that have come and that not every coordinator holds, as far as is known here.
     pub not_collected: u64,
     /// How old the oldest entry is at most that it holds, in seconds during which the relay ran.
     pub oldest_s: Option<u64>,
@@ -111,7 +111,7 @@ impl RelayStatus {
             devices: of_devices().count() as u64,
             most_of_one_device: of_devices().map(|(_, held)| held.bytes).max().unwrap_or(0),
             synced,
-            not_collected: depot.head()?.saturating_sub(held_by_all(depot)?),
+            not_collected: held_by_all(depot)?.missing(depot.head()?),
             oldest_s: oldest(depot)?,
             last_dropped: last.and_then(|json| serde_json::from_slice(&json).ok()),
             policy,

@@ -16,10 +16,11 @@ use super::error::{Fault, SessionError};
 use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
+use super::lacks::Lacks;
 use super::limits::{
-    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, VERSION,
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, VERSION,
 };
-use super::outgoing::{Act, Outgoing};
+use super::outgoing::{Act, Outgoing, Settled};
 use super::reconcile::Reconcile;
 use super::walks::Walks;
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
@@ -55,8 +56,10 @@ pub struct Engine {
     cursor_asked: bool,
     snapshot_asked: bool,
     outgoing: Option<Outgoing>,
-    /// Up to where this side's store says that the peer holds everything.
-    recorded: Option<u64>,
+    /// What this side's store says that the peer lacks.
+    recorded: Option<Lacks>,
+    /// Entries that the peer did not give.
+    gone_at_peer: u64,
     /// What this side wrote goes before what it carries.
     own_first: bool,
     /// After which position of its order this side sends.
@@ -112,6 +115,7 @@ impl Engine {
             snapshot_asked: false,
             outgoing: None,
             recorded: None,
+            gone_at_peer: 0,
             own_first: false,
             since: 0,
             incoming: Incoming::default(),
@@ -181,6 +185,7 @@ impl Engine {
         Summary {
             in_step: agreed && !but_for_declined,
             in_step_but_for_declined: agreed && but_for_declined,
+            gone_at_peer: self.gone_at_peer,
             declined,
             declined_by_peer,
             declined_by_peer_bytes: outgoing.map(Outgoing::declined_bytes).unwrap_or_default(),
@@ -288,7 +293,11 @@ impl Engine {
             // Only the comparison finds again what was declined.
             self.features &= !FEATURE_DECLINE;
         }
-        self.incoming = Incoming::new(hello.known, self.has(FEATURE_DECLINE));
+        if !self.has(FEATURE_DECLINE) {
+            self.features &= !FEATURE_DROPPED;
+        }
+        self.incoming = Incoming::new(hello.known, self.has(FEATURE_DECLINE))
+            .telling_dropped(self.has(FEATURE_DROPPED));
         let peer = Peer {
             device,
             certificate: hello.certificate,
@@ -341,11 +350,12 @@ impl Engine {
                 let outgoing = if self.limits.peer {
                     Outgoing::limited(device, position, head)
                 } else {
-                    Outgoing::new(device, peer.known, position, head).not_beyond(self.recorded)
+                    Outgoing::new(device, peer.known, position, head).with_lacks(self.recorded.take())
                 };
                 self.since = outgoing.covered().min(position);
-                self.outgoing =
-                    Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)).own_first(self.own_first));
+                let outgoing = outgoing.telling_sizes(self.has(FEATURE_DECLINE));
+                let outgoing = outgoing.told_dropped(self.has(FEATURE_DROPPED));
+                self.outgoing = Some(outgoing.own_first(self.own_first));
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
@@ -396,6 +406,7 @@ impl Engine {
             }
             Frame::Gone(ids) => {
                 self.incoming.gone(&ids)?;
+                self.gone_at_peer += ids.len() as u64;
                 self.events.push_back(Event::GoneAtPeer(ids.len() as u64));
                 if self.has(FEATURE_RECONCILE) {
                     self.incoming.past(ids)?;
@@ -453,9 +464,14 @@ impl Engine {
             self.say(ack.encode().into());
         }
         self.note_cursor(false);
-        if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let not_given = outgoing.take_not_given();
+        if !not_given.is_empty() {
+            self.events.push_back(Event::NotGiven(not_given));
+        }
+        if let Some(Settled { holds, settled }) = outgoing.peer_holds() {
             // What lies before was settled in an earlier session, or was declined or lost in one.
-            self.events.push_back(Event::PeerHolds { after: self.since, position });
+            self.events.push_back(Event::PeerHolds { after: self.since, position: holds, settled });
         }
     }
 
@@ -496,10 +512,10 @@ impl Engine {
                     self.events.push_back(Event::StillDifferent);
                 }
                 if verdict == Verdict::InStep
-                    && let Some(position) = outgoing.holds_all()
+                    && let Some(Settled { holds, settled }) = outgoing.holds_all()
                 {
                     // A fingerprint alone proves nothing of what was not sent: whoever waits for ours can repeat it.
-                    self.events.push_back(Event::PeerHolds { after: self.since, position });
+                    self.events.push_back(Event::PeerHolds { after: self.since, position: holds, settled });
                 }
                 self.end = Some(Summary {
                     in_step: verdict == Verdict::InStep,
