@@ -124,11 +124,7 @@ impl Gaps {
         Self::change(place, note, nothing)
     }
 
-    fn change(
-        place: &Place<'_>,
-        note: impl FnOnce(&mut Beyond),
-        nothing: bool,
-    ) -> Result<(), DepotError> {
+    fn change(place: &Place<'_>, note: impl FnOnce(&mut Beyond), nothing: bool) -> Result<(), DepotError> {
         if nothing {
             return Ok(());
         }

@@ -269,7 +269,10 @@ impl DepotStore {
     fn note_gap(&mut self, note: impl FnOnce(&mut Gaps, &Place<'_>)) {
         let mut gaps = std::mem::take(&mut self.gaps);
         if let Some(peer) = self.peer.as_deref().filter(|peer| self.identity.names(peer)) {
-            note(&mut gaps, &Place { depot: self.depot.as_ref(), peer, holds: self.lacks.holds(), now_ms: now_ms() });
+            note(
+                &mut gaps,
+                &Place { depot: self.depot.as_ref(), peer, holds: self.lacks.holds(), now_ms: now_ms() },
+            );
         }
         self.gaps = gaps;
     }
@@ -386,6 +389,11 @@ impl SessionStore for DepotStore {
         self.note_declined(&declined);
         declined.extend(dropped.into_iter().map(|id| (id, Decline::Dropped)));
         Ok(Stored { refused, declined, added })
+    }
+
+    /// A depot beyond the network is asked here whether others have added to it, and may take its time.
+    fn totals(&mut self) -> Result<(u64, u64), DaemonError> {
+        Ok((self.depot.fingerprint()?.count, self.depot.head()?))
     }
 
     fn dropped(&mut self, known: &[EntryId]) -> Result<Vec<EntryId>, DaemonError> {
@@ -545,7 +553,9 @@ impl SessionStore for DepotStore {
                 self.lacking(&ids)
             }
             // What it settled says nothing of what it declined in an earlier session, which lies before.
-            Event::PeerHolds { after, settled, .. } if *after <= self.lacks.holds() && self.unnamed().is_none() => {
+            Event::PeerHolds { after, settled, .. }
+                if *after <= self.lacks.holds() && self.unnamed().is_none() =>
+            {
                 Ok(self.settled(*settled)?)
             }
             Event::PeerHolds { after, position, .. } if !self.refused && *after <= self.lacks.holds() => {

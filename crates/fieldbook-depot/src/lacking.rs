@@ -22,17 +22,11 @@ fn name(device: &DeviceId) -> String {
 ///
 /// # Errors
 /// The backend's.
-pub fn lacks(
-    depot: &dyn Depot,
-    device: &DeviceId,
-    its: &DepotId,
-    holds: u64,
-) -> Result<Lacks, DepotError> {
+pub fn lacks(depot: &dyn Depot, device: &DeviceId, its: &DepotId, holds: u64) -> Result<Lacks, DepotError> {
     let stored = depot.setting(&name(device))?;
     let stored = stored.as_deref().and_then(|bytes| decode(bytes).ok());
-    let mut lacks = stored
-        .filter(|(of, _)| of == its)
-        .map_or_else(|| Lacks::nothing_up_to(holds), |(_, lacks)| lacks);
+    let mut lacks =
+        stored.filter(|(of, _)| of == its).map_or_else(|| Lacks::nothing_up_to(holds), |(_, lacks)| lacks);
     lacks.raise(holds);
     Ok(lacks)
 }

@@ -80,6 +80,11 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, Self::Error>;
+    /// How many ids it knows, and the last position of its order.
+    ///
+    /// # Errors
+    /// The store's.
+    fn totals(&mut self) -> Result<(u64, u64), Self::Error>;
     /// Which of these, all known, it no longer holds.
     ///
     /// # Errors
@@ -207,6 +212,7 @@ enum Answer {
     Arrivals(Vec<Arrival>),
     Addressed(Vec<Arrival>),
     Entries(Vec<Option<Bytes>>),
+    Totals(u64, u64),
     Remembered(Remembered),
     Snapshot(Fingerprint, u64),
     Spans(Vec<Fingerprint>),
@@ -470,6 +476,7 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
         Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
         Answer::Addressed(entries) => engine.addressed(entries)?,
         Answer::Entries(entries) => engine.entries(entries)?,
+        Answer::Totals(known, head) => engine.totals(known, head)?,
         Answer::Remembered(remembered) => engine.cursor(remembered)?,
         Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
         Answer::Spans(fingerprints) => engine.spans(fingerprints)?,
@@ -593,6 +600,10 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
+        Output::ReadTotals => {
+            let (known, head) = store.totals()?;
+            Answer::Totals(known, head)
+        }
         Output::ReadCursor { depot } => Answer::Remembered(store.remembered(&depot)?),
         Output::TakeSnapshot { past } => {
             let (fingerprint, head) = store.snapshot(past)?;

@@ -27,8 +27,8 @@ use crate::vault::{Vault, lock};
 use crate::views::{BackupSummary, DeviceInfo};
 use crate::{rejoin, rekey, store};
 
-/// Of what the depot keeps for the network, this alone goes along: where to sync.
-const SETTINGS: [&str; 1] = ["addresses"];
+/// Of what the depot keeps for the network, this alone goes along: where to sync, and with whom.
+const SETTINGS: [&str; 2] = ["addresses", "addresses-of"];
 const WRITING: &str = "the backup could not be written";
 const READING: &str = "the backup could not be read";
 

@@ -76,11 +76,11 @@ impl DeliveryIndex {
             return Delivery { holders, relays, ..word("received") };
         }
         let beyond = self.beyond.get(&row.id).into_iter().flatten().filter(|_| last > 0);
-        let all = || self.told.iter().filter(|(device, _, holds)| last <= *holds && self.has(&row.id, *device));
+        let all =
+            || self.told.iter().filter(|(device, _, holds)| last <= *holds && self.has(&row.id, *device));
         // Of devices that are not named nobody can tell whether they still belong to the team.
-        let keeps = |(device, role, _): &&(Option<DeviceId>, Role, u64)| {
-            *role != Role::Relay && device.is_some()
-        };
+        let keeps =
+            |(device, role, _): &&(Option<DeviceId>, Role, u64)| *role != Role::Relay && device.is_some();
         let kept = all().any(|told| keeps(&told)) || beyond.clone().any(|(_, role, _)| *role != Role::Relay);
         if last > 0 && (all().next().is_some() || beyond.count() > 0) {
             let since = relays.iter().map(|relay| relay.time_ms).max();
@@ -187,8 +187,7 @@ impl Vault {
         let stuck = !self.may_sign()?;
         let mut acknowledged = self.depot.acknowledged()?;
         acknowledged.retain(|said| peers.iter().any(|peer| peer.device == Some(said.device)));
-        let mut index =
-            DeliveryIndex { told, former, acknowledged, stuck, ..DeliveryIndex::default() };
+        let mut index = DeliveryIndex { told, former, acknowledged, stuck, ..DeliveryIndex::default() };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };

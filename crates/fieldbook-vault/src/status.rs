@@ -122,8 +122,16 @@ impl Vault {
         Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }
 
-    /// The addresses that came with the admission.
+    /// The addresses that came with the admission, unless whoever admitted this device was removed since: who listens
+    /// there now, nobody knows.
     fn invited_to(&self) -> Result<Vec<String>, VaultError> {
+        let inviter = self.depot.setting("addresses-of")?;
+        let inviter =
+            inviter.and_then(|bytes| <[u8; DeviceId::LEN]>::try_from(bytes).ok()).map(DeviceId::from_bytes);
+        let is_out = |device: &DeviceId| self.team.as_ref().is_some_and(|team| team.authority.is_out(device));
+        if inviter.as_ref().is_some_and(is_out) {
+            return Ok(Vec::new());
+        }
         let stored = self.depot.setting("addresses")?.unwrap_or_default();
         Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }

@@ -179,11 +179,8 @@ pub(super) fn collect(
     if !dry_run {
         // A new coordinator lacks everything: what was left before is looked at again when it has synced.
         swept.left.as_slice().iter().for_each(|(first, end)| still_left.add((*first).max(last + 1), *end));
-        *swept = Swept {
-            aged: aged.max(swept.aged),
-            received: received.max(swept.received),
-            left: still_left,
-        };
+        *swept =
+            Swept { aged: aged.max(swept.aged), received: received.max(swept.received), left: still_left };
     }
     Ok(collected)
 }

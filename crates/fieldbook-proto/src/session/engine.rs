@@ -18,7 +18,8 @@ use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
 use super::lacks::Lacks;
 use super::limits::{
-    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, VERSION,
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES,
+    FRAME_MAX, VERSION,
 };
 use super::outgoing::{Act, Outgoing, Settled};
 use super::reconcile::Reconcile;
@@ -52,6 +53,9 @@ pub struct Engine {
     control: VecDeque<Bytes>,
     control_bytes: usize,
     events: VecDeque<Event>,
+    /// A server's hello, which waits for what the store knows: under which secret, and whether the peer is limited.
+    owed_hello: Option<(TransportSecret, bool)>,
+    totals_asked: bool,
     cursor_wanted: bool,
     cursor_asked: bool,
     snapshot_asked: bool,
@@ -110,6 +114,8 @@ impl Engine {
             control: VecDeque::new(),
             control_bytes: 0,
             events: VecDeque::new(),
+            owed_hello: None,
+            totals_asked: false,
             cursor_wanted: false,
             cursor_asked: false,
             snapshot_asked: false,
@@ -284,9 +290,8 @@ impl Engine {
         let limited = device.expired() && setup.now <= setup.certificate.body().not_after;
         match setup.side {
             Side::Client => self.rounds.now = 1,
-            // How much is known here is more than such a peer is told.
-            Side::Server if limited => self.say_hello(&secret, setup.known.min(1), 0),
-            Side::Server => self.say_hello(&secret, setup.known, setup.head),
+            // What is known here nobody asks the store before it is known for whom.
+            Side::Server => self.owed_hello = Some((secret.clone(), limited)),
         }
         self.features &= hello.features;
         if !self.has(FEATURE_RECONCILE) {
@@ -296,8 +301,8 @@ impl Engine {
         if !self.has(FEATURE_DECLINE) {
             self.features &= !FEATURE_DROPPED;
         }
-        self.incoming = Incoming::new(hello.known, self.has(FEATURE_DECLINE))
-            .telling_dropped(self.has(FEATURE_DROPPED));
+        self.incoming =
+            Incoming::new(hello.known, self.has(FEATURE_DECLINE)).telling_dropped(self.has(FEATURE_DROPPED));
         let peer = Peer {
             device,
             certificate: hello.certificate,
@@ -311,7 +316,9 @@ impl Engine {
         if limited {
             self.limits.peer = true;
             self.limit();
-            self.say(Frame::Limited.encode().into());
+            if self.owed_hello.is_none() {
+                self.say(Frame::Limited.encode().into());
+            }
         }
         self.cursor_wanted = true;
         self.phase = Phase::Since;
@@ -541,6 +548,10 @@ impl Engine {
     fn next_output(&mut self, can_send: bool) -> Option<Output> {
         if let Some(event) = self.events.pop_front() {
             return Some(Output::Event(event));
+        }
+        if self.owed_hello.is_some() {
+            let asked = std::mem::replace(&mut self.totals_asked, true);
+            return (!asked).then_some(Output::ReadTotals);
         }
         if let Some(peer) = self.peer.as_ref().filter(|_| self.cursor_wanted) {
             self.cursor_wanted = false;

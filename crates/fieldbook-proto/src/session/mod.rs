@@ -20,6 +20,7 @@
 //! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
+//! #   fn totals(&self) -> (u64, u64);
 //! #   fn remembered(&self, depot: &fieldbook_proto::DepotId) -> fieldbook_proto::session::Remembered;
 //! #   fn snapshot(&self, past: Option<PeerDepot>) -> (fieldbook_proto::session::Fingerprint, u64);
 //! #   fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Vec<fieldbook_proto::session::Fingerprint>;
@@ -54,6 +55,10 @@
 //!                 }
 //!                 Output::ReadAddressed { device } => engine.addressed(depot.addressed(&device))?,
 //!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
+//!                 Output::ReadTotals => {
+//!                     let (known, head) = depot.totals();
+//!                     engine.totals(known, head)?;
+//!                 }
 //!                 Output::ReadCursor { depot: of } => engine.cursor(depot.remembered(&of))?,
 //!                 Output::TakeSnapshot { past } => {
 //!                     let (fingerprint, head) = depot.snapshot(past);
@@ -134,8 +139,8 @@ pub use error::{Fault, Party, SessionError};
 pub use fingerprint::Fingerprint;
 pub use frame::{Frame, WireEntry};
 pub use hello::{HELLO_STEP, Hello, TransportSecret};
-pub use lacks::{Lacks, Stretches};
 pub use hidden::{HIDDEN_CURSORS_LEN, HiddenCursors};
+pub use lacks::{Lacks, Stretches};
 pub use progress::{Moved, Progress};
 pub use span::{DIGEST_LEN, Span};
 
@@ -181,9 +186,9 @@ pub struct Setup {
     pub now: u64,
     /// This device's depot.
     pub depot: DepotId,
-    /// How many ids the depot knows.
+    /// How many ids the depot knows. A server is asked for it when it knows its client: [`Output::ReadTotals`].
     pub known: u64,
-    /// The last position of the depot's arrival order.
+    /// The last position of the depot's arrival order. As `known`.
     pub head: u64,
 }
 
@@ -283,6 +288,9 @@ pub enum Output {
         /// The peer.
         device: DeviceId,
     },
+    /// How many ids does the depot know, and where does its arrival order end? Asked of a server, when it has judged
+    /// its client: whoever is not of the team costs the store nothing. Answer with [`Engine::totals`].
+    ReadTotals,
     /// What is remembered of earlier sessions with that depot? Answer with [`Engine::cursor`].
     ReadCursor {
         /// The peer's depot.

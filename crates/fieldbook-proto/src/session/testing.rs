@@ -295,8 +295,9 @@ impl Node {
                     Event::NotGiven(ids) | Event::RefusedByPeer(ids) => self.lacking(ids),
                     Event::PeerHolds { after, settled, .. } => {
                         if let Some(peer) = self.peer {
-                            let lacks = self.depot.lacks.entry(peer).or_default();
-                            if *after <= lacks.holds() {
+                            let before = self.depot.lacks.get(&peer).map_or(0, Lacks::holds);
+                            if *after <= before {
+                                let lacks = self.depot.lacks.entry(peer).or_default();
                                 lacks.settle(*settled, &self.lacking);
                             }
                         }
@@ -364,6 +365,7 @@ impl Node {
                 let read = |id: &EntryId| depot.held[id].clone().filter(|_| !depot.unreadable.contains(id));
                 self.engine.entries(ids.iter().map(read).collect())
             }
+            Output::ReadTotals => self.engine.totals(depot.fingerprint().count, depot.order.len() as u64),
             Output::ReadCursor { depot: of } => {
                 let lacks = self.peer.and_then(|peer| depot.lacks.get(&peer).cloned());
                 let position = depot.cursors.get(&of).copied().unwrap_or_default();

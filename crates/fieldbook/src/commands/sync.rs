@@ -353,8 +353,14 @@ mod tests {
         let mut synced = synced("relay", Declined::default(), Declined::default());
         assert!(!text(&synced).contains("no longer there"));
         for (number, words) in [
-            (1, "1 entry is no longer there at the other side, or cannot be read there now: it may come when you sync again"),
-            (2, "2 entries are no longer there at the other side, or cannot be read there now: they may come"),
+            (
+                1,
+                "1 entry is no longer there at the other side, or cannot be read there now: it may come when you sync again",
+            ),
+            (
+                2,
+                "2 entries are no longer there at the other side, or cannot be read there now: they may come",
+            ),
         ] {
             synced.traffic.gone_at_peer = number;
             assert!(text(&synced).contains(words), "{}", text(&synced));

@@ -14,6 +14,25 @@ use super::Engine;
 use crate::EntryId;
 
 impl Engine {
+    /// Answers [`Output::ReadTotals`]: how many ids the depot knows, and the last position of its arrival order. Now
+    /// the server says its hello.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn totals(&mut self, known: u64, head: u64) -> Result<(), SessionError> {
+        let owed = self.owed_hello.take().filter(|_| std::mem::take(&mut self.totals_asked));
+        let (secret, limited) = owed.ok_or(SessionError::Misused("totals that were not asked for"))?;
+        (self.setup.known, self.setup.head) = (known, head);
+        if limited {
+            // How much is known here is more than such a peer is told.
+            self.say_hello(&secret, known.min(1), 0);
+            self.say(Frame::Limited.encode().into());
+        } else {
+            self.say_hello(&secret, known, head);
+        }
+        Ok(())
+    }
+
     /// Answers [`Output::ReadCursor`].
     ///
     /// # Errors
