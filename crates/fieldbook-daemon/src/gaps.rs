@@ -138,3 +138,57 @@ impl Gaps {
         beyond.store(depot, holds)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use fieldbook_depot::{DepotKey, Incoming, SqlDepot};
+    use fieldbook_proto::DepotId;
+
+    use super::*;
+    use crate::store::tests::peer;
+
+    #[test]
+    fn what_is_carried_takes_no_room_from_what_is_remembered_of_own_entries() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = DepotKey::new([1; 32]);
+        let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+        let own = [7_u8, 8].map(|number| {
+            let bytes = vec![number; 1_100];
+            let id = EntryId::of(&bytes);
+            depot.put(&[Incoming { id, bytes: &bytes, from: Source::Own }]).unwrap();
+            id
+        });
+        let met = peer(1, DepotId::from_bytes([2; 16]));
+        let record = fieldbook_depot::PeerRecord {
+            device: Some(met.device.id()),
+            role: met.device.body().role,
+            depot: met.depot,
+            address: None,
+            last_sync_ms: 1,
+            holds_position: 0,
+        };
+        depot.record_peer(record).unwrap();
+        let place = Place { depot: &depot, peer: &met, holds: 0, now_ms: 5 };
+        let carried: Vec<Arrival> = (3..3 + REMEMBERED_MAX as u64)
+            .map(|position| Arrival {
+                position,
+                id: EntryId::of(&position.to_be_bytes()),
+                size: 1_100,
+                from: None,
+                own: false,
+                held: true,
+            })
+            .collect();
+        let mut gaps = Gaps::default();
+        gaps.read(&carried);
+        gaps.read(&[Arrival { position: 1, id: own[0], own: true, ..carried[0] }]);
+        let ids: Vec<EntryId> = carried.iter().map(|arrival| arrival.id).collect();
+        ids.chunks(4_096).for_each(|ids| gaps.took(ids, &place));
+        gaps.took(&own[..1], &place);
+        gaps.declined(&[(own[1], Decline::Full)], &place);
+        let said = Beyond::all(&depot).unwrap().remove(0);
+        assert_eq!((said.holds(1), said.why_not(2)), (Some(5), Some(Decline::Full)));
+        assert_eq!(said.held.len(), 1, "nothing of what is carried");
+    }
+}

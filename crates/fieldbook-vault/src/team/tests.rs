@@ -129,6 +129,10 @@ fn the_addresses_of_an_invitation_are_forgotten_when_whoever_invited_is_removed(
     let invited = |device: &Device| device.vault.partners().unwrap().invited_to;
     assert_eq!((invited(&of_first), invited(&of_second)), (vec!["a:1".to_owned()], vec!["b:1".to_owned()]));
     // Neither was ever dialled.
+    sync(&mut first, &mut second);
+    for monitor in [&mut of_first, &mut of_second] {
+        sync(&mut first, monitor);
+    }
     first.vault.remove_device(second.vault.me, true).unwrap();
     for monitor in [&mut of_first, &mut of_second] {
         sync(&mut first, monitor);
