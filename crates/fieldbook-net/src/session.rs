@@ -3,6 +3,7 @@
 //! Three parties work at the same time and wait for each other only through the engine: the caller's
 //! task reads and decides, a writer task sends, and a thread of its own talks to the store, whose
 //! calls block on the disk. What the engine does not ask for is not read, so memory stays bounded.
+//! It is one file because what the three may do at the same time is seen only where all of them are.
 
 use std::collections::HashMap;
 use std::fmt;

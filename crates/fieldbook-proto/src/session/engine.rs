@@ -1,5 +1,6 @@
 //! The engine: phases, and who is asked what. What the caller answers is in `answers`, what two that
-//! stay together need beside in `staying`.
+//! stay together need beside in `staying`. It is one file because every frame is judged by what
+//! was said before it in either direction.
 
 mod answers;
 mod comparing;
