@@ -210,6 +210,7 @@ fn answer(
             };
             engine.entries(ids.iter().map(held).collect())?;
         }
+        Output::ReadTotals => engine.totals(depot.fingerprint()?.count, depot.head()?)?,
         Output::ReadCursor { .. } => {
             engine.cursor(Remembered { position: peer_head, ..Remembered::default() })?
         }

@@ -35,7 +35,9 @@ pub fn search(pid: u32, canaries: &[Canary]) -> Vec<Trace> {
             bytes.drain(..bytes.len() - kept);
             let len = PART.min(end - at);
             let before = bytes.len();
-            let read = memory.seek(SeekFrom::Start(at)).and_then(|_| memory.by_ref().take(len).read_to_end(&mut bytes));
+            let read = memory
+                .seek(SeekFrom::Start(at))
+                .and_then(|_| memory.by_ref().take(len).read_to_end(&mut bytes));
             if read.is_err() {
                 break;
             }

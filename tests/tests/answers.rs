@@ -216,7 +216,9 @@ fn words_are_drawn_in_four_languages_and_taken_by_a_vault() {
     const LATIN: &str = "qwertyuiop[]asdfghjkl;'zxcvbnm,.";
     let typed: String = russian
         .chars()
-        .map(|letter| CYRILLIC.chars().zip(LATIN.chars()).find(|(c, _)| *c == letter).map_or(letter, |(_, l)| l))
+        .map(|letter| {
+            CYRILLIC.chars().zip(LATIN.chars()).find(|(c, _)| *c == letter).map_or(letter, |(_, l)| l)
+        })
         .collect();
     assert!(typed.is_ascii(), "{typed}");
     machine.secret_file("passphrase", &format!("{typed}\n"));

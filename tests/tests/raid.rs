@@ -204,7 +204,10 @@ fn the_duress_passphrase_shows_a_decoy_and_ends_everything_that_tells_of_more() 
     let names = |machine: &Machine| {
         let mut names: Vec<_> = fs::read_dir(machine.vault()).expect("a directory").flatten().collect();
         names.sort_by_key(fs::DirEntry::file_name);
-        names.iter().map(|file| (file.file_name(), file.metadata().expect("a file").len())).collect::<Vec<_>>()
+        names
+            .iter()
+            .map(|file| (file.file_name(), file.metadata().expect("a file").len()))
+            .collect::<Vec<_>>()
     };
     assert_eq!(names(&machine), names(&plain), "names and sizes tell nothing");
     assert!(Path::new(&machine.vault()).exists());
@@ -216,7 +219,15 @@ fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     let new = "copper lantern meadow bicycle quiet ninth";
     let file = machine.secret_file("new", &format!("{new}\n"));
     assert_eq!(
-        machine.fails(2, &["duress", "set", "--duress-passphrase-file", machine.path("passphrase").to_str().expect("UTF-8")])["code"],
+        machine.fails(
+            2,
+            &[
+                "duress",
+                "set",
+                "--duress-passphrase-file",
+                machine.path("passphrase").to_str().expect("UTF-8")
+            ]
+        )["code"],
         "same-passphrase"
     );
     machine.ok(&["passphrase", "change", "--new-passphrase-file", &file]);

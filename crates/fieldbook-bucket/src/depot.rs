@@ -26,8 +26,8 @@ use crate::seal::{Sealer, newer, random};
 const MARK: &str = "depot";
 const MARK_VERSION: u8 = 1;
 /// Entries of which is remembered that the bucket did not give them.
-const LOST_MAX: usize = 1_000;
-const ALTERED: &str = "the bucket gives other bytes than were stored";
+pub(crate) const LOST_MAX: usize = 1_000;
+pub(crate) const ALTERED: &str = "the bucket gives other bytes than were stored";
 const MISSING: &str = "the bucket no longer has its bytes";
 
 /// A depot in a bucket, which other processes may have open too, anywhere. Dropping it leaves nothing behind.
@@ -140,7 +140,7 @@ impl BucketDepot {
         checkpoint::write(&self.log, |_| true).map(drop)
     }
 
-    fn lost(&self) -> MutexGuard<'_, BTreeMap<EntryId, &'static str>> {
+    pub(crate) fn lost(&self) -> MutexGuard<'_, BTreeMap<EntryId, &'static str>> {
         self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,13 +9,14 @@
 //! Like the depot in a file, this crate never opens an entry and has no content key.
 //!
 //! Where to look: [`BucketDepot`] in `depot` is the trait, `log` the shared order, `op` what stands in it,
-//! `checkpoint` how a start is made short, `sweep` what removes what nobody needs, `objects` the bucket and what
+//! `checkpoint` how a start is made short, `sweep` what removes what nobody needs, `lost` what gives up what the bucket lost, `objects` the bucket and what
 //! is done when it does not answer, `seal` how the log is hidden from the provider, `config` which bucket.
 
 mod checkpoint;
 mod config;
 mod depot;
 mod log;
+mod lost;
 mod objects;
 mod op;
 mod seal;
@@ -24,4 +25,5 @@ mod sweep;
 pub use checkpoint::CheckpointRule;
 pub use config::{BucketConfig, CREDENTIALS_MAX, ConfigError, Credentials};
 pub use depot::BucketDepot;
+pub use lost::GivenUp;
 pub use object_store::ObjectStore;

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::thread;
 use std::time::Duration;
 
-use fieldbook_bucket::{BucketDepot, CheckpointRule, ObjectStore};
+use fieldbook_bucket::{BucketDepot, CheckpointRule, GivenUp, ObjectStore};
 use fieldbook_depot::{Depot, DepotError, Lookup};
 
 mod bucket;
@@ -276,4 +276,57 @@ fn what_one_process_forgets_no_other_gives_or_brings_back() {
     assert!(two.quarantine(&id(2), "it does not open").unwrap());
     assert_eq!(one.get(&id(2)).unwrap(), Lookup::Gone);
     assert_eq!(bucket.entries(), Vec::<String>::new());
+}
+
+#[test]
+fn what_is_missing_for_days_is_given_up_and_what_comes_back_is_not() {
+    const DAY: u64 = 86_400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let (bucket, store) = bad_days();
+    create(&store, dir.path());
+    let depot = open(&store, dir.path());
+    let mut names = Vec::new();
+    for number in 0..4 {
+        put(&depot, [number]);
+        let new = bucket.entries().into_iter().find(|name| !names.contains(name)).unwrap();
+        names.push(new);
+    }
+    // The first comes back, the second is lost, the third altered, the fourth missing for once on the last day.
+    bucket.take(&names[0]);
+    bucket.take(&names[1]);
+    bucket.lay(&names[2], entry(9));
+    (0..3).for_each(|number| assert_eq!(depot.get(&id(number)).unwrap(), Lookup::Gone));
+    let nothing = GivenUp::default();
+    assert_eq!(depot.give_up_lost(DAY, 7 * DAY).unwrap(), nothing);
+    assert_eq!(depot.give_up_lost(4 * DAY, 7 * DAY).unwrap(), nothing);
+    bucket.lay(&names[0], entry(0));
+    // Another process, which has asked for none of them.
+    let other = open(&store, dir.path());
+    assert_eq!(other.give_up_lost(6 * DAY, 7 * DAY).unwrap(), nothing);
+    bucket.take(&names[0]);
+    bucket.take(&names[3]);
+    [0, 3].into_iter().for_each(|number| assert_eq!(other.get(&id(number)).unwrap(), Lookup::Gone));
+    let held = |depot: &BucketDepot| depot.stats().unwrap().held;
+    assert_eq!((other.give_up_lost(8 * DAY - 1, 7 * DAY).unwrap(), held(&other)), (nothing, 4));
+    let given_up = other.give_up_lost(8 * DAY, 7 * DAY).unwrap();
+    assert_eq!(given_up, GivenUp { missing: 1, altered: 1 });
+    assert_eq!(other.give_up_lost(9 * DAY, 7 * DAY).unwrap(), nothing);
+    let stats = other.stats().unwrap();
+    assert_eq!((stats.known, stats.held, stats.gone, stats.quarantined), (4, 2, 1, 1));
+    // All processes know, and the two that are missing since then have a week of their own.
+    depot.head().unwrap();
+    assert_eq!(held(&depot), 2);
+    [names[0].as_str(), &names[3]]
+        .into_iter()
+        .zip([0, 3])
+        .for_each(|(name, number)| bucket.lay(name, entry(number)));
+    assert_eq!(depot.get(&id(3)).unwrap(), Lookup::Held(entry(3)));
+    assert_eq!(depot.give_up_lost(10 * DAY, 7 * DAY).unwrap(), nothing, "they came back");
+    // When the whole bucket is away, nothing is given up.
+    bucket.take(&names[3]);
+    assert_eq!(depot.get(&id(3)).unwrap(), Lookup::Gone);
+    assert_eq!(depot.give_up_lost(20 * DAY, 7 * DAY).unwrap(), nothing);
+    bucket.take("depot");
+    assert!(depot.give_up_lost(40 * DAY, 7 * DAY).is_err());
+    assert_eq!(held(&depot), 2);
 }

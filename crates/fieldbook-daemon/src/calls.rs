@@ -7,15 +7,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
 use fieldbook_net::channel::Way;
 use fieldbook_net::gauge::Gauge;
 use fieldbook_net::signals::Signals;
-use fieldbook_proto::session::{Decline, Event, Side};
+use fieldbook_proto::session::{Event, Side};
 use tokio::time::sleep;
 
+use crate::again::Again;
 use crate::board::Board;
 use crate::connection::{self, How};
 use crate::counts::Counts;
@@ -39,8 +40,6 @@ const LOOK: Duration = Duration::from_secs(60);
 /// How often the clocks are compared, and by how much they may differ.
 const CLOCK: Duration = Duration::from_secs(5);
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
-/// What was declined is offered again after so long, in a new session.
-const DECLINED_AGAIN: Duration = Duration::from_secs(600);
 /// A connection that was in step for so long was of use.
 const RESTED: Duration = Duration::from_secs(120);
 /// How long the endpoint may take to say that it is gone.
@@ -86,6 +85,7 @@ pub(crate) async fn call_all(calls: Calls, serving: Arc<Serving>, board: Arc<Boa
 async fn keep(address: String, named: bool, ways: Ways, serving: Arc<Serving>, board: Arc<Board>) {
     let (mut signals, mut renewed) = (serving.hub.signals(), serving.hub.signals());
     let mut failures = 0;
+    let again = Again::default();
     loop {
         let removed = Known::is_removed(serving.depot.as_ref(), &address);
         if removed && !named {
@@ -109,7 +109,7 @@ async fn keep(address: String, named: bool, ways: Ways, serving: Arc<Serving>, b
             }
             continue;
         }
-        let ended = call(&address, ways, &serving, &board, &mut signals).await;
+        let ended = call(&address, ways, &serving, &board, &mut signals, &again).await;
         let pause = match &ended {
             Ended::Renew => {
                 failures = 0;
@@ -150,7 +150,14 @@ enum Ended {
     Broke { why: String, rested: Duration },
 }
 
-async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signals: &mut Signals) -> Ended {
+async fn call(
+    address: &str,
+    ways: Ways,
+    serving: &Serving,
+    board: &Board,
+    signals: &mut Signals,
+    again: &Again,
+) -> Ended {
     board.change(address, |status| status.next_try_ms = None);
     let identity = match Identity::load(serving.depot.as_ref()) {
         Ok(identity) => identity,
@@ -169,7 +176,8 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
         let (way, ending, key) = (link.way, link.ending(), link.peer_key());
         let identity = identity.in_epoch(back);
         let (mut met, mut running) = (None, None);
-        let (declined, gauge) = (AtomicBool::new(false), Arc::new(Gauge::default()));
+        let gauge = Arc::new(Gauge::default());
+        again.begin();
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
                 met = Some(who(&identity, peer));
@@ -180,13 +188,12 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
                     status.path = Some(way.word().to_owned());
                 });
             }
-            Event::AtRest { .. } => {
-                resting.get_or_insert_with(Instant::now);
+            event => {
+                if matches!(event, Event::AtRest { .. }) {
+                    resting.get_or_insert_with(Instant::now);
+                }
+                again.note(event);
             }
-            // What is too large for it stays so.
-            Event::DeclinedByPeer(entries) if entries.iter().all(|(_, why)| *why == Decline::Size) => {}
-            Event::DeclinedByPeer(_) | Event::GoneAtPeer(_) => declined.store(true, Relaxed),
-            _ => {}
         };
         let counts = Counts::among(&serving.moved);
         let how = How {
@@ -201,7 +208,7 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
         let renewing = async {
             tokio::select! {
                 () = signals.renew() => {}
-                () = offer_again(&declined) => {}
+                () = again.due() => {}
             }
             ending.end(Why::Renewed);
             std::future::pending().await
@@ -269,14 +276,6 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
 /// whoever lets everybody in and hangs up after the first words is not dialled every second.
 fn failures_after(failures: u32, rested: Duration) -> u32 {
     if rested >= RESTED { 0 } else { failures.saturating_add(1) }
-}
-
-/// Ends when it is time to offer again what was declined.
-async fn offer_again(declined: &AtomicBool) {
-    while !declined.load(Relaxed) {
-        sleep(LOOK).await;
-    }
-    sleep(DECLINED_AGAIN).await;
 }
 
 /// A laptop that was closed wakes up with connections that nobody holds any more at the other end.

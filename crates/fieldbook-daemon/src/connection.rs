@@ -271,6 +271,11 @@ pub(crate) fn setup(
     side: Side,
     channel: Channel,
 ) -> Result<Setup, DaemonError> {
+    // Whoever connects is a stranger still, and costs the depot nothing: it is asked later.
+    let (known, head) = match side {
+        Side::Client => (depot.fingerprint()?.count, depot.head()?),
+        Side::Server => (0, 0),
+    };
     Ok(Setup {
         side,
         secrets: identity.secrets.clone(),
@@ -280,7 +285,7 @@ pub(crate) fn setup(
         peer_transport_key: channel.peer_key,
         now: u64::try_from(now_ms() / 1000).unwrap_or(0),
         depot: depot.depot_id(),
-        known: depot.fingerprint()?.count,
-        head: depot.head()?,
+        known,
+        head,
     })
 }

@@ -11,6 +11,7 @@
 //! from outside, [`relay`] what a relay does besides, `relays` how one is spoken to,
 //! [`control`] the daemon's socket.
 
+mod again;
 mod board;
 mod calls;
 mod carry;

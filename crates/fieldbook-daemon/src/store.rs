@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, State};
+use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, PeerRecord, Source, State, lacks, set_lacks};
 use fieldbook_net::session::{SessionStore, Stored};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::session::{
-    Arrival, Decline, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Peer, PeerDepot, Remembered,
-    Span,
+    Arrival, Decline, Event, Fingerprint, HIDDEN_CURSORS_LEN, HiddenCursors, Lacks, Peer, PeerDepot,
+    Remembered, Span, Stretches,
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 
@@ -59,11 +59,14 @@ pub(crate) struct DepotStore {
     promised: u64,
     /// The peer says that this device's membership has run out, and sends what is addressed to it.
     limited: bool,
-    /// The peer refused something of ours: what it "holds" is then not everything.
+    /// The peer refused something of ours: what it "holds" is then not everything. Of a peer with a name it is known
+    /// which.
     refused: bool,
-    /// Up to where the peer holds everything, as the depot has it.
-    holds: u64,
-    /// What it holds beyond.
+    /// What the peer lacks, as the depot has it.
+    lacks: Lacks,
+    /// What it was found to lack in this session.
+    lacking: Stretches,
+    /// What it holds beyond, for people.
     gaps: Gaps,
     /// The authority by which the peer was judged last, as it lies in the depot.
     judged_by: Option<Vec<u8>>,
@@ -86,7 +89,8 @@ impl DepotStore {
             promised: 0,
             limited: false,
             refused: false,
-            holds: 0,
+            lacks: Lacks::default(),
+            lacking: Stretches::default(),
             gaps: Gaps::default(),
             judged_by: None,
             counts: Counts::default(),
@@ -265,17 +269,55 @@ impl DepotStore {
     fn note_gap(&mut self, note: impl FnOnce(&mut Gaps, &Place<'_>)) {
         let mut gaps = std::mem::take(&mut self.gaps);
         if let Some(peer) = self.peer.as_deref().filter(|peer| self.identity.names(peer)) {
-            note(&mut gaps, &Place { depot: self.depot.as_ref(), peer, holds: self.holds, now_ms: now_ms() });
+            note(
+                &mut gaps,
+                &Place { depot: self.depot.as_ref(), peer, holds: self.lacks.holds(), now_ms: now_ms() },
+            );
         }
         self.gaps = gaps;
     }
 
-    /// Up to where the depot says that this peer holds everything.
-    fn recorded_holds(&self) -> Result<u64, DaemonError> {
+    /// What the depot says that this peer lacks.
+    fn recorded_lacks(&self) -> Result<Lacks, DaemonError> {
         let named = self.peer.as_deref().filter(|_| self.unnamed().is_none());
         let device = named.map(|peer| peer.device.id());
         let record = self.depot.peers()?.into_iter().find(|record| record.device == device);
-        Ok(record.map_or(0, |record| record.holds_position))
+        let holds = record.map_or(0, |record| record.holds_position);
+        match named {
+            Some(peer) => Ok(lacks(self.depot.as_ref(), &peer.device.id(), &peer.depot, holds)?),
+            None => Ok(Lacks::nothing_up_to(holds)),
+        }
+    }
+
+    /// The peer has not got these, whatever of the order it has settled.
+    fn lacking(&mut self, ids: &[EntryId]) -> Result<(), DaemonError> {
+        if self.unnamed().is_none() {
+            for known in self.depot.known(ids)? {
+                self.lacking.add(known.position, known.position);
+            }
+        }
+        Ok(())
+    }
+
+    /// The peer has settled everything up to here. What it lacks of it holds up nothing: it alone is offered again.
+    fn settled(&mut self, settled: u64) -> Result<(), DepotError> {
+        let Some(peer) = &self.peer else { return Ok(()) };
+        let mut lacks = self.lacks.clone();
+        lacks.settle(settled, &self.lacking);
+        if lacks == self.lacks {
+            return Ok(());
+        }
+        // First what is lacking, then how far the rest has come.
+        Self::unless_full(set_lacks(self.depot.as_ref(), &peer.device.id(), &peer.depot, &lacks))?;
+        self.record(lacks.holds())?;
+        self.lacks = lacks;
+        Ok(())
+    }
+
+    /// Which of these are known and no longer held.
+    fn not_held(&self, ids: &[EntryId]) -> Result<Vec<EntryId>, DaemonError> {
+        let known = self.depot.known(ids)?.into_iter();
+        Ok(known.filter(|known| known.state != State::Held).map(|known| known.id).collect())
     }
 }
 
@@ -321,10 +363,15 @@ impl SessionStore for DepotStore {
         let taken = batch.iter().filter(|(id, _)| !left.contains(id));
         let incoming: Vec<Incoming<'_>> =
             taken.map(|(id, bytes)| Incoming { id: *id, bytes, from }).collect();
+        let mut dropped = Vec::new();
         let (refused, added) = match self.depot.put(&incoming) {
             Ok(put) => {
                 self.counts.add_received(incoming.len().saturating_sub(put.refused.len()));
-                (put.refused.into_iter().map(|(id, _)| id).collect(), put.added)
+                if put.already_known > 0 {
+                    let ids: Vec<EntryId> = incoming.iter().map(|entry| entry.id).collect();
+                    dropped = self.not_held(&ids)?;
+                }
+                (put.refused.into_iter().map(|(id, _)| id).collect::<Vec<_>>(), put.added)
             }
             // Nothing of it was taken, and the peer keeps it.
             Err(DepotError::Full) => {
@@ -340,7 +387,17 @@ impl SessionStore for DepotStore {
             self.declined.remove(id);
         }
         self.note_declined(&declined);
+        declined.extend(dropped.into_iter().map(|id| (id, Decline::Dropped)));
         Ok(Stored { refused, declined, added })
+    }
+
+    /// A depot beyond the network is asked here whether others have added to it, and may take its time.
+    fn totals(&mut self) -> Result<(u64, u64), DaemonError> {
+        Ok((self.depot.fingerprint()?.count, self.depot.head()?))
+    }
+
+    fn dropped(&mut self, known: &[EntryId]) -> Result<Vec<EntryId>, DaemonError> {
+        self.not_held(known)
     }
 
     fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, DaemonError> {
@@ -361,7 +418,9 @@ impl SessionStore for DepotStore {
 
     fn arrivals(&mut self, after: u64, max_entries: usize) -> Result<Vec<Arrival>, DaemonError> {
         let arrivals = self.depot.arrivals(after, max_entries, ANY_SIZE)?;
-        Ok(arrivals.into_iter().map(|known| self.arrival(known)).collect())
+        let arrivals: Vec<Arrival> = arrivals.into_iter().map(|known| self.arrival(known)).collect();
+        self.gaps.read(&arrivals);
+        Ok(arrivals)
     }
 
     fn addressed(&mut self, device: &DeviceId) -> Result<Vec<Arrival>, DaemonError> {
@@ -396,7 +455,7 @@ impl SessionStore for DepotStore {
             Some(relay) => declined::had_no_room(self.depot.as_ref(), &relay.device.id())?,
             None => false,
         };
-        Ok(Remembered { position, holds: Some(self.holds), own_first })
+        Ok(Remembered { position, lacks: Some(self.lacks.clone()), own_first })
     }
 
     fn snapshot(&mut self, past: Option<PeerDepot>) -> Result<(Fingerprint, u64), DaemonError> {
@@ -440,7 +499,9 @@ impl SessionStore for DepotStore {
         let missed = ids.iter().filter(|id| !found.contains(*id));
         let missed =
             missed.map(|id| Arrival { position: 0, id: *id, size: 0, from: None, own: false, held: false });
-        Ok(known.into_iter().map(|known| self.arrival(known)).chain(missed).collect())
+        let known: Vec<Arrival> = known.into_iter().map(|known| self.arrival(known)).collect();
+        self.gaps.read(&known);
+        Ok(known.into_iter().chain(missed).collect())
     }
 
     fn note_past(&mut self, peer: &PeerDepot, ids: &[EntryId]) -> Result<(), DaemonError> {
@@ -462,16 +523,24 @@ impl SessionStore for DepotStore {
             Event::Met(peer) => {
                 self.peer = Some(peer.clone());
                 self.record(0)?;
-                self.holds = self.recorded_holds()?;
+                self.lacks = self.recorded_lacks()?;
                 Ok(())
             }
             Event::Limited(limits) => {
                 self.limited = limits.us;
                 Ok(())
             }
-            Event::RefusedByPeer(_) => {
+            Event::RefusedByPeer(ids) => {
                 self.refused = true;
-                self.note_gap(Gaps::refused);
+                self.note_gap(Gaps::left);
+                self.lacking(ids)
+            }
+            Event::NotGiven(ids) => {
+                self.note_gap(Gaps::left);
+                self.lacking(ids)
+            }
+            Event::DroppedByPeer(ids) => {
+                self.note_gap(|gaps, place| gaps.dropped(ids, place));
                 Ok(())
             }
             Event::Held(ids) | Event::Knows(ids) => {
@@ -480,12 +549,18 @@ impl SessionStore for DepotStore {
             }
             Event::DeclinedByPeer(declined) => {
                 self.note_gap(|gaps, place| gaps.declined(declined, place));
-                Ok(())
+                let ids: Vec<EntryId> = declined.iter().map(|(id, _)| *id).collect();
+                self.lacking(&ids)
             }
             // What it settled says nothing of what it declined in an earlier session, which lies before.
-            Event::PeerHolds { after, position } if !self.refused && *after <= self.holds => {
+            Event::PeerHolds { after, settled, .. }
+                if *after <= self.lacks.holds() && self.unnamed().is_none() =>
+            {
+                Ok(self.settled(*settled)?)
+            }
+            Event::PeerHolds { after, position, .. } if !self.refused && *after <= self.lacks.holds() => {
                 self.record(*position)?;
-                self.holds = self.holds.max(*position);
+                self.lacks.raise(*position);
                 Ok(())
             }
             Event::CursorAdvanced { depot, position } => self.set_cursor(depot, *position),

@@ -1,6 +1,7 @@
 //! What another device said of this one's own entries beyond the position up to which it holds everything: which
 //! of them it holds all the same, and which it declined. So that one attachment that a relay has no room for
-//! does not hide that the reports behind it arrived.
+//! does not hide that the reports behind it arrived. And, wherever they lie, which of them it knows and holds no
+//! longer: nobody is told that they are there.
 //!
 //! It lies in one setting and only helps to find words: what does not read back is nothing, and what is beyond the
 //! bounds is left out. Of devices that this one keeps no name of nothing is written here.
@@ -13,7 +14,9 @@ use crate::{Depot, DepotError};
 
 /// The setting.
 const SETTING: &str = "own-beyond";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// Of earlier programs, which knew nothing of what was dropped.
+const VERSION_WITHOUT_DROPPED: u8 = 1;
 /// Devices of which it is kept.
 const DEVICES_MAX: usize = 64;
 /// Stretches of each kind that are kept of one.
@@ -41,12 +44,14 @@ pub struct Beyond {
     pub held: Vec<Stretch<i64>>,
     /// What it declined when it was offered last, and why. Rising.
     pub declined: Vec<Stretch<Decline>>,
+    /// What it knows and holds no longer, and when it said so first. Rising.
+    pub dropped: Vec<Stretch<i64>>,
 }
 
 impl Beyond {
     /// Nothing yet.
     pub const fn nothing(device: DeviceId, depot: DepotId) -> Self {
-        Self { device, depot, held: Vec::new(), declined: Vec::new() }
+        Self { device, depot, held: Vec::new(), declined: Vec::new(), dropped: Vec::new() }
     }
 
     /// What every device said.
@@ -76,9 +81,23 @@ impl Beyond {
         }
     }
 
-    /// When it said that it holds this position, if it did.
+    /// It knows these and holds them no longer.
+    pub fn drop(&mut self, positions: &[u64], time_ms: i64) {
+        for position in positions {
+            if !covers(&self.dropped, *position) {
+                add(&mut self.dropped, *position, time_ms);
+            }
+        }
+    }
+
+    /// When it said that it holds this position, if it did and has not dropped it.
     pub fn holds(&self, position: u64) -> Option<i64> {
-        said(&self.held, position)
+        said(&self.held, position).filter(|_| self.dropped(position).is_none())
+    }
+
+    /// When it said that it holds this position no longer, if it did.
+    pub fn dropped(&self, position: u64) -> Option<i64> {
+        said(&self.dropped, position)
     }
 
     /// Why it declined this position, if it did and has not taken it since.
@@ -94,15 +113,17 @@ impl Beyond {
     pub fn store(mut self, depot: &dyn Depot, holds: u64) -> Result<(), DepotError> {
         self.held.retain(|stretch| stretch.last > holds);
         self.declined.retain(|stretch| stretch.last > holds);
-        self.held.truncate(STRETCHES_MAX);
-        self.declined.truncate(STRETCHES_MAX);
+        // Of what came last somebody may still be waiting to hear.
+        keep_the_last(&mut self.held);
+        keep_the_last(&mut self.declined);
+        keep_the_last(&mut self.dropped);
         let mut all = Self::all(depot)?;
         let before = all.clone();
         all.retain(|beyond| beyond.device != self.device);
         // A device that is forgotten takes its word along.
         let peers = depot.peers()?;
         all.retain(|beyond| peers.iter().any(|peer| peer.device == Some(beyond.device)));
-        if !(self.held.is_empty() && self.declined.is_empty()) {
+        if !(self.held.is_empty() && self.declined.is_empty() && self.dropped.is_empty()) {
             all.insert(0, self);
         }
         all.truncate(DEVICES_MAX);
@@ -112,6 +133,10 @@ impl Beyond {
         let bytes = (!all.is_empty()).then(|| encode(&all));
         depot.set_setting(SETTING, bytes.as_deref())
     }
+}
+
+fn keep_the_last<T>(stretches: &mut Vec<T>) {
+    stretches.drain(..stretches.len().saturating_sub(STRETCHES_MAX));
 }
 
 fn covers<T>(stretches: &[Stretch<T>], position: u64) -> bool {
@@ -158,6 +183,9 @@ fn encode(all: &[Beyond]) -> Vec<u8> {
         list(&mut writer, &beyond.declined, |writer, why| {
             writer.u8(why.code());
         });
+        list(&mut writer, &beyond.dropped, |writer, time_ms| {
+            writer.i64(*time_ms);
+        });
     }
     writer.finish()
 }
@@ -178,7 +206,8 @@ fn decode(bytes: &[u8]) -> Result<Vec<Beyond>, DecodeError> {
         Ok(stretches)
     }
     let mut reader = Reader::new(bytes);
-    if reader.u8("version")? != VERSION {
+    let version = reader.u8("version")?;
+    if ![VERSION, VERSION_WITHOUT_DROPPED].contains(&version) {
         return Err(DecodeError::Invalid { field: "version" });
     }
     let mut all = Vec::new();
@@ -189,7 +218,11 @@ fn decode(bytes: &[u8]) -> Result<Vec<Beyond>, DecodeError> {
         let declined = list(&mut reader, |reader| {
             Decline::from_code(reader.u8("reason")?).ok_or(DecodeError::Invalid { field: "reason" })
         })?;
-        all.push(Beyond { device, depot, held, declined });
+        let dropped = match version {
+            VERSION => list(&mut reader, |reader| reader.i64("time"))?,
+            _ => Vec::new(),
+        };
+        all.push(Beyond { device, depot, held, declined, dropped });
     }
     reader.end()?;
     Ok(all)
@@ -246,9 +279,23 @@ mod tests {
         let mut many = Beyond::nothing(other, its);
         many.hold(&(0..5_000).map(|at| 2 * at).collect::<Vec<_>>(), 1);
         many.store(&depot, 0).unwrap();
-        assert_eq!(Beyond::all(&depot).unwrap()[0].held.len(), STRETCHES_MAX);
+        let kept = Beyond::all(&depot).unwrap().remove(0);
+        assert_eq!(kept.held.len(), STRETCHES_MAX);
+        assert_eq!((kept.holds(0), kept.holds(9_998)), (None, Some(1)), "the last are kept");
         beyond.store(&depot, 0).unwrap();
         assert_eq!(Beyond::all(&depot).unwrap().len(), 1, "the other was never recorded");
+        // What was dropped stays so wherever it lies; and what an earlier program wrote reads back.
+        let mut gone = Beyond::nothing(device, its);
+        gone.hold(&[8, 40], 100);
+        gone.drop(&[8], 300);
+        gone.clone().store(&depot, 30).unwrap();
+        let kept = Beyond::all(&depot).unwrap().into_iter().find(|kept| kept.device == device).unwrap();
+        assert_eq!((kept.holds(8), kept.dropped(8), kept.holds(40)), (None, Some(300), Some(100)));
+        let mut earlier = Writer::new();
+        earlier.u8(1).u32(1).raw(device.as_bytes()).raw(its.as_bytes());
+        earlier.u32(1).u64(3).u64(4).i64(7).u32(0);
+        let earlier = decode(&earlier.finish()).unwrap();
+        assert_eq!((earlier[0].holds(3), earlier[0].dropped.len()), (Some(7), 0));
         depot.set_setting(SETTING, Some(b"\x01\xff\xff\xff\xff")).unwrap();
         assert_eq!(Beyond::all(&depot).unwrap(), []);
     }

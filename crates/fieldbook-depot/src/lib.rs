@@ -25,7 +25,7 @@
 //!
 //! Where to look: `depot` is the trait and its values, `sql` the backend, `rows` how it reads a row, `schema` its
 //! tables and their migrations, `compared` what reconciliation asks, `accounts` what retention and quotas ask,
-//! `anew` a depot under another name, `beyond` what others said of this device's own entries, `judged` an entry that was looked at, `replica` the tables as a process's
+//! `anew` a depot under another name, `beyond` what others said of this device's own entries, `lacking` what they lack of everything, `judged` an entry that was looked at, `replica` the tables as a process's
 //! own copy, [`bundles`] how entries travel in files, [`cipher`] how an encrypted database is opened (the vault's
 //! too), `error` what can
 //! go wrong.
@@ -40,6 +40,7 @@ mod compared;
 mod depot;
 mod error;
 mod judged;
+mod lacking;
 mod replica;
 mod rows;
 mod schema;
@@ -53,4 +54,5 @@ pub use depot::{
 pub use error::DepotError;
 pub use fieldbook_proto::session::{Fingerprint, PeerDepot, Span};
 pub use judged::Judged;
+pub use lacking::{lacks, set_lacks};
 pub use sql::SqlDepot;

@@ -3,7 +3,9 @@
 //! Three parties work at the same time and wait for each other only through the engine: the caller's
 //! task reads and decides, a writer task sends, and a thread of its own talks to the store, whose
 //! calls block on the disk. What the engine does not ask for is not read, so memory stays bounded.
+//! It is one file because what the three may do at the same time is seen only where all of them are.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::io;
@@ -56,7 +58,7 @@ const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 pub struct Stored {
     /// Bad entries.
     pub refused: Vec<EntryId>,
-    /// Good ones that it does not take now.
+    /// Good ones that it does not take now, and those that it knew and no longer holds ([`Decline::Dropped`]).
     pub declined: Vec<(EntryId, Decline)>,
     /// How many were new: then the session goes on.
     pub added: usize,
@@ -79,6 +81,16 @@ pub trait SessionStore: Send {
     /// # Errors
     /// The store's.
     fn declined(&mut self, offered: &[(EntryId, u32)]) -> Result<Vec<(EntryId, Decline)>, Self::Error>;
+    /// How many ids it knows, and the last position of its order.
+    ///
+    /// # Errors
+    /// The store's.
+    fn totals(&mut self) -> Result<(u64, u64), Self::Error>;
+    /// Which of these, all known, it no longer holds.
+    ///
+    /// # Errors
+    /// The store's.
+    fn dropped(&mut self, known: &[EntryId]) -> Result<Vec<EntryId>, Self::Error>;
     /// Which of these were never known.
     ///
     /// # Errors
@@ -201,6 +213,7 @@ enum Answer {
     Arrivals(Vec<Arrival>),
     Addressed(Vec<Arrival>),
     Entries(Vec<Option<Bytes>>),
+    Totals(u64, u64),
     Remembered(Remembered),
     Snapshot(Fingerprint, u64),
     Spans(Vec<Fingerprint>),
@@ -464,6 +477,7 @@ fn take(engine: &mut Engine, answer: Answer) -> Result<(), SessionFailure> {
         Answer::Arrivals(arrivals) => engine.arrivals(arrivals)?,
         Answer::Addressed(entries) => engine.addressed(entries)?,
         Answer::Entries(entries) => engine.entries(entries)?,
+        Answer::Totals(known, head) => engine.totals(known, head)?,
         Answer::Remembered(remembered) => engine.cursor(remembered)?,
         Answer::Snapshot(fingerprint, head) => engine.snapshot(fingerprint, head)?,
         Answer::Spans(fingerprints) => engine.spans(fingerprints)?,
@@ -553,6 +567,20 @@ fn start_store<S: SessionStore + 'static>(
     (questions, answered)
 }
 
+/// What is not taken of an offer, in its order.
+fn in_order(
+    offered: &[EntryId],
+    declined: Vec<(EntryId, Decline)>,
+    dropped: Vec<EntryId>,
+) -> Vec<(EntryId, Decline)> {
+    if dropped.is_empty() {
+        return declined;
+    }
+    let dropped = dropped.into_iter().map(|id| (id, Decline::Dropped));
+    let why: HashMap<EntryId, Decline> = declined.into_iter().chain(dropped).collect();
+    offered.iter().filter_map(|id| Some((*id, *why.get(id)?))).collect()
+}
+
 fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>, S::Error> {
     if !store.peer_stands()? {
         return Ok(Some(Answer::Removed));
@@ -562,14 +590,21 @@ fn ask<S: SessionStore>(store: &mut S, output: Output) -> Result<Option<Answer>,
         Output::FindUnknown { ids, sizes } => {
             let unknown = store.unknown(&ids)?;
             let mut next = unknown.iter().peekable();
-            let sized = ids.into_iter().zip(sizes);
-            let sized: Vec<_> = sized.filter(|(id, _)| next.next_if(|next| *next == id).is_some()).collect();
-            let declined = if sized.is_empty() { Vec::new() } else { store.declined(&sized)? };
-            Answer::Unknown(unknown, declined)
+            let offered = ids.iter().copied().zip(sizes);
+            let (new, known): (Vec<_>, Vec<_>) =
+                offered.partition(|(id, _)| next.next_if(|next| *next == id).is_some());
+            let declined = if new.is_empty() { Vec::new() } else { store.declined(&new)? };
+            let known: Vec<EntryId> = known.into_iter().map(|(id, _)| id).collect();
+            let dropped = if known.is_empty() { Vec::new() } else { store.dropped(&known)? };
+            Answer::Unknown(unknown, in_order(&ids, declined, dropped))
         }
         Output::ReadArrivals { after, max_entries } => Answer::Arrivals(store.arrivals(after, max_entries)?),
         Output::ReadAddressed { device } => Answer::Addressed(store.addressed(&device)?),
         Output::ReadEntries { ids } => Answer::Entries(store.entries(&ids)?),
+        Output::ReadTotals => {
+            let (known, head) = store.totals()?;
+            Answer::Totals(known, head)
+        }
         Output::ReadCursor { depot } => Answer::Remembered(store.remembered(&depot)?),
         Output::TakeSnapshot { past } => {
             let (fingerprint, head) = store.snapshot(past)?;

@@ -128,6 +128,7 @@ fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits)
                 Output::ReadArrivals { .. } => engine.arrivals(Vec::new()).unwrap(),
                 Output::ReadAddressed { .. } => engine.addressed(Vec::new()).unwrap(),
                 Output::ReadEntries { .. } => panic!("it has none"),
+                Output::ReadTotals => engine.totals(0, 0).unwrap(),
                 Output::ReadCursor { .. } => engine.cursor(Remembered::default()).unwrap(),
                 Output::TakeSnapshot { past: with } => {
                     let past = with.iter().flat_map(|_| past.iter());
@@ -265,6 +266,14 @@ fn write_frames() {
         ("past", Frame::Past(vec![id(1), id(2)])),
         ("sized-offer", Frame::SizedOffer(vec![(id(1), 1_100), (id(2), 1_024)])),
         ("answer", Frame::Answer { wanted: vec![true, false, false], declined: vec![(1, Decline::Full)] }),
+        (
+            "answer-dropped",
+            Frame::Answer { wanted: vec![true, false, false], declined: vec![(2, Decline::Dropped)] },
+        ),
+        (
+            "settled-dropped",
+            Frame::Settled { count: 2, refused: vec![], declined: vec![(1, Decline::Dropped)] },
+        ),
         ("ping", Frame::Ping { answer: false }),
         ("ping-answer", Frame::Ping { answer: true }),
         (

@@ -29,8 +29,8 @@ use crate::vault::{Vault, lock};
 use crate::views::{BackupSummary, DeviceInfo};
 use crate::{duress, rejoin, rekey, store};
 
-/// Of what the depot keeps for the network, this alone goes along: where to sync.
-const SETTINGS: [&str; 1] = ["addresses"];
+/// Of what the depot keeps for the network, this alone goes along: where to sync, and with whom.
+const SETTINGS: [&str; 2] = ["addresses", "addresses-of"];
 const WRITING: &str = "the backup could not be written";
 const READING: &str = "the backup could not be read";
 
@@ -128,7 +128,8 @@ fn prepare(dir: &Path) -> Result<Layout, VaultError> {
     }
     durable::create_private_dir(dir).map_err(VaultError::io("the directory could not be made"))?;
     let ours = |name: &str| {
-        ["0.", "1.", "next", "new", "lock", "rules"].iter().any(|begin| name.starts_with(begin)) && name.len() < 9
+        ["0.", "1.", "next", "new", "lock", "rules"].iter().any(|begin| name.starts_with(begin))
+            && name.len() < 9
     };
     for file in fs::read_dir(dir).map_err(VaultError::io("the directory cannot be read"))? {
         let name = file.map_err(VaultError::io("the directory cannot be read"))?.file_name();

@@ -1,6 +1,6 @@
 //! Who holds a report: from the receipts that came back and from what peers acknowledged.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use fieldbook_depot::{Acknowledged, Beyond, Depot, PeerRecord};
 use fieldbook_proto::certificate::Role;
@@ -26,6 +26,10 @@ const LONG_MS: i64 = 30 * 24 * 3600 * 1000;
 const LONG: &str = "no coordinator has confirmed it for 30 days, and a relay that is full drops what is old: ask a \
                     coordinator to sync; sync with one, or with another relay, or take it there by stick";
 
+/// What a person is told of a report that was dropped before anybody has confirmed it.
+const DROPPED: &str = "it was on the way, and whoever carried it has dropped it again; no coordinator has confirmed it: \
+                       sync with a coordinator, or take it to one by stick";
+
 /// What one query each knows about all reports of this device, or about one.
 #[derive(Default)]
 pub(crate) struct DeliveryIndex {
@@ -35,10 +39,10 @@ pub(crate) struct DeliveryIndex {
     sent: HashMap<ReportId, (i64, u64)>,
     /// Receipts per report and device: how many entries, and the latest time.
     receipts: HashMap<ReportId, Vec<(DeviceId, i64, i64)>>,
-    /// Up to here some other device that stands holds everything.
-    carried_to: u64,
-    /// The same, of those that are no relays.
-    kept_to: u64,
+    /// The devices that stand, each with up to where it holds everything, or has held it.
+    told: Vec<(Option<DeviceId>, Role, u64)>,
+    /// What of a report a device knows and has dropped again, by when it said so.
+    dropped: HashMap<ReportId, BTreeMap<DeviceId, i64>>,
     /// When relays that stand said up to where they hold everything, by position.
     acknowledged: Vec<Acknowledged>,
     /// Reports that a device holds although it does not hold everything before them, and since when.
@@ -76,8 +80,13 @@ impl DeliveryIndex {
             return Delivery { holders, relays, ..word("received") };
         }
         let beyond = self.beyond.get(&row.id).into_iter().flatten().filter(|_| last > 0);
-        let kept = last <= self.kept_to || beyond.clone().any(|(_, role, _)| *role != Role::Relay);
-        if last > 0 && (last <= self.carried_to || beyond.count() > 0) {
+        let all =
+            || self.told.iter().filter(|(device, _, holds)| last <= *holds && self.has(&row.id, *device));
+        // Of devices that are not named nobody can tell whether they still belong to the team.
+        let keeps =
+            |(device, role, _): &&(Option<DeviceId>, Role, u64)| *role != Role::Relay && device.is_some();
+        let kept = all().any(|told| keeps(&told)) || beyond.clone().any(|(_, role, _)| *role != Role::Relay);
+        if last > 0 && (all().next().is_some() || beyond.count() > 0) {
             let since = relays.iter().map(|relay| relay.time_ms).max();
             let long = !kept && since.is_some_and(|since| now_ms().saturating_sub(since) > LONG_MS);
             let attention = if long { vec![LONG.to_owned()] } else { Vec::new() };
@@ -87,6 +96,9 @@ impl DeliveryIndex {
         if self.stuck && last == 0 {
             here.attention.push(STUCK.to_owned());
         } else {
+            if self.dropped.contains_key(&row.id) {
+                here.attention.push(DROPPED.to_owned());
+            }
             here.attention.extend(self.declined.get(&row.id).into_iter().flatten().cloned());
         }
         here.removed = self.held_by_removed(last, names);
@@ -115,6 +127,7 @@ impl DeliveryIndex {
         let mut relays: Vec<Holder> = Vec::new();
         // A position of 0 is that of what has not left the vault.
         let all = self.acknowledged.iter().filter(|said| said.position >= last);
+        let all = all.filter(|said| self.has(report, Some(said.device)));
         let all = all.map(|said| (&said.device, said.time_ms));
         let beyond = self.beyond.get(report).into_iter().flatten();
         let beyond = beyond.filter(|(_, role, _)| *role == Role::Relay);
@@ -125,6 +138,12 @@ impl DeliveryIndex {
             }
         }
         relays
+    }
+
+    /// Whether a device has not said that it holds something of a report no longer.
+    fn has(&self, report: &ReportId, device: Option<DeviceId>) -> bool {
+        let dropped = self.dropped.get(report).zip(device);
+        !dropped.is_some_and(|(dropped, device)| dropped.contains_key(&device))
     }
 
     /// Whether this notebook wrote a report, as this device or as one that it was before.
@@ -182,26 +201,13 @@ impl Vault {
 
     fn delivery_index(&self, only: Option<&ReportId>) -> Result<DeliveryIndex, VaultError> {
         let (ToldBy { peers, beyond, removed }, declined_by) = (self.told()?, self.declined_by()?);
-        let up_to = |relays: bool| {
-            // Of devices that are not named nobody can tell whether they still belong to the team.
-            let kept = |peer: &&PeerRecord| peer.role != Role::Relay && peer.device.is_some();
-            let those = peers.iter().filter(|peer| relays || kept(peer));
-            those.map(|peer| peer.holds_position).max().unwrap_or(0)
-        };
-        let (carried_to, kept_to) = (up_to(true), up_to(false));
+        let told = peers.iter().map(|peer| (peer.device, peer.role, peer.holds_position)).collect();
         let former = crate::rejoin::former(&self.db)?.into_iter().map(|former| former.device).collect();
         let stuck = !self.may_sign()?;
         let mut acknowledged = self.depot.acknowledged()?;
         acknowledged.retain(|said| peers.iter().any(|peer| peer.device == Some(said.device)));
-        let mut index = DeliveryIndex {
-            carried_to,
-            kept_to,
-            former,
-            acknowledged,
-            removed,
-            stuck,
-            ..DeliveryIndex::default()
-        };
+        let mut index =
+            DeliveryIndex { told, former, acknowledged, removed, stuck, ..DeliveryIndex::default() };
         let only = only.map(|id| id.as_bytes().as_slice());
         // Two statements rather than one with an optional filter: each uses its own index.
         let filter = if only.is_some() { "e.report = ?3" } else { "e.report IS NOT NULL AND ?3 IS NULL" };
@@ -241,10 +247,10 @@ impl Vault {
                 .filter_map(|said| {
                     let peer = peers.iter().find(|peer| peer.device == Some(said.device))?;
                     let declines = declined_by.contains_key(&said.device.to_string());
-                    Some(Told { said, peer, declines, reports: HashMap::new() })
+                    Some(Told { said, peer, declines, reports: HashMap::new(), dropped: HashMap::new() })
                 })
                 .collect();
-            let least = told.iter().map(|told| told.peer.holds_position).min().unwrap_or(0);
+            let least = told.iter().map(Told::least).min().unwrap_or(0);
             let mut positions = self.db.prepare_cached(&format!(
                 "SELECT e.report, e.position FROM entry e
                  WHERE {filter} AND {own} AND {kinds} AND e.position > ?2"
@@ -280,10 +286,22 @@ struct Told<'a> {
     declines: bool,
     /// Since when it has all of it, if it has; and why not.
     reports: HashMap<ReportId, (Option<i64>, BTreeSet<Decline>)>,
+    /// What of a report it has dropped, wherever it lies, and when it said so last.
+    dropped: HashMap<ReportId, i64>,
 }
 
 impl Told<'_> {
+    /// Up to here nothing is said of single entries.
+    fn least(&self) -> u64 {
+        let dropped = self.said.dropped.first().map_or(u64::MAX, |stretch| stretch.first.saturating_sub(1));
+        dropped.min(self.peer.holds_position)
+    }
+
     fn entry(&mut self, report: ReportId, position: u64) {
+        if let Some(time_ms) = self.said.dropped(position) {
+            let last = self.dropped.entry(report).or_insert(time_ms);
+            *last = time_ms.max(*last);
+        }
         if position <= self.peer.holds_position {
             return;
         }
@@ -295,8 +313,11 @@ impl Told<'_> {
     fn tell(self, index: &mut DeliveryIndex, names: &Names) {
         let (device, role) = (self.said.device, self.peer.role);
         let who = || names.peer(&device, role);
+        for (report, time_ms) in &self.dropped {
+            index.dropped.entry(*report).or_default().insert(device, *time_ms);
+        }
         for (report, (since, why_not)) in self.reports {
-            if let Some(since) = since {
+            if let Some(since) = since.filter(|_| !self.dropped.contains_key(&report)) {
                 index.beyond.entry(report).or_default().push((device, role, since));
             }
             // The one that names what is to be done before the others.
@@ -327,7 +348,7 @@ fn sentence(who: &str, why: Decline) -> String {
             format!("{who} takes no more from this device for now: sync again later, or with a coordinator")
         }
         Decline::Size => format!("{who} does not carry entries of this size: sync with a coordinator"),
-        Decline::Other(_) => {
+        Decline::Dropped | Decline::Other(_) => {
             format!("{who} did not take everything: sync again later, or with a coordinator")
         }
     }
@@ -369,6 +390,49 @@ mod tests {
         monitor.vault.depot.record_peer(said(8, Role::Relay, 1)).unwrap();
         let again = state(&monitor.vault);
         assert_eq!((again.word.as_str(), again.long, again.attention.len()), ("carried", false, 0));
+    }
+
+    #[test]
+    fn what_a_relay_has_dropped_is_not_said_to_be_there() {
+        let mut founder = device("Coordination");
+        founder.vault.create_team("Minsk 2017").unwrap();
+        let mut monitor = admit(&mut founder, "Monitor", Role::Monitor);
+        let (report, other) = (write(&mut monitor), write(&mut monitor));
+        let head = monitor.vault.depot.head().unwrap();
+        let (relay, its) = (DeviceId::from_bytes([7; 32]), DepotId::from_bytes([7; 16]));
+        let record = PeerRecord {
+            device: Some(relay),
+            role: Role::Relay,
+            depot: its,
+            address: None,
+            last_sync_ms: now_ms(),
+            holds_position: head,
+        };
+        monitor.vault.depot.record_peer(record).unwrap();
+        let state = |vault: &Vault, report| vault.show(report).unwrap().summary.delivery;
+        assert_eq!(state(&monitor.vault, report).word, "carried");
+        let index = monitor.vault.deliveries().unwrap();
+        let last = index.sent[&report].1;
+        let mut said = Beyond::nothing(relay, its);
+        said.drop(&[last], now_ms());
+        said.store(&monitor.vault.depot, head).unwrap();
+        let dropped = state(&monitor.vault, report);
+        assert_eq!((dropped.word.as_str(), dropped.relays.len()), ("only here", 0), "{dropped:?}");
+        assert!(dropped.attention.iter().any(|why| why.contains("dropped it again")), "{dropped:?}");
+        let kept = state(&monitor.vault, other);
+        assert_eq!((kept.word.as_str(), kept.relays.len()), ("carried", 1), "the other is there");
+        // Another relay has all of it.
+        let more = PeerRecord {
+            device: Some(DeviceId::from_bytes([8; 32])),
+            role: Role::Relay,
+            depot: DepotId::from_bytes([8; 16]),
+            address: None,
+            last_sync_ms: now_ms(),
+            holds_position: head,
+        };
+        monitor.vault.depot.record_peer(more).unwrap();
+        let again = state(&monitor.vault, report);
+        assert_eq!((again.word.as_str(), again.relays.len(), again.attention.len()), ("carried", 1, 0));
     }
 
     #[test]

@@ -40,7 +40,12 @@ impl Vault {
     /// # Errors
     /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if one could be
     /// taken for the other; [`VaultError::BadName`]; the disk's. Then what was set before holds.
-    pub fn set_duress(&mut self, own: &Passphrase, duress: &Passphrase, name: &str) -> Result<bool, VaultError> {
+    pub fn set_duress(
+        &mut self,
+        own: &Passphrase,
+        duress: &Passphrase,
+        name: &str,
+    ) -> Result<bool, VaultError> {
         let name = names::check_name(name)?;
         if own.resembles(duress) {
             return Err(VaultError::SamePassphrase);

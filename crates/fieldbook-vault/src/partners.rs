@@ -123,7 +123,7 @@ impl Vault {
                 Some(Decline::Share) => own.share += 1,
                 Some(Decline::Size) => own.size += 1,
                 Some(Decline::Other(_)) => own.other += 1,
-                None => {}
+                Some(Decline::Dropped) | None => {}
             }
         }
         Ok(own)
@@ -135,8 +135,16 @@ impl Vault {
         Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }
 
-    /// The addresses that came with the admission.
+    /// The addresses that came with the admission, unless whoever admitted this device was removed since: who listens
+    /// there now, nobody knows.
     pub(crate) fn invited_to(&self) -> Result<Vec<String>, VaultError> {
+        let inviter = self.depot.setting("addresses-of")?;
+        let inviter =
+            inviter.and_then(|bytes| <[u8; DeviceId::LEN]>::try_from(bytes).ok()).map(DeviceId::from_bytes);
+        let is_out = |device: &DeviceId| self.team.as_ref().is_some_and(|team| team.authority.is_out(device));
+        if inviter.as_ref().is_some_and(is_out) {
+            return Ok(Vec::new());
+        }
         let stored = self.depot.setting("addresses")?.unwrap_or_default();
         Ok(serde_json::from_slice(&stored).unwrap_or_default())
     }

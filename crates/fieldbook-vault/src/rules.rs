@@ -113,7 +113,8 @@ mod tests {
 
     #[test]
     fn rules_come_back_and_anything_else_destroys_nothing() {
-        let rules = Rules { wipe_unasked: true, dead_man_days: 30, deadline_s: 1_500_000_000, destroyed: false };
+        let rules =
+            Rules { wipe_unasked: true, dead_man_days: 30, deadline_s: 1_500_000_000, destroyed: false };
         let bytes = rules.to_bytes();
         assert_eq!(Rules::parse(&bytes), Some(rules));
         assert_eq!(Rules::parse(&Rules::default().to_bytes()), Some(Rules::default()));

@@ -20,7 +20,12 @@ const PAGE: u64 = 16 * 1024;
 
 /// Writes the other pair's slot and key file over, for good if `destroy`. The stores that belong to them are left: they
 /// open with nothing else. A medium that cannot be written stays as it is.
-pub(crate) fn write_over(layout: &Layout, slot: usize, slots_file: &[u8], destroy: bool) -> Result<(), VaultError> {
+pub(crate) fn write_over(
+    layout: &Layout,
+    slot: usize,
+    slots_file: &[u8],
+    destroy: bool,
+) -> Result<(), VaultError> {
     let other = 1 - slot;
     // Both are made, whichever is needed: the time tells nothing.
     let filler = slots::with_filler(slots_file, other)?;

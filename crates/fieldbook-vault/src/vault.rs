@@ -347,7 +347,12 @@ pub(crate) fn now_s() -> u64 {
     u64::try_from(now_ms() / 1000).unwrap_or(0)
 }
 
-pub(crate) fn create_stores(layout: &Layout, real: usize, keys: &Keys, name: &str) -> Result<DeviceSecret, VaultError> {
+pub(crate) fn create_stores(
+    layout: &Layout,
+    real: usize,
+    keys: &Keys,
+    name: &str,
+) -> Result<DeviceSecret, VaultError> {
     let device = rejoin::generate()?;
     let mut db = cipher::open_database(&layout.vault(real), &keys.vault, true)?;
     store::migrate(&mut db)?;

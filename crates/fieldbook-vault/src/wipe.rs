@@ -24,7 +24,9 @@ pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
     let slots_file = match fs::read(layout.slots()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VaultError::NoVault),
         // Its length is all that is wanted of it.
-        Err(_) => vec![0; fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize)],
+        Err(_) => {
+            vec![0; fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize)]
+        }
         Ok(bytes) => bytes,
     };
     let slots_gone = durable::overwrite_at(&layout.slots(), 0, &slots::filler_for(&slots_file)?);

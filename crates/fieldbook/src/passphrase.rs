@@ -9,8 +9,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use fieldbook_vault::passphrase::{Language, Reason, WORDS, generate, judge, tidied};
 use fieldbook_vault::Passphrase;
+use fieldbook_vault::passphrase::{Language, Reason, WORDS, generate, judge, tidied};
 use zeroize::Zeroizing;
 
 use crate::error::{Failure, Kind};
@@ -212,7 +212,9 @@ fn strong_enough(typed: Secret, weak: bool, ui: &Ui) -> Result<Secret, Failure> 
 fn reason(reason: &Reason) -> &'static str {
     match reason {
         Reason::TooShort => "it is too short",
-        Reason::CommonPassword => "it is, or is built on, a password, a name or a saying that everybody tries first",
+        Reason::CommonPassword => {
+            "it is, or is built on, a password, a name or a saying that everybody tries first"
+        }
         Reason::OneWord => "it is a single word",
         Reason::FewWords => "it is too few words",
         Reason::Sentence => "it is a sentence, in which one word gives away the next",
@@ -249,7 +251,8 @@ fn with_key_file(typed: &Secret, file: &Path) -> Result<Secret, Failure> {
     let mut bytes = Zeroizing::new(Vec::new());
     opened.take(KEY_FILE.end() + 1).read_to_end(&mut bytes).map_err(unreadable(&name))?;
     if !KEY_FILE.contains(&(bytes.len() as u64)) {
-        let message = format!("{name} does not have {} bytes to {} KiB", KEY_FILE.start(), KEY_FILE.end() >> 10);
+        let message =
+            format!("{name} does not have {} bytes to {} KiB", KEY_FILE.start(), KEY_FILE.end() >> 10);
         return Err(Failure::usage("key-file-size", message)
             .hint("`fieldbook passphrase key-file FILE` makes a good one"));
     }
@@ -467,7 +470,9 @@ mod tests {
     fn what_can_be_guessed_is_refused_with_its_reasons_unless_that_is_wanted() {
         let ui = Ui::new(true, true);
         let judged = |typed: &str, weak| strong_enough(Zeroizing::new(typed.to_owned()), weak, &ui);
-        for weak in ["", "hunter2", "zebra canoe", "Extraordinarily2017!", "пароль123", "gfhjkm123", "минск2017"] {
+        for weak in
+            ["", "hunter2", "zebra canoe", "Extraordinarily2017!", "пароль123", "gfhjkm123", "минск2017"]
+        {
             let failure = judged(weak, false).unwrap_err();
             assert_eq!((failure.code.as_str(), failure.kind), ("weak-passphrase", Kind::Usage), "{weak}");
             assert!(judged(weak, true).is_ok());

@@ -67,7 +67,8 @@ fn wiped_but(error: &VaultError) -> Failure {
 
 /// Kills the process that listens on this socket, unless it is this one.
 pub fn kill(socket: &Path) {
-    let peer = UnixStream::connect(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
+    let peer =
+        UnixStream::connect(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
     match peer {
         Ok(peer) if peer.pid != rustix::process::getpid() => {
             let _ = kill_process(peer.pid, Signal::KILL);

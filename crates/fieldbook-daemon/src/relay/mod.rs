@@ -11,7 +11,7 @@ mod status;
 
 pub(crate) use keeper::Keeper;
 pub use retention::{Collected, Dropped, collect_all};
-pub use status::{RelayStatus, Synced};
+pub use status::{LastLost, RelayStatus, Synced, note_lost};
 
 use std::time::Duration;
 
@@ -180,7 +180,11 @@ impl RelaySettings {
     }
 }
 
-fn lived(depot: &dyn Depot) -> Result<u64, DaemonError> {
+/// How long the relay has run in all, in milliseconds.
+///
+/// # Errors
+/// The depot's; [`DaemonError::Damaged`].
+pub fn lived(depot: &dyn Depot) -> Result<u64, DaemonError> {
     let Some(stored) = depot.setting(LIVED)? else { return Ok(0) };
     let number = std::str::from_utf8(&stored).ok().and_then(|text| text.parse().ok());
     number.ok_or(DaemonError::Damaged("age"))

@@ -3,16 +3,18 @@
 //! Two rules. What is older than the longest term goes, and what a monitor brought goes sooner; both only once
 //! every coordinator of the team has said that it holds it. What coordinators brought is for others, who may
 //! sleep for months: it has the longest term, and so has what came by bundle or from another relay, of which
-//! nobody can tell here whose it is. Nothing younger than the floor goes, whatever the rules say.
+//! nobody can tell here whose it is. Nothing younger than the floor goes, whatever the rules say. A single entry that a
+//! coordinator has no room for, say, stays by itself: what lies behind it goes.
 //!
 //! A coordinator who never comes must not close the relay to everybody. So when it is full, and only then, what
 //! is older than the longest term goes although one of them lacks it: the oldest first, and no more than makes
 //! a tenth of the room.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use fieldbook_depot::{Depot, Mark, Source, State};
+use fieldbook_depot::{Depot, Mark, Source, State, lacks};
 use fieldbook_proto::certificate::Role;
+use fieldbook_proto::session::Stretches;
 use fieldbook_proto::{DeviceId, EntryId};
 use serde::{Deserialize, Serialize};
 
@@ -63,11 +65,34 @@ impl Collected {
     }
 }
 
-/// Up to where each rule has been carried out, so that it is not looked at again.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+/// Up to where each rule has been carried out, so that it is not looked at again, but for what was `left` because some
+/// coordinator lacked it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Swept {
     aged: u64,
     received: u64,
+    left: Stretches,
+}
+
+/// What every standing coordinator of the team holds.
+pub(super) struct HeldByAll {
+    /// Everything up to here,
+    until: u64,
+    /// but for this.
+    lacking: Stretches,
+}
+
+impl HeldByAll {
+    fn has(&self, position: u64) -> bool {
+        position <= self.until && self.lacking.at(position).is_none()
+    }
+
+    /// How many it does not have, of the first so many.
+    pub fn missing(&self, head: u64) -> u64 {
+        let until = self.until.min(head);
+        let lacking = self.lacking.as_slice().iter().filter(|(first, _)| *first <= until);
+        lacking.map(|(first, last)| (*last).min(until) - first + 1).sum::<u64>() + (head - until)
+    }
 }
 
 /// Looks at everything, and drops what is due; with `dry_run` only counts it.
@@ -93,7 +118,8 @@ pub(super) fn collect(
     let (marks, now) = (depot.marks()?, lived(depot)?);
     let older = |term_s: u64| older_than(&marks, now, term_s.max(settings.floor_s));
     let held = held_by_all(depot)?;
-    let (aged, received) = (older(settings.keep_s).min(held), older(settings.keep_received_s).min(held));
+    let (aged, received) =
+        (older(settings.keep_s).min(held.until), older(settings.keep_received_s).min(held.until));
     // What must go although not every coordinator holds it.
     let mut excess = settings.excess(depot.stats()?.held_bytes, disk_for_others(depot)?);
     let pressed = if excess > 0 { older(settings.keep_s) } else { 0 };
@@ -102,20 +128,38 @@ pub(super) fn collect(
     let mut due: Vec<EntryId> = Vec::new();
     let begins = [(aged.max(pressed), swept.aged), (received, swept.received)].into_iter();
     let begins = begins.filter(|(until, from)| until > from).map(|(_, from)| from);
-    let Some(mut after) = begins.min() else { return Ok(collected) };
     let last = aged.max(received).max(pressed);
-    while after < last {
+    let mut begin = begins.min().unwrap_or(last);
+    if excess > 0 {
+        // Of what was left the oldest goes first now.
+        begin = begin.min(swept.left.as_slice().first().map_or(last, |(first, _)| first.saturating_sub(1)));
+    }
+    let left = swept.left.as_slice().iter().map(|(first, end)| (first.saturating_sub(1), (*end).min(begin)));
+    let mut spans: Vec<(u64, u64)> = left.chain([(begin, last)]).filter(|(after, end)| after < end).collect();
+    spans.reverse();
+    let mut still_left = Stretches::default();
+    while let Some((mut after, end_of_span)) = spans.pop() {
         if ended() {
             return Ok(collected);
         }
         let arrivals = depot.arrivals(after, STEP, ANY_SIZE)?;
-        let Some(end) = arrivals.last() else { break };
+        let Some(end) = arrivals.last() else { continue };
         after = end.position;
+        if after < end_of_span {
+            spans.push((after, end_of_span));
+        }
         for arrival in arrivals.iter().filter(|arrival| arrival.state == State::Held) {
+            if arrival.position > end_of_span {
+                break;
+            }
             let of_a_monitor = matches!(arrival.from, Source::Peer(device) if monitors.contains(&device));
-            if arrival.position <= aged {
+            let held = held.has(arrival.position);
+            if !held && arrival.position <= aged.max(received) {
+                still_left.add(arrival.position, arrival.position);
+            }
+            if arrival.position <= aged && held {
                 collected.aged.count(arrival.size);
-            } else if arrival.position <= received && of_a_monitor {
+            } else if arrival.position <= received && of_a_monitor && held {
                 collected.received.count(arrival.size);
             } else if arrival.position <= pressed && excess > 0 {
                 collected.aged.count(arrival.size);
@@ -133,7 +177,10 @@ pub(super) fn collect(
         due.clear();
     }
     if !dry_run {
-        *swept = Swept { aged: aged.max(swept.aged), received: received.max(swept.received) };
+        // A new coordinator lacks everything: what was left before is looked at again when it has synced.
+        swept.left.as_slice().iter().for_each(|(first, end)| still_left.add((*first).max(last + 1), *end));
+        *swept =
+            Swept { aged: aged.max(swept.aged), received: received.max(swept.received), left: still_left };
     }
     Ok(collected)
 }
@@ -145,15 +192,21 @@ fn older_than(marks: &[Mark], now_ms: u64, term_s: u64) -> u64 {
     marks.iter().rev().find(old).map_or(0, |mark| mark.position)
 }
 
-/// The last position up to which every standing coordinator of the team holds everything; 0 as long as one has
-/// never synced here. Whose desk an entry is for cannot be told here, so all of them count.
-pub(super) fn held_by_all(depot: &dyn Depot) -> Result<u64, DaemonError> {
+/// What every standing coordinator of the team holds; nothing as long as one has never synced here. Whose desk an entry
+/// is for cannot be told here, so all of them count.
+pub(super) fn held_by_all(depot: &dyn Depot) -> Result<HeldByAll, DaemonError> {
     let authority = identity::authority(depot)?;
-    let peers = depot.peers()?.into_iter();
-    let holds: HashMap<DeviceId, u64> =
-        peers.filter_map(|peer| peer.device.map(|device| (device, peer.holds_position))).collect();
-    let coordinators = authority.coordinators().keys();
-    Ok(coordinators.map(|device| holds.get(device).copied().unwrap_or(0)).min().unwrap_or(0))
+    let peers = depot.peers()?;
+    let mut held = HeldByAll { until: 0, lacking: Stretches::default() };
+    for (number, device) in authority.coordinators().keys().enumerate() {
+        let Some(peer) = peers.iter().find(|peer| peer.device == Some(*device)) else {
+            return Ok(HeldByAll { until: 0, lacking: Stretches::default() });
+        };
+        let lacks = lacks(depot, device, &peer.depot, peer.holds_position)?;
+        held.until = if number == 0 { lacks.until() } else { held.until.min(lacks.until()) };
+        lacks.stretches().iter().for_each(|(first, last)| held.lacking.add(*first, *last));
+    }
+    Ok(held)
 }
 
 fn monitors(depot: &dyn Depot) -> Result<HashSet<DeviceId>, DaemonError> {
@@ -164,9 +217,10 @@ fn monitors(depot: &dyn Depot) -> Result<HashSet<DeviceId>, DaemonError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod tests {
-    use fieldbook_depot::{DepotKey, Incoming, PeerRecord, SqlDepot};
+    use fieldbook_depot::{DepotKey, Incoming, PeerRecord, SqlDepot, set_lacks};
     use fieldbook_proto::DepotId;
     use fieldbook_proto::certificate::Authority;
+    use fieldbook_proto::session::Lacks;
 
     use super::super::set_lived;
     use super::*;
@@ -226,6 +280,61 @@ mod tests {
         assert_eq!((keeps(), keeps()), (7, 0));
         syncs(&depot, 2, 9);
         assert_eq!((keeps(), keeps()), (2, 0));
+    }
+
+    #[test]
+    fn what_one_coordinator_lacks_stays_and_what_lies_behind_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (depot, settings) = a_year_later(dir.path(), 100_000_000);
+        syncs(&depot, 1, 20);
+        syncs(&depot, 2, 4);
+        let lacks = |gaps: &[(u64, u64)], until| {
+            let (device, its) = (certificate(2).device_id(), DepotId::from_bytes([2; 16]));
+            let mut lacking = Stretches::default();
+            gaps.iter().for_each(|(first, last)| lacking.add(*first, *last));
+            let mut lacks = Lacks::nothing_up_to(4);
+            lacks.settle(until, &lacking);
+            set_lacks(&depot, &device, &its, &lacks).unwrap();
+        };
+        lacks(&[(5, 5), (9, 10)], 15);
+        assert_eq!(held_by_all(&depot).unwrap().missing(20), 5 + 3);
+        let mut swept = Swept::default();
+        let held = || {
+            let all = depot.arrivals(0, 20, ANY_SIZE).unwrap().into_iter();
+            all.filter(|it| it.state == State::Held).map(|it| it.position).collect::<Vec<_>>()
+        };
+        let mut keeps = || collect(&depot, &settings, &mut swept, false, &|| false).unwrap().all().entries;
+        assert_eq!((keeps(), keeps()), (12, 0));
+        assert_eq!(held(), [5, 9, 10, 16, 17, 18, 19, 20]);
+        // It has room for some of it again.
+        lacks(&[(10, 10)], 18);
+        assert_eq!((keeps(), keeps()), (5, 0));
+        assert_eq!(held(), [10, 19, 20]);
+        syncs(&depot, 2, 20);
+        lacks(&[], 20);
+        assert_eq!((keeps(), held().len()), (3, 0));
+    }
+
+    #[test]
+    fn what_a_coordinator_never_takes_goes_when_there_is_no_room_and_not_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let (depot, settings) = a_year_later(dir.path(), 2_000_000);
+        [1, 2].into_iter().for_each(|seed| syncs(&depot, seed, 0));
+        let (device, its) = (certificate(2).device_id(), DepotId::from_bytes([2; 16]));
+        let mut lacking = Stretches::default();
+        lacking.add(1, 20);
+        let mut lacks = Lacks::default();
+        lacks.settle(20, &lacking);
+        set_lacks(&depot, &device, &its, &lacks).unwrap();
+        syncs(&depot, 1, 20);
+        let roomy = RelaySettings { total_bytes: 100_000_000, ..settings.clone() };
+        let mut swept = Swept::default();
+        let mut keeps =
+            |settings| collect(&depot, settings, &mut swept, false, &|| false).unwrap().aged.entries;
+        assert_eq!((keeps(&roomy), keeps(&roomy)), (0, 0));
+        assert_eq!((keeps(&settings), keeps(&settings)), (2, 0), "a tenth");
+        let left = depot.arrivals(0, 20, ANY_SIZE).unwrap();
+        assert!(left.iter().all(|arrival| (arrival.state == State::Held) == (arrival.position > 2)));
     }
 
     #[test]

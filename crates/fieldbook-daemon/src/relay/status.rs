@@ -10,9 +10,13 @@ use super::retention::{Dropped, held_by_all};
 use super::{RelaySettings, lived};
 use crate::carry::DISK_RESERVE;
 use crate::error::DaemonError;
+use crate::store::now_ms;
 
 /// What was dropped last, and when: a JSON object.
 pub(super) const COLLECTED: &str = "relay-collected";
+
+/// What a bucket has lost: a JSON object.
+const LOST: &str = "relay-lost";
 
 /// How a relay stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,12 +46,39 @@ pub struct RelayStatus {
     pub most_of_one_device: u64,
     /// Devices that synced with it, since it was made.
     pub synced: Synced,
-    /// Entries that have come since the last that every coordinator holds who syncs here.
+    /// Entries that have come and that not every coordinator holds, as far as is known here.
     pub not_collected: u64,
     /// How old the oldest entry is at most that it holds, in seconds during which the relay ran.
     pub oldest_s: Option<u64>,
     /// What was dropped last.
     pub last_dropped: Option<LastDropped>,
+    /// What its bucket has lost; none of a relay that has no bucket.
+    #[serde(default)]
+    pub lost: Option<LastLost>,
+}
+
+/// Entries that a bucket has lost for good, and when that was found last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastLost {
+    /// How many in all.
+    pub entries: u64,
+    /// When, in milliseconds since 1970.
+    pub time_ms: i64,
+}
+
+/// Takes note of so many more entries that the bucket has lost.
+///
+/// # Errors
+/// The depot's.
+pub fn note_lost(depot: &dyn Depot, entries: u64) -> Result<(), DaemonError> {
+    let entries = lost(depot)?.map_or(0, |lost| lost.entries).saturating_add(entries);
+    let lost = LastLost { entries, time_ms: now_ms() };
+    Ok(depot.set_setting(LOST, serde_json::to_vec(&lost).ok().as_deref())?)
+}
+
+fn lost(depot: &dyn Depot) -> Result<Option<LastLost>, DaemonError> {
+    let stored = depot.setting(LOST)?;
+    Ok(stored.and_then(|json| serde_json::from_slice(&json).ok()))
 }
 
 /// Devices by their role.
@@ -111,9 +142,10 @@ impl RelayStatus {
             devices: of_devices().count() as u64,
             most_of_one_device: of_devices().map(|(_, held)| held.bytes).max().unwrap_or(0),
             synced,
-            not_collected: depot.head()?.saturating_sub(held_by_all(depot)?),
+            not_collected: held_by_all(depot)?.missing(depot.head()?),
             oldest_s: oldest(depot)?,
             last_dropped: last.and_then(|json| serde_json::from_slice(&json).ok()),
+            lost: lost(depot)?,
             policy,
         }))
     }

@@ -206,3 +206,77 @@ fn a_removal_that_is_learnt_meanwhile_is_noticed_and_another_devices_changes_not
         assert_eq!(store.peer_stands().unwrap(), stands, "asked again");
     }
 }
+
+#[test]
+fn what_a_peer_lacks_is_remembered_by_itself_and_holds_nothing_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = DepotKey::new([1; 32]);
+    let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+    let depot = Arc::new(depot);
+    let ids: Vec<EntryId> = (0..9_u8)
+        .map(|number| {
+            let bytes = vec![number; 1_100];
+            let id = EntryId::of(&bytes);
+            depot.put(&[Incoming { id, bytes: &bytes, from: Source::Bundle }]).unwrap();
+            id
+        })
+        .collect();
+    let met = peer(1, DepotId::from_bytes([2; 16]));
+    let session = |events: &[Event]| {
+        let mut store = DepotStore::new(depot.clone(), &own(4), None);
+        store.note(&Event::Met(Box::new(met.clone()))).unwrap();
+        events.iter().for_each(|event| store.note(event).unwrap());
+        let lacks = store.remembered(&met.depot).unwrap().lacks.unwrap();
+        let record = depot.peers().unwrap().into_iter().find(|it| it.device == Some(met.device.id()));
+        assert_eq!(record.unwrap().holds_position, lacks.holds());
+        (lacks.until(), lacks.stretches().to_vec())
+    };
+    let holds = |after, position, settled| Event::PeerHolds { after, position, settled };
+    let full = |at: usize| Event::DeclinedByPeer(vec![(ids[at], Decline::Full)]);
+    // Declined, refused, and not to be read here.
+    let first = [full(2), Event::RefusedByPeer(vec![ids[3]]), Event::NotGiven(vec![ids[6]]), holds(0, 2, 8)];
+    assert_eq!(session(&first), (8, vec![(3, 4), (7, 7)]));
+    // Nothing is claimed by a session that began beyond what is lacking, or was cut before it was settled.
+    assert_eq!(session(&[full(8), holds(8, 9, 9)]), (8, vec![(3, 4), (7, 7)]));
+    assert_eq!(session(&[full(2)]), (8, vec![(3, 4), (7, 7)]));
+    assert_eq!(session(&[full(2), holds(2, 2, 4)]), (8, vec![(3, 3), (7, 7)]));
+    // It knows one of them and has dropped it: that holds up nothing either.
+    assert_eq!(session(&[Event::DroppedByPeer(vec![ids[2]]), holds(2, 9, 9)]), (9, vec![]));
+    // Of a monitor a monitor writes nothing of the kind.
+    let unnamed = peer(3, DepotId::from_bytes([3; 16]));
+    let mut store = DepotStore::new(depot.clone(), &own(4), None);
+    store.note(&Event::Met(Box::new(unnamed.clone()))).unwrap();
+    store.note(&full(2)).unwrap();
+    store.note(&holds(0, 2, 9)).unwrap();
+    assert_eq!(store.remembered(&unnamed.depot).unwrap().lacks, None);
+    assert_eq!(depot.setting(&format!("lacks-{}", unnamed.device.id())).unwrap(), None);
+}
+
+#[test]
+fn own_entries_that_a_peer_has_dropped_are_noted_and_those_that_are_carried_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let key = DepotKey::new([1; 32]);
+    let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
+    let depot = Arc::new(depot);
+    let met = peer(1, DepotId::from_bytes([2; 16]));
+    let mut ids = Vec::new();
+    for (number, from) in [(0_u8, Source::Bundle), (1, Source::Own), (2, Source::Own)] {
+        let bytes = vec![number; 1_100];
+        ids.push(EntryId::of(&bytes));
+        depot.put(&[Incoming { id: ids[usize::from(number)], bytes: &bytes, from }]).unwrap();
+    }
+    let mut store = DepotStore::new(depot.clone(), &own(4), None);
+    store.note(&Event::Met(Box::new(met.clone()))).unwrap();
+    assert_eq!(store.arrivals(0, 10).unwrap().len(), 3);
+    store.note(&Event::DroppedByPeer(ids[..2].to_vec())).unwrap();
+    store.note(&Event::Knows(vec![ids[2]])).unwrap();
+    store.note(&Event::PeerHolds { after: 0, position: 3, settled: 3 }).unwrap();
+    let said = fieldbook_depot::Beyond::all(depot.as_ref()).unwrap();
+    let dropped: Vec<_> = (1..=3).map(|at| said[0].dropped(at).is_some()).collect();
+    assert_eq!(dropped, [false, true, false]);
+    // As a receiver, the same device says so.
+    depot.forget(&ids[1..2]).unwrap();
+    assert_eq!(store.dropped(&ids).unwrap(), [ids[1]]);
+    let brought = store.store(&[(ids[1], Bytes::from(vec![1; 1_100]))]).unwrap();
+    assert_eq!(brought.declined, [(ids[1], Decline::Dropped)]);
+}

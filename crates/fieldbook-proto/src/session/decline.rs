@@ -12,6 +12,9 @@ pub enum Decline {
     Share,
     /// Entries of its size are not carried.
     Size,
+    /// It is known there, and no longer held: it is not taken again. Where both sides set the bit for it, it is told apart
+    /// from what was declined ([`super::Event::DroppedByPeer`]).
+    Dropped,
     /// For a reason that a later version knows. Never the number of one of the above.
     Other(u8),
 }
@@ -23,6 +26,7 @@ impl Decline {
             Self::Full => 1,
             Self::Share => 2,
             Self::Size => 3,
+            Self::Dropped => 4,
             Self::Other(code) => code,
         }
     }
@@ -34,6 +38,7 @@ impl Decline {
             1 => Some(Self::Full),
             2 => Some(Self::Share),
             3 => Some(Self::Size),
+            4 => Some(Self::Dropped),
             code => Some(Self::Other(code)),
         }
     }
@@ -48,7 +53,7 @@ pub struct Declined {
     pub share: u64,
     /// [`Decline::Size`].
     pub size: u64,
-    /// [`Decline::Other`].
+    /// [`Decline::Other`], and [`Decline::Dropped`] where that was not agreed upon.
     pub other: u64,
 }
 
@@ -64,7 +69,7 @@ impl Declined {
             Decline::Full => &mut self.full,
             Decline::Share => &mut self.share,
             Decline::Size => &mut self.size,
-            Decline::Other(_) => &mut self.other,
+            Decline::Dropped | Decline::Other(_) => &mut self.other,
         };
         *of = of.saturating_add(number);
     }

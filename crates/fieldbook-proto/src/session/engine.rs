@@ -1,5 +1,6 @@
 //! The engine: phases, and who is asked what. What the caller answers is in `answers`, what two that
-//! stay together need beside in `staying`.
+//! stay together need beside in `staying`. It is one file because every frame is judged by what
+//! was said before it in either direction.
 
 mod answers;
 mod comparing;
@@ -16,10 +17,12 @@ use super::error::{Fault, SessionError};
 use super::frame::{Frame, HEADER_LEN};
 use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
+use super::lacks::Lacks;
 use super::limits::{
-    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES, FRAME_MAX, VERSION,
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES,
+    FRAME_MAX, VERSION,
 };
-use super::outgoing::{Act, Outgoing};
+use super::outgoing::{Act, Outgoing, Settled};
 use super::reconcile::Reconcile;
 use super::walks::Walks;
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
@@ -51,12 +54,17 @@ pub struct Engine {
     control: VecDeque<Bytes>,
     control_bytes: usize,
     events: VecDeque<Event>,
+    /// A server's hello, which waits for what the store knows: under which secret, and whether the peer is limited.
+    owed_hello: Option<(TransportSecret, bool)>,
+    totals_asked: bool,
     cursor_wanted: bool,
     cursor_asked: bool,
     snapshot_asked: bool,
     outgoing: Option<Outgoing>,
-    /// Up to where this side's store says that the peer holds everything.
-    recorded: Option<u64>,
+    /// What this side's store says that the peer lacks.
+    recorded: Option<Lacks>,
+    /// Entries that the peer did not give.
+    gone_at_peer: u64,
     /// What this side wrote goes before what it carries.
     own_first: bool,
     /// After which position of its order this side sends.
@@ -107,11 +115,14 @@ impl Engine {
             control: VecDeque::new(),
             control_bytes: 0,
             events: VecDeque::new(),
+            owed_hello: None,
+            totals_asked: false,
             cursor_wanted: false,
             cursor_asked: false,
             snapshot_asked: false,
             outgoing: None,
             recorded: None,
+            gone_at_peer: 0,
             own_first: false,
             since: 0,
             incoming: Incoming::default(),
@@ -181,6 +192,7 @@ impl Engine {
         Summary {
             in_step: agreed && !but_for_declined,
             in_step_but_for_declined: agreed && but_for_declined,
+            gone_at_peer: self.gone_at_peer,
             declined,
             declined_by_peer,
             declined_by_peer_bytes: outgoing.map(Outgoing::declined_bytes).unwrap_or_default(),
@@ -279,16 +291,19 @@ impl Engine {
         let limited = device.expired() && setup.now <= setup.certificate.body().not_after;
         match setup.side {
             Side::Client => self.rounds.now = 1,
-            // How much is known here is more than such a peer is told.
-            Side::Server if limited => self.say_hello(&secret, setup.known.min(1), 0),
-            Side::Server => self.say_hello(&secret, setup.known, setup.head),
+            // What is known here nobody asks the store before it is known for whom.
+            Side::Server => self.owed_hello = Some((secret.clone(), limited)),
         }
         self.features &= hello.features;
         if !self.has(FEATURE_RECONCILE) {
             // Only the comparison finds again what was declined.
             self.features &= !FEATURE_DECLINE;
         }
-        self.incoming = Incoming::new(hello.known, self.has(FEATURE_DECLINE));
+        if !self.has(FEATURE_DECLINE) {
+            self.features &= !FEATURE_DROPPED;
+        }
+        self.incoming =
+            Incoming::new(hello.known, self.has(FEATURE_DECLINE)).telling_dropped(self.has(FEATURE_DROPPED));
         let peer = Peer {
             device,
             certificate: hello.certificate,
@@ -302,7 +317,9 @@ impl Engine {
         if limited {
             self.limits.peer = true;
             self.limit();
-            self.say(Frame::Limited.encode().into());
+            if self.owed_hello.is_none() {
+                self.say(Frame::Limited.encode().into());
+            }
         }
         self.cursor_wanted = true;
         self.phase = Phase::Since;
@@ -341,11 +358,12 @@ impl Engine {
                 let outgoing = if self.limits.peer {
                     Outgoing::limited(device, position, head)
                 } else {
-                    Outgoing::new(device, peer.known, position, head).not_beyond(self.recorded)
+                    Outgoing::new(device, peer.known, position, head).with_lacks(self.recorded.take())
                 };
                 self.since = outgoing.covered().min(position);
-                self.outgoing =
-                    Some(outgoing.telling_sizes(self.has(FEATURE_DECLINE)).own_first(self.own_first));
+                let outgoing = outgoing.telling_sizes(self.has(FEATURE_DECLINE));
+                let outgoing = outgoing.told_dropped(self.has(FEATURE_DROPPED));
+                self.outgoing = Some(outgoing.own_first(self.own_first));
                 self.phase = Phase::Transfer;
                 // A server's hello is answered by this; a client's was by the hello.
                 self.rounds.now = 1;
@@ -396,6 +414,7 @@ impl Engine {
             }
             Frame::Gone(ids) => {
                 self.incoming.gone(&ids)?;
+                self.gone_at_peer += ids.len() as u64;
                 self.events.push_back(Event::GoneAtPeer(ids.len() as u64));
                 if self.has(FEATURE_RECONCILE) {
                     self.incoming.past(ids)?;
@@ -453,9 +472,14 @@ impl Engine {
             self.say(ack.encode().into());
         }
         self.note_cursor(false);
-        if let Some(position) = self.outgoing.as_mut().and_then(Outgoing::peer_holds) {
+        let Some(outgoing) = &mut self.outgoing else { return };
+        let not_given = outgoing.take_not_given();
+        if !not_given.is_empty() {
+            self.events.push_back(Event::NotGiven(not_given));
+        }
+        if let Some(Settled { holds, settled }) = outgoing.peer_holds() {
             // What lies before was settled in an earlier session, or was declined or lost in one.
-            self.events.push_back(Event::PeerHolds { after: self.since, position });
+            self.events.push_back(Event::PeerHolds { after: self.since, position: holds, settled });
         }
     }
 
@@ -496,10 +520,10 @@ impl Engine {
                     self.events.push_back(Event::StillDifferent);
                 }
                 if verdict == Verdict::InStep
-                    && let Some(position) = outgoing.holds_all()
+                    && let Some(Settled { holds, settled }) = outgoing.holds_all()
                 {
                     // A fingerprint alone proves nothing of what was not sent: whoever waits for ours can repeat it.
-                    self.events.push_back(Event::PeerHolds { after: self.since, position });
+                    self.events.push_back(Event::PeerHolds { after: self.since, position: holds, settled });
                 }
                 self.end = Some(Summary {
                     in_step: verdict == Verdict::InStep,
@@ -525,6 +549,10 @@ impl Engine {
     fn next_output(&mut self, can_send: bool) -> Option<Output> {
         if let Some(event) = self.events.pop_front() {
             return Some(Output::Event(event));
+        }
+        if self.owed_hello.is_some() {
+            let asked = std::mem::replace(&mut self.totals_asked, true);
+            return (!asked).then_some(Output::ReadTotals);
         }
         if let Some(peer) = self.peer.as_ref().filter(|_| self.cursor_wanted) {
             self.cursor_wanted = false;

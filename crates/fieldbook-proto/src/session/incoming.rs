@@ -83,6 +83,7 @@ pub(super) struct Incoming {
     past_named: usize,
     /// Wanted and not yet here.
     wanted: Wanted,
+    tells_dropped: bool,
 }
 
 impl Incoming {
@@ -90,6 +91,12 @@ impl Incoming {
     pub(super) fn new(known: u64, any_order: bool) -> Self {
         let vain_max = 2 * known.min(KNOWN_PLAUSIBLE) + VAIN_SLACK;
         Self { vain_max, wanted: Wanted::new(any_order), ..Self::default() }
+    }
+
+    /// The peer is told what is known here and no longer held.
+    pub(super) const fn telling_dropped(mut self, tells: bool) -> Self {
+        self.tells_dropped = tells;
+        self
     }
 
     /// The peer judges that our membership has run out.
@@ -261,8 +268,8 @@ impl Incoming {
         Some((ids.clone(), sizes.clone()))
     }
 
-    /// The store's answer to the oldest question: which ids it never knew, and which of these are declined, both
-    /// in the order of the offer.
+    /// The store's answer to the oldest question: which ids it never knew, and which of these are declined, or known
+    /// and dropped, both in the order of the offer.
     pub(super) fn unknown(
         &mut self,
         unknown: &[EntryId],
@@ -281,6 +288,10 @@ impl Incoming {
         for (offset, id) in (0_u16..).zip(ids) {
             let size = sizes.get(usize::from(offset)).copied().unwrap_or(0);
             let mut wanted = unknown.next_if(|next| **next == id).is_some();
+            let dropped = declined.next_if(|next| !wanted && **next == (id, Decline::Dropped));
+            if dropped.is_some() && self.tells_dropped && !sizes.is_empty() {
+                left.push((offset, Decline::Dropped));
+            }
             if wanted && let Some((_, why)) = declined.next_if(|(next, _)| *next == id) {
                 wanted = false;
                 self.declined.add(*why);
@@ -376,7 +387,10 @@ impl Incoming {
         left.sort_unstable();
         left.dedup_by_key(|(number, _)| *number);
         left.retain(|(number, _)| numbers.binary_search(number).is_err());
-        left.iter().for_each(|(_, why)| self.declined.add(*why));
+        // It is no more and no less than known to whoever does not ask.
+        left.retain(|(_, why)| self.tells_dropped || *why != Decline::Dropped);
+        let declined = left.iter().filter(|(_, why)| *why != Decline::Dropped);
+        declined.for_each(|(_, why)| self.declined.add(*why));
         for (_, number, size) in batch.numbers {
             let not = numbers.binary_search(&number).is_ok()
                 || left.binary_search_by_key(&number, |(number, _)| *number).is_ok();

@@ -15,8 +15,11 @@ pub const FEATURE_DECLINE: u32 = 2;
 /// The bit of a side that stays when both are in step, and pushes what arrives.
 pub const FEATURE_LIVE: u32 = 4;
 
+/// The bit of a side that says, of what it is offered, what it knows and no longer holds. Only together with declining.
+pub const FEATURE_DROPPED: u32 = 8;
+
 /// The optional parts of a session that ends when both sides are in step.
-pub const FEATURES: u32 = FEATURE_RECONCILE | FEATURE_DECLINE;
+pub const FEATURES: u32 = FEATURE_RECONCILE | FEATURE_DECLINE | FEATURE_DROPPED;
 
 /// Most transport secrets that a device keeps, and tries on an incoming hello. Two may be of one epoch.
 pub const EPOCHS_MAX: usize = 64;

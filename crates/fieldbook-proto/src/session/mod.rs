@@ -20,6 +20,7 @@
 //! #   fn arrivals(&self, after: u64, max: usize) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn addressed(&self, device: &fieldbook_proto::DeviceId) -> Vec<fieldbook_proto::session::Arrival>;
 //! #   fn entries(&self, ids: &[fieldbook_proto::EntryId]) -> Vec<Option<bytes::Bytes>>;
+//! #   fn totals(&self) -> (u64, u64);
 //! #   fn remembered(&self, depot: &fieldbook_proto::DepotId) -> fieldbook_proto::session::Remembered;
 //! #   fn snapshot(&self, past: Option<PeerDepot>) -> (fieldbook_proto::session::Fingerprint, u64);
 //! #   fn spans(&self, peer: &PeerDepot, span: Span, parts: u16) -> Vec<fieldbook_proto::session::Fingerprint>;
@@ -54,6 +55,10 @@
 //!                 }
 //!                 Output::ReadAddressed { device } => engine.addressed(depot.addressed(&device))?,
 //!                 Output::ReadEntries { ids } => engine.entries(depot.entries(&ids))?,
+//!                 Output::ReadTotals => {
+//!                     let (known, head) = depot.totals();
+//!                     engine.totals(known, head)?;
+//!                 }
 //!                 Output::ReadCursor { depot: of } => engine.cursor(depot.remembered(&of))?,
 //!                 Output::TakeSnapshot { past } => {
 //!                     let (fingerprint, head) = depot.snapshot(past);
@@ -98,6 +103,7 @@ mod frame;
 mod hello;
 mod hidden;
 mod incoming;
+mod lacks;
 pub mod limits;
 mod outgoing;
 mod progress;
@@ -134,6 +140,7 @@ pub use fingerprint::Fingerprint;
 pub use frame::{Frame, WireEntry};
 pub use hello::{HELLO_STEP, Hello, TransportSecret};
 pub use hidden::{HIDDEN_CURSORS_LEN, HiddenCursors};
+pub use lacks::{Lacks, Stretches};
 pub use progress::{Moved, Progress};
 pub use span::{DIGEST_LEN, Span};
 
@@ -179,9 +186,9 @@ pub struct Setup {
     pub now: u64,
     /// This device's depot.
     pub depot: DepotId,
-    /// How many ids the depot knows.
+    /// How many ids the depot knows. A server is asked for it when it knows its client: [`Output::ReadTotals`].
     pub known: u64,
-    /// The last position of the depot's arrival order.
+    /// The last position of the depot's arrival order. As `known`.
     pub head: u64,
 }
 
@@ -281,6 +288,9 @@ pub enum Output {
         /// The peer.
         device: DeviceId,
     },
+    /// How many ids does the depot know, and where does its arrival order end? Asked of a server, when it has judged
+    /// its client: whoever is not of the team costs the store nothing. Answer with [`Engine::totals`].
+    ReadTotals,
     /// What is remembered of earlier sessions with that depot? Answer with [`Engine::cursor`].
     ReadCursor {
         /// The peer's depot.
@@ -341,20 +351,28 @@ pub enum Event {
     Limited(Limits),
     /// The peer has made these entries durable, or had them.
     Held(Vec<EntryId>),
-    /// The peer was offered these and did not ask for them: it knows them. It may have dropped them again.
+    /// The peer was offered these and did not ask for them: it knows them. If it is of an earlier version it may have
+    /// dropped them again; else it would have said so ([`Event::DroppedByPeer`]).
     Knows(Vec<EntryId>),
     /// The peer refused these entries.
     RefusedByPeer(Vec<EntryId>),
     /// These entries are in order, and the peer does not take them now. They are offered again in the next
     /// session.
     DeclinedByPeer(Vec<(EntryId, Decline)>),
+    /// The peer knows these entries and no longer holds them: it does not take them again.
+    DroppedByPeer(Vec<EntryId>),
+    /// The peer was not given these entries, because this side could not read them. They may be there the next time.
+    NotGiven(Vec<EntryId>),
     /// The peer has settled everything in this side's arrival order between these positions: it holds it, or
-    /// refused it ([`Event::RefusedByPeer`]), or it was not for it. What it has declined lies beyond.
+    /// refused it ([`Event::RefusedByPeer`]), or knows it and dropped it, or it was not for it. What it has declined, or was
+    /// not given, lies beyond.
     PeerHolds {
         /// In this side's arrival order, exclusive. Of what lies before, this session says nothing.
         after: u64,
         /// In this side's arrival order.
         position: u64,
+        /// Up to here it has settled everything but for what it has declined, or was not given.
+        settled: u64,
     },
     /// Everything of the peer up to here is durable on this side: remember it.
     CursorAdvanced {
@@ -385,13 +403,13 @@ pub enum Event {
 }
 
 /// What a store remembers of earlier sessions with a peer.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Remembered {
     /// How far this device has read in the peer's arrival order ([`Event::CursorAdvanced`]).
     pub position: u64,
-    /// Up to where in this side's order the peer holds everything ([`Event::PeerHolds`]); `None` if that is not
-    /// kept. What lies between there and the peer's cursor, as what it declined, is offered again in its order.
-    pub holds: Option<u64>,
+    /// What the peer lacks of this side's order ([`Event::PeerHolds`]); `None` if that is not kept. It is offered again
+    /// although the peer's cursor has passed it, as what it declined, and nothing else that lies before is.
+    pub lacks: Option<Lacks>,
     /// What this device wrote goes before what it carries for others. It shows the peer which is which.
     pub own_first: bool,
 }
@@ -403,6 +421,8 @@ pub struct Summary {
     pub in_step: bool,
     /// They do but for the entries that one has declined in this session.
     pub in_step_but_for_declined: bool,
+    /// Entries that the peer had offered and did not give ([`Event::GoneAtPeer`]).
+    pub gone_at_peer: u64,
     /// Entries that this side declined.
     pub declined: Declined,
     /// Entries that the peer declined.

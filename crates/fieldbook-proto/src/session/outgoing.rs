@@ -28,11 +28,14 @@ use super::Arrival;
 use super::decline::Declined;
 use super::error::SessionError;
 use super::frame::{Frame, encode_entries};
+use super::lacks::Lacks;
 use super::limits::{
     ADDRESSED_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, MARK_BYTES, MARK_ENTRIES, OFFER_IDS_MAX,
     OVERTAKE_BYTES, PAGE, READ_BYTES, READ_ENTRIES, SMALL_ENTRY_MAX, STEP_LEAST, UNACKED_BYTES_MAX,
     UNACKED_ENTRIES_MAX, UNASKED_MAX,
 };
+pub(super) use acks::Settled;
+
 use crate::limits::{ENTRY_SEALED_MAX, ENTRY_SEALED_MIN};
 use crate::{DeviceId, EntryId};
 
@@ -103,13 +106,19 @@ pub(super) struct Outgoing {
     resend_until: u64,
     /// Some of that is among what is undecided.
     resends: bool,
+    /// The peer may say what it knows and no longer holds.
+    told_dropped: bool,
     /// The peer has read up to here, and does not hold all of it: what goes again up to here is offered.
     again_until: u64,
+    /// What it lacks of that.
+    lacks: Lacks,
 
     pass: Pass,
     manner: Manner,
     scanned: u64,
     page_asked: bool,
+    /// How many were asked for.
+    page_size: usize,
     page_end: bool,
     /// What is this side's own goes before what it carries.
     own_first: bool,
@@ -167,6 +176,8 @@ pub(super) struct Outgoing {
     declined_bytes: Declined,
     /// The first position of those, and of what this side could not give: the peer does not hold what lies there.
     not_held_at: Option<u64>,
+    /// What this side could not give, and nobody has taken note of yet.
+    not_given: Vec<EntryId>,
     marked: u64,
     entries_at_mark: u64,
     bytes_at_mark: u64,
@@ -188,11 +199,14 @@ impl Outgoing {
             sized: false,
             resend_until: if since == 0 { head } else { 0 },
             resends: false,
+            told_dropped: false,
             again_until: 0,
+            lacks: Lacks::default(),
             pass: Pass::Small,
             manner: Manner::Undecided,
             scanned: since,
             page_asked: false,
+            page_size: 0,
             page_end: false,
             own_first: false,
             carrying: true,
@@ -233,6 +247,7 @@ impl Outgoing {
             waiting: 0,
             waiting_bytes: 0,
             not_held_at: None,
+            not_given: Vec::new(),
             marked: since,
             entries_at_mark: 0,
             bytes_at_mark: 0,
@@ -256,11 +271,19 @@ impl Outgoing {
         self
     }
 
-    /// Begins no later than after this position, whatever the peer has read: it does not hold what follows.
-    pub(super) fn not_beyond(mut self, holds: Option<u64>) -> Self {
-        if let Some(holds) = holds.filter(|holds| *holds < self.covered) {
+    /// The peer says what it knows and no longer holds.
+    pub(super) const fn told_dropped(mut self, told: bool) -> Self {
+        self.told_dropped = told;
+        self
+    }
+
+    /// Begins where the peer lacks something, whatever it has read, and goes over what it holds.
+    pub(super) fn with_lacks(mut self, lacks: Option<Lacks>) -> Self {
+        if let Some(lacks) = lacks.filter(|lacks| lacks.holds() < self.covered) {
+            let holds = lacks.holds();
             self.again_until = self.covered;
-            self.scanned = holds;
+            self.lacks = lacks.within(self.covered);
+            self.scanned = self.lacks.skip(holds).0;
             self.covered = holds;
             self.marks = VecDeque::from([(0, holds)]);
         }
@@ -419,7 +442,13 @@ impl Outgoing {
             if self.limited {
                 return Some(Act::ReadAddressed);
             }
-            return Some(Act::ReadArrivals { after: self.scanned, max_entries: PAGE });
+            self.page_size = PAGE;
+            if matches!(self.pass, Pass::Small | Pass::Large { .. }) {
+                let (after, open) = self.lacks.skip(self.scanned);
+                self.scanned = after;
+                self.page_size = usize::try_from(open).unwrap_or(PAGE).min(PAGE);
+            }
+            return Some(Act::ReadArrivals { after: self.scanned, max_entries: self.page_size });
         }
         None
     }
@@ -497,7 +526,8 @@ impl Outgoing {
         if std::mem::take(&mut self.page_overtakes) {
             return self.overtake(&page);
         }
-        self.page_end = page.len() < PAGE && !std::mem::take(&mut self.stale_page);
+        self.page_end = page.len() < self.page_size && !std::mem::take(&mut self.stale_page);
+        let passes = matches!(self.pass, Pass::Small | Pass::Large { .. });
         for arrival in page {
             if arrival.position <= self.scanned {
                 return Err(SessionError::Misused("arrivals out of order"));
@@ -511,7 +541,13 @@ impl Outgoing {
                 }
             }
             self.scanned = arrival.position;
-            self.consider(&arrival);
+            if !passes || self.lacks.is_open(arrival.position) {
+                self.consider(&arrival);
+            }
+        }
+        if passes {
+            // What lies between here and there needs no answer.
+            self.scanned = self.lacks.skip(self.scanned).0;
         }
         self.decide();
         Ok(())
@@ -667,11 +703,12 @@ impl Outgoing {
         let mut gone = Vec::new();
         while let Some((item, None)) = self.loaded.front().map(|(item, bytes)| (*item, bytes.as_ref())) {
             let position = item.position;
+            if item.asked && gone.len() == OFFER_IDS_MAX {
+                break;
+            }
             self.not_held_at = Some(self.not_held_at.map_or(position, |at| at.min(position)));
+            self.not_given.push(item.id);
             if item.asked {
-                if gone.len() == OFFER_IDS_MAX {
-                    break;
-                }
                 gone.push(item.id);
                 self.open = self.open.saturating_sub(1);
             }

@@ -8,8 +8,8 @@ use ed25519_dalek::{Signer, SigningKey};
 
 use super::limits::{FEATURE_LIVE, FEATURES};
 use super::{
-    Arrival, Comparison, Decline, Engine, Event, Fingerprint, Frame, Hello, Output, PeerDepot, Remembered,
-    SessionError, Setup, Side, Span, TransportSecret,
+    Arrival, Comparison, Decline, Engine, Event, Fingerprint, Frame, Hello, Lacks, Output, PeerDepot,
+    Remembered, SessionError, Setup, Side, Span, Stretches, TransportSecret,
 };
 use crate::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
 use crate::{DepotId, DeskId, DeviceId, EntryId, TeamId};
@@ -136,8 +136,8 @@ pub(super) struct Memory {
     pub(super) own_first: bool,
     /// What it holds and cannot read now.
     pub(super) unreadable: BTreeSet<EntryId>,
-    /// Up to where each peer holds everything, as a store remembers it that never believes a gap.
-    pub(super) holds: HashMap<DeviceId, u64>,
+    /// What each peer lacks.
+    pub(super) lacks: HashMap<DeviceId, Lacks>,
 }
 
 impl Memory {
@@ -156,7 +156,7 @@ impl Memory {
             carried: BTreeSet::new(),
             own_first: false,
             unreadable: BTreeSet::new(),
-            holds: HashMap::new(),
+            lacks: HashMap::new(),
         }
     }
 
@@ -240,6 +240,8 @@ pub(super) struct Node {
     pub(super) biggest_batch: usize,
     /// Fingerprints and ids that the store was asked for.
     pub(super) asked: u64,
+    /// What the peer was found to lack.
+    pub(super) lacking: Stretches,
 }
 
 impl Node {
@@ -257,6 +259,13 @@ impl Node {
             failed: None,
             biggest_batch: 0,
             asked: 0,
+            lacking: Stretches::default(),
+        }
+    }
+
+    fn lacking(&mut self, ids: &[EntryId]) {
+        for (at, _) in self.depot.order.iter().enumerate().filter(|(_, (id, ..))| ids.contains(id)) {
+            self.lacking.add(at as u64 + 1, at as u64 + 1);
         }
     }
 
@@ -279,11 +288,17 @@ impl Node {
                     Event::CursorAdvanced { depot, position } => {
                         self.depot.cursors.insert(*depot, *position);
                     }
-                    Event::PeerHolds { after, position } => {
+                    Event::DeclinedByPeer(left) => {
+                        let left: Vec<_> = left.iter().map(|(id, _)| *id).collect();
+                        self.lacking(&left);
+                    }
+                    Event::NotGiven(ids) | Event::RefusedByPeer(ids) => self.lacking(ids),
+                    Event::PeerHolds { after, settled, .. } => {
                         if let Some(peer) = self.peer {
-                            let holds = self.depot.holds.get(&peer).copied().unwrap_or(0);
-                            if *after <= holds {
-                                self.depot.holds.insert(peer, holds.max(*position));
+                            let before = self.depot.lacks.get(&peer).map_or(0, Lacks::holds);
+                            if *after <= before {
+                                let lacks = self.depot.lacks.entry(peer).or_default();
+                                lacks.settle(*settled, &self.lacking);
                             }
                         }
                     }
@@ -314,6 +329,10 @@ impl Node {
                 for (id, bytes) in batch {
                     assert_eq!(EntryId::of(&bytes), id, "the engine checks ids");
                     let known = depot.held.contains_key(&id);
+                    if depot.held.get(&id) == Some(&None) {
+                        declined.push((id, Decline::Dropped));
+                        continue;
+                    }
                     match (!known).then(|| depot.decline(id, bytes.len(), &mut 0)).flatten() {
                         Some(left) => declined.push(left),
                         None => depot.put(id, bytes, self.peer),
@@ -323,13 +342,14 @@ impl Node {
             }
             Output::FindUnknown { ids, sizes } => {
                 let unknown: Vec<_> = ids.iter().copied().filter(|id| !depot.held.contains_key(id)).collect();
-                let sized = ids.into_iter().zip(sizes).filter(|(id, _)| !depot.held.contains_key(id));
-                let sized: Vec<_> = sized.collect();
                 let mut promised = 0;
-                let declined: Vec<_> = sized
-                    .into_iter()
-                    .filter_map(|(id, size)| depot.decline(id, size as usize, &mut promised))
-                    .collect();
+                let sized = ids.into_iter().zip(sizes);
+                let left = sized.filter_map(|(id, size)| match depot.held.get(&id) {
+                    None => depot.decline(id, size as usize, &mut promised),
+                    Some(None) => Some((id, Decline::Dropped)),
+                    Some(Some(_)) => None,
+                });
+                let declined: Vec<_> = left.collect();
                 self.engine.unknown(&unknown, &declined)
             }
             Output::ReadArrivals { after, max_entries } => {
@@ -345,10 +365,11 @@ impl Node {
                 let read = |id: &EntryId| depot.held[id].clone().filter(|_| !depot.unreadable.contains(id));
                 self.engine.entries(ids.iter().map(read).collect())
             }
+            Output::ReadTotals => self.engine.totals(depot.fingerprint().count, depot.order.len() as u64),
             Output::ReadCursor { depot: of } => {
-                let holds = self.peer.and_then(|peer| depot.holds.get(&peer).copied());
+                let lacks = self.peer.and_then(|peer| depot.lacks.get(&peer).cloned());
                 let position = depot.cursors.get(&of).copied().unwrap_or_default();
-                self.engine.cursor(Remembered { position, holds, own_first: depot.own_first })
+                self.engine.cursor(Remembered { position, lacks, own_first: depot.own_first })
             }
             Output::TakeSnapshot { past } => {
                 let fingerprint = past.map_or_else(

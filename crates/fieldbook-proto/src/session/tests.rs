@@ -219,7 +219,7 @@ fn nothing_of_the_transfer_is_said_before_our_own_since() {
         pair.server.engine.receive(&frame.encode());
     }
     while pair.server.poll(true) {}
-    assert!(matches!(pair.server.questions.make_contiguous(), [Output::ReadCursor { .. }]));
+    assert!(matches!(pair.server.questions.make_contiguous(), [Output::ReadTotals]));
     pair.server.settle();
     assert_eq!(pair.server.depot.order.len(), 1);
 }
@@ -370,11 +370,16 @@ pub(super) fn stumble(pair: &mut Pair, dice: &mut Dice, steps: usize) {
         for event in &own.events[before..] {
             match event {
                 Event::Held(ids) => assert!(ids.iter().all(|id| other.depot.held.contains_key(id))),
-                Event::PeerHolds { after, position } => {
+                Event::PeerHolds { after, position, .. } => {
                     let [after, count] = [after, position].map(|at| usize::try_from(*at).unwrap());
                     let claimed = own.depot.order[after.min(count)..count].iter().map(|(id, ..)| id);
                     let mut claimed = claimed.filter(|id| own.depot.held[*id].is_some());
                     assert!(claimed.all(|id| other.depot.held.contains_key(id)));
+                    let lacks = own.peer.and_then(|peer| own.depot.lacks.get(&peer)).cloned();
+                    let lacks = lacks.unwrap_or_default();
+                    let settled = own.depot.order.iter().zip(1..).filter(|(_, at)| !lacks.is_open(*at));
+                    let mut claimed = settled.filter(|((id, ..), _)| own.depot.held[id].is_some());
+                    assert!(claimed.all(|((id, ..), _)| other.depot.held.contains_key(id)));
                 }
                 Event::CursorAdvanced { position, .. } => {
                     let count = usize::try_from(*position).unwrap();

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::limits::{FEATURE_DECLINE, FEATURE_RECONCILE};
+use super::limits::{FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_RECONCILE, FEATURES};
 use super::testing::{Memory, Node, Pair, Team};
 use super::tests::{Dice, stumble};
 use super::*;
@@ -26,12 +26,9 @@ fn with_features(client: Memory, server: Memory, features: (u32, u32)) -> Pair {
     pair
 }
 
-/// What the peer holds, as a store would remember it that never believes a gap.
-fn holds(node: &Node, before: u64) -> u64 {
-    node.events.iter().fold(before, |holds, event| match event {
-        Event::PeerHolds { after, position } if *after <= holds => holds.max(*position),
-        _ => holds,
-    })
+/// Up to where the peer holds everything, as the store remembers it.
+fn holds(node: &Node) -> u64 {
+    node.peer.and_then(|peer| node.depot.lacks.get(&peer)).map_or(0, Lacks::holds)
 }
 
 #[test]
@@ -50,21 +47,21 @@ fn what_there_is_no_room_for_stays_with_its_sender_and_comes_when_there_is() {
     assert_eq!(pair.server.engine.summary().declined.full, 3);
     assert_eq!(pair.client.saw(|e| *e == Event::Repairing), 0, "the two differ in nothing else");
     // The third of the five is the first that is missing there.
-    assert_eq!(holds(&pair.client, 0), 3 + 2);
+    assert_eq!(holds(&pair.client), 3 + 2);
     // The same again: offered again, declined again, and nothing else happens.
     let (client, server) = pair.depots();
     pair = session(client, server);
     let summary = pair.client.engine.summary();
     assert_eq!((summary.declined_by_peer.total(), summary.sent), (3, 0));
     assert!(summary.in_step_but_for_declined);
-    assert_eq!(holds(&pair.client, 5), 5);
+    assert_eq!(holds(&pair.client), 5);
     // Now there is room.
     let (client, mut server) = pair.depots();
     server.room = usize::MAX;
     pair = session(client, server);
     let summary = pair.client.engine.summary();
     assert_eq!((summary.declined_by_peer.total(), summary.sent, summary.in_step), (0, 3, true));
-    assert_eq!(holds(&pair.client, 5), pair.client.depot.order.len() as u64);
+    assert_eq!(holds(&pair.client), pair.client.depot.order.len() as u64);
 }
 
 #[test]
@@ -95,7 +92,7 @@ fn what_was_sent_before_it_could_be_declined_is_not_taken_for_held() {
     let summary = pair.client.engine.summary();
     assert_eq!((summary.sent, summary.declined_by_peer.size, summary.refused_by_peer), (7, 1, 0));
     assert!(summary.in_step_but_for_declined);
-    assert_eq!(holds(&pair.client, 0), 3);
+    assert_eq!(holds(&pair.client), 3);
     assert_eq!(pair.server.depot.order.len(), 7);
 }
 
@@ -138,7 +135,7 @@ fn towards_a_relay_without_room_what_a_device_wrote_goes_before_what_it_carries(
         assert!(own_small.clone().eq(sent[..3].iter().copied()), "its report first");
         assert!(own_large.eq(sent[3 + carried as usize..][..1].iter().copied()), "then what is small");
         assert!(pair.client.engine.summary().in_step);
-        assert_eq!(holds(&pair.client, 0), pair.client.depot.order.len() as u64);
+        assert_eq!(holds(&pair.client), pair.client.depot.order.len() as u64);
         // So what others gave it takes no room from it.
         server.room = 20 * 1_100;
         pair = session(client, server);
@@ -178,14 +175,14 @@ fn what_could_not_be_read_is_offered_again_and_nobody_is_taken_to_hold_it() {
     let pair = session(coordinator, relay);
     assert!(pair.server.engine.summary().in_step, "both know of it");
     assert_eq!(pair.client.saw(|e| *e == Event::GoneAtPeer(1)), 1);
-    assert_eq!(holds(&pair.server, 0), 7, "what lies before it");
+    assert_eq!(holds(&pair.server), 7, "what lies before it");
     let (coordinator, mut relay) = pair.depots();
     assert!(!coordinator.held.contains_key(&lost));
     relay.unreadable.clear();
     let pair = session(coordinator, relay);
     assert!(pair.client.depot.held.contains_key(&lost));
     assert_eq!(pair.server.engine.summary().sent, 1);
-    assert_eq!(holds(&pair.server, 7), pair.server.depot.order.len() as u64);
+    assert_eq!(holds(&pair.server), pair.server.depot.order.len() as u64);
 }
 
 #[test]
@@ -214,7 +211,7 @@ fn what_was_declined_is_offered_again_although_new_entries_trickle_in() {
     client.write(10..12, 3_000);
     client.write(20..23, 1_100);
     let pair = session(client, server);
-    assert_eq!((pair.server.depot.order.len(), holds(&pair.client, 0)), (7, 3));
+    assert_eq!((pair.server.depot.order.len(), holds(&pair.client)), (7, 3));
     let (client, mut server) = pair.depots();
     server.largest = usize::MAX;
     let mut pair = Pair::new(client, server);
@@ -238,7 +235,7 @@ fn what_was_declined_is_offered_again_although_new_entries_trickle_in() {
     assert!(!pair.client.engine.summary().compared, "it never rested");
     let declined = (10..12).map(|number| testing::entry(number, 3_000).0);
     assert!(declined.into_iter().all(|id| pair.server.depot.held.contains_key(&id)));
-    assert!(holds(&pair.client, 3) >= 8);
+    assert!(holds(&pair.client) >= 8);
 }
 
 #[test]
@@ -247,7 +244,8 @@ fn a_peer_that_repeats_our_fingerprint_is_not_taken_to_hold_what_it_was_never_se
         let mut client = Memory::new(1);
         client.write(0..5, 1_100);
         let fingerprint = client.fingerprint();
-        client.holds.extend(recorded.map(|holds| (Team::new(1).device(2), holds)));
+        let lacks = |holds| (Team::new(1).device(2), Lacks::nothing_up_to(holds));
+        client.lacks.extend(recorded.map(lacks));
         let mut pair = Pair::new(client, Memory::new(2));
         pair.client.settle();
         pair.server.hear(&mut pair.client, usize::MAX);
@@ -271,7 +269,84 @@ fn a_peer_that_repeats_our_fingerprint_is_not_taken_to_hold_what_it_was_never_se
             pair.client.settle();
             assert!(pair.client.engine.summary().in_step);
         }
-        assert_eq!(holds(&pair.client, recorded.unwrap_or(0)), recorded.unwrap_or(0));
+        assert_eq!(holds(&pair.client), recorded.unwrap_or(0));
+    }
+}
+
+#[test]
+fn only_what_the_peer_lacks_is_offered_again_and_not_what_lies_behind_it() {
+    let (mut client, mut server) = (Memory::new(1), Memory::new(2));
+    server.write(5_000..5_001, 1_100);
+    server.largest = 2_000;
+    client.write(0..300, 1_100);
+    client.write(400..403, 3_000);
+    client.write(500..900, 1_100);
+    client.write(950..951, 70_000);
+    client.write(1_000..3_500, 1_100);
+    let (mut client, mut server) = session(client, server).depots();
+    for again in 0..3 {
+        client.write(6_000 + again..6_001 + again, 1_100);
+        let pair = session(client, server);
+        assert!(pair.client.engine.summary().in_step_but_for_declined);
+        assert!(pair.client.offered_ids() <= 5, "{} offered", pair.client.offered_ids());
+        assert_eq!(holds(&pair.client), 300, "before the first that it lacks");
+        (client, server) = pair.depots();
+    }
+    // One of the four is taken: the others are what is left.
+    server.largest = 3_000;
+    let (client, mut server) = session(client, server).depots();
+    server.largest = usize::MAX;
+    let pair = session(client, server);
+    assert_eq!((pair.client.offered_ids(), pair.client.engine.summary().sent), (1, 1));
+    assert_eq!(holds(&pair.client), pair.client.depot.order.len() as u64);
+    assert!(pair.client.engine.summary().in_step);
+}
+
+#[test]
+fn what_a_side_could_not_give_is_offered_again_alone() {
+    let (mut relay, mut coordinator) = (Memory::new(1), Memory::new(2));
+    coordinator.write(5_000..5_001, 1_100);
+    relay.carry(0..4_000, 1_100);
+    relay.unreadable.insert(testing::entry(7, 1_100).0);
+    let (mut coordinator, mut relay) = session(coordinator, relay).depots();
+    for _ in 0..2 {
+        let pair = session(coordinator, relay);
+        assert_eq!((pair.server.offered_ids(), holds(&pair.server)), (1, 7));
+        assert_eq!(pair.client.engine.summary().gone_at_peer, 1);
+        (coordinator, relay) = pair.depots();
+    }
+    relay.unreadable.clear();
+    let pair = session(coordinator, relay);
+    assert_eq!((pair.server.engine.summary().sent, holds(&pair.server)), (1, 4_001));
+}
+
+#[test]
+fn what_a_peer_knows_and_has_dropped_is_not_taken_for_held() {
+    // Offered, and sent in hope.
+    for more in [400, 0] {
+        let (mut client, mut server) = (Memory::new(1), Memory::new(2));
+        server.write(5_000..5_001, 1_100);
+        server.write(0..3, 1_100);
+        client.write(0..4, 1_100);
+        client.write(1_000..1_000 + more, 1_100);
+        let dropped = testing::entry(1, 1_100).0;
+        server.held.insert(dropped, None);
+        for (features, told) in [(FEATURES, true), (FEATURES & !FEATURE_DROPPED, false)] {
+            let mut pair = with_features(client.clone(), server.clone(), (FEATURES, features));
+            pair.run();
+            let names = |ids: &[EntryId]| ids.contains(&dropped);
+            let held = |e: &Event| matches!(e, Event::Held(ids) | Event::Knows(ids) if names(ids));
+            let said = |e: &Event| matches!(e, Event::DroppedByPeer(ids) if *ids == [dropped]);
+            assert_eq!(
+                (pair.client.saw(said), pair.client.saw(held)),
+                (usize::from(told), usize::from(!told))
+            );
+            let summary = pair.client.engine.summary();
+            assert_eq!((summary.declined_by_peer.total(), summary.in_step), (0, true));
+            assert_eq!(pair.server.engine.summary().declined.total(), 0);
+            // It is settled all the same: it is not offered for ever.
+            assert_eq!(holds(&pair.client), pair.client.depot.order.len() as u64);
+        }
     }
 }
 
@@ -293,15 +368,13 @@ proptest! {
         client.carry(1_500..1_500 + counts.1, 70_000);
         client.write(700..700 + counts.0 / 2, 1_200);
         server.write(2_000..2_000 + counts.2, 1_100);
-        let mut known_held = 0;
         for (room, steps) in rooms {
             server.room = room;
             client.own_first = room % 2 == 0;
             client.largest = 1_000 + room;
             let mut pair = Pair::new(client, server);
             stumble(&mut pair, &mut dice, steps);
-            known_held = holds(&pair.client, known_held);
-            let at = usize::try_from(known_held).unwrap();
+            let at = usize::try_from(holds(&pair.client)).unwrap();
             let own = pair.client.depot.order[..at].iter();
             prop_assert!(own.clone().all(|(id, ..)| pair.server.depot.held.contains_key(id)));
             (client, server) = pair.depots();
@@ -310,7 +383,7 @@ proptest! {
         let mut pair = Pair::new(client, server);
         stumble(&mut pair, &mut dice, 2_000_000);
         prop_assert!(pair.client.engine.summary().in_step && pair.server.engine.summary().in_step);
-        prop_assert_eq!(holds(&pair.client, known_held), pair.client.depot.order.len() as u64);
+        prop_assert_eq!(holds(&pair.client), pair.client.depot.order.len() as u64);
         prop_assert_eq!(pair.client.depot.fingerprint(), pair.server.depot.fingerprint());
     }
 }

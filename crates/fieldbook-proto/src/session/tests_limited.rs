@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 
 use super::limits::{ADDRESSED_MAX, ID_PREFIX};
-use super::testing::{Memory, NOW, Node, Pair, Team, entry};
+use super::testing::{Memory, NOW, Node, Pair, Team, entry, hello};
 use super::tests::{Dice, stumble};
 use super::*;
 
@@ -258,4 +258,33 @@ proptest! {
             prop_assert!(late.engine.summary().in_step && standing.engine.summary().in_step);
         }
     }
+}
+
+#[test]
+fn a_stranger_costs_the_store_of_a_server_nothing() {
+    let mut depot = Memory::new(2);
+    depot.write(0..5, 1_100);
+    let team = Team::new(1);
+    let binding = [5; 32];
+    // Under a secret that is no longer ours, and with another's certificate.
+    let strangers = [
+        hello(&team, 1).seal(&TransportSecret::new(1, [9; 32]), Side::Client, &binding),
+        hello(&team, 3).seal(&team.secret(), Side::Client, &binding),
+    ];
+    for stranger in strangers {
+        let mut server = Node::new(team.setup(Side::Server, 2, 1, &depot), depot.clone());
+        server.engine.receive(&stranger);
+        while server.poll(true) {}
+        assert!(server.failed.is_some() && server.questions.is_empty() && server.said.is_empty());
+    }
+    let mut server = Node::new(team.setup(Side::Server, 2, 1, &depot), depot.clone());
+    server.engine.receive(&hello(&team, 1).seal(&team.secret(), Side::Client, &binding));
+    while server.poll(true) {}
+    assert!(server.said.is_empty() && server.questions.iter().eq([&Output::ReadTotals]));
+    depot.write(5..9, 1_100);
+    server.depot = depot;
+    server.settle();
+    let len = 2 + usize::from(u16::from_be_bytes([server.said[0], server.said[1]]));
+    let said = Hello::open(&server.said[..len], &[team.secret()], Side::Server, &binding).unwrap().1;
+    assert_eq!((said.known, said.head), (9, 9), "as it is when the peer is known");
 }

@@ -19,8 +19,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-const FILES: [&str; 10] =
-    ["0.a", "0.b", "0.k", "1.a", "1.b", "1.k", "lock", "lock.net", "rules", "slots"];
+const FILES: [&str; 10] = ["0.a", "0.b", "0.k", "1.a", "1.b", "1.k", "lock", "lock.net", "rules", "slots"];
 
 #[test]
 fn there_is_a_whole_backup_or_none_wherever_it_stops() {

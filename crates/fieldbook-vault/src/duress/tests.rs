@@ -193,9 +193,7 @@ fn setting_it_can_be_cut_off_anywhere_and_repeated() {
 fn a_passphrase_is_changed_in_its_slot_alone() {
     let (_dir, path) = made();
     set(&path);
-    let files = |path: &Path| {
-        ["0.a", "0.k", "1.a", "1.k"].map(|name| fs::read(path.join(name)).unwrap())
-    };
+    let files = |path: &Path| ["0.a", "0.k", "1.a", "1.k"].map(|name| fs::read(path.join(name)).unwrap());
     let mut vault = Vault::open(&path, &own()).unwrap();
     let slot = vault.slot_for_tests();
     let (before, slots_before) = (files(&path), fs::read(path.join("slots")).unwrap());

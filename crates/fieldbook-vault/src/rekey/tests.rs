@@ -69,8 +69,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-const FILES: [&str; 10] =
-    ["0.a", "0.b", "0.k", "1.a", "1.b", "1.k", "lock", "lock.net", "rules", "slots"];
+const FILES: [&str; 10] = ["0.a", "0.b", "0.k", "1.a", "1.b", "1.k", "lock", "lock.net", "rules", "slots"];
 
 #[test]
 fn a_new_key_keeps_everything_and_the_old_key_opens_nothing() {

@@ -233,6 +233,8 @@ impl Vault {
         if !admission.addresses.is_empty() {
             let json = serde_json::to_vec(&admission.addresses).unwrap_or_default();
             self.depot.set_setting("addresses", Some(&json))?;
+            let inviter = admission.certificate.body().issuer;
+            self.depot.set_setting("addresses-of", Some(inviter.as_bytes()))?;
         }
         let tx = self.db.transaction()?;
         for (epoch, secret) in &admission.transport_secrets {

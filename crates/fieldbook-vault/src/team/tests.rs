@@ -114,6 +114,33 @@ fn what_a_removed_monitor_wrote_before_is_kept_and_still_arrives_elsewhere() {
 }
 
 #[test]
+fn the_addresses_of_an_invitation_are_forgotten_when_whoever_invited_is_removed() {
+    let mut first = founder();
+    let mut second = admit(&mut first, "Second", Role::Coordinator);
+    let invite = |by: &mut Device, address: &str| {
+        let mut newcomer = device("Vitebsk-3");
+        let mut admission = by.vault.admit(&newcomer.vault.join_request(), Role::Monitor).unwrap();
+        admission.addresses = vec![address.to_owned()];
+        newcomer.vault.adopt(&admission).unwrap();
+        newcomer
+    };
+    sync(&mut first, &mut second);
+    let (mut of_first, mut of_second) = (invite(&mut first, "a:1"), invite(&mut second, "b:1"));
+    let invited = |device: &Device| device.vault.partners().unwrap().invited_to;
+    assert_eq!((invited(&of_first), invited(&of_second)), (vec!["a:1".to_owned()], vec!["b:1".to_owned()]));
+    // Neither was ever dialled.
+    sync(&mut first, &mut second);
+    for monitor in [&mut of_first, &mut of_second] {
+        sync(&mut first, monitor);
+    }
+    first.vault.remove_device(second.vault.me, true).unwrap();
+    for monitor in [&mut of_first, &mut of_second] {
+        sync(&mut first, monitor);
+    }
+    assert_eq!((invited(&of_first), invited(&of_second)), (vec!["a:1".to_owned()], Vec::new()));
+}
+
+#[test]
 fn of_two_coordinators_who_remove_each_other_the_elder_stands_everywhere() {
     let mut first = founder();
     let mut elder = admit(&mut first, "Elder", Role::Coordinator);

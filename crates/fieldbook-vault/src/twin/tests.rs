@@ -9,12 +9,9 @@ fn files(own: u64, twin: u64) -> (tempfile::TempDir, Layout, Vec<u8>) {
     let passphrase = Passphrase::new("p".into());
     let slots = write_slots(&Kek::generate(), &passphrase, Some(crate::WORK_FACTOR_MIN), 0).unwrap();
     fs::write(layout.slots(), &slots).unwrap();
-    for (path, len) in [
-        (layout.vault(0), own),
-        (layout.depot(0), own),
-        (layout.vault(1), twin),
-        (layout.depot(1), twin),
-    ] {
+    for (path, len) in
+        [(layout.vault(0), own), (layout.depot(0), own), (layout.vault(1), twin), (layout.depot(1), twin)]
+    {
         fs::write(&path, vec![7; usize::try_from(len).unwrap()]).unwrap();
     }
     for slot in [0, 1] {
@@ -32,7 +29,10 @@ fn what_is_written_over_stays_as_it_was_or_is_gone() {
     let (_dir, layout, slots) = files(1, 1);
     let key = fs::read(layout.keys(1)).unwrap();
     write_over(&layout, 0, &slots, false).unwrap();
-    assert_eq!((fs::read(layout.slots()).unwrap(), fs::read(layout.keys(1)).unwrap()), (slots.clone(), key.clone()));
+    assert_eq!(
+        (fs::read(layout.slots()).unwrap(), fs::read(layout.keys(1)).unwrap()),
+        (slots.clone(), key.clone())
+    );
     write_over(&layout, 0, &slots, true).unwrap();
     let gone = fs::read(layout.slots()).unwrap();
     assert_eq!(halves(&gone).unwrap().0, halves(&slots).unwrap().0);

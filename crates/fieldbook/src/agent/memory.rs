@@ -35,7 +35,8 @@ fn devices(swaps: &str) -> impl Iterator<Item = &str> {
 /// Compressed memory, or a device that dm-crypt encrypts.
 fn stays_secret(device: &str) -> bool {
     let name = fs::canonicalize(device).ok();
-    let name = name.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str()).unwrap_or_default();
+    let name =
+        name.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str()).unwrap_or_default();
     let uuid = fs::read_to_string(format!("/sys/class/block/{name}/dm/uuid")).unwrap_or_default();
     device.starts_with("/dev/zram") || uuid.starts_with("CRYPT-")
 }

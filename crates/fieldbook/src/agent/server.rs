@@ -206,7 +206,8 @@ fn serve_connection(
 }
 
 fn greet(version: u32) -> Answer {
-    let greeting = Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy: None, exposed: false };
+    let greeting =
+        Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy: None, exposed: false };
     match serde_json::to_value(greeting) {
         Ok(greeting) if version == VERSION => Answer::Done(greeting),
         _ => Answer::Refused(
@@ -359,7 +360,8 @@ mod tests {
     fn the_agent_of_one_command_ends_with_its_client() {
         let (client, agent) = UnixStream::pair().unwrap();
         let (sender, events) = mpsc::channel();
-        let loop_thread = thread::spawn(move || run(Counter(0), &events, Ending::WithClient, || Duration::ZERO));
+        let loop_thread =
+            thread::spawn(move || run(Counter(0), &events, Ending::WithClient, || Duration::ZERO));
         thread::spawn(move || connection(1, agent.try_clone().unwrap(), agent, &sender));
         drop(client);
         loop_thread.join().unwrap();

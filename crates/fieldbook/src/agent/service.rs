@@ -46,7 +46,14 @@ pub struct Desk {
 impl Desk {
     /// Serves this vault, which lies in `dir`.
     pub fn new(vault: Vault, dir: &Path, socket: Option<SocketFile>) -> Self {
-        Self { socket, pairings: Pairings::default(), vault, layout: Layout::new(dir), rekey_failed: None, counted: Instant::now() }
+        Self {
+            socket,
+            pairings: Pairings::default(),
+            vault,
+            layout: Layout::new(dir),
+            rekey_failed: None,
+            counted: Instant::now(),
+        }
     }
 
     /// The report that an id begins with.

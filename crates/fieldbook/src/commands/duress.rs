@@ -73,7 +73,9 @@ fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
     let request = Request::SetDuress { own: bytes(&own), duress: bytes(&duress), name: args.name };
     let made: bool = agent.call(&request)?;
     global.ui.emit(json!({"event": "duress-set", "decoy_made": made}))?;
-    global.ui.say("The duress passphrase is set. Whoever opens the vault with it, you too, destroys what is in it.")?;
+    global.ui.say(
+        "The duress passphrase is set. Whoever opens the vault with it, you too, destroys what is in it.",
+    )?;
     if made {
         global.ui.note(
             "The decoy is empty. Fill it: `fieldbook lock`, `fieldbook unlock --decoy`, write, `fieldbook lock`.\n\

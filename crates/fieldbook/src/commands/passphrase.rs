@@ -86,7 +86,9 @@ pub fn run(command: PassphraseCommand, global: &Global) -> Result<(), Failure> {
 fn suggest(args: &SuggestArgs, global: &Global) -> Result<(), Failure> {
     let language = args.language.unwrap_or_else(passphrase::language);
     let words = passphrase::suggest(language, usize::from(args.words))?;
-    global.ui.emit(json!({"event": "suggested", "language": language.code(), "passphrase": words.as_str()}))?;
+    global
+        .ui
+        .emit(json!({"event": "suggested", "language": language.code(), "passphrase": words.as_str()}))?;
     global.ui.say(words.as_str())
 }
 

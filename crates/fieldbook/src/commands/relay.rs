@@ -325,6 +325,13 @@ fn text(relay: &RelayStatus, running: Option<&DaemonStatus>) -> String {
     if relay.damaged > 0 {
         out.push_str(&format!("Damaged {}\n", count(relay.damaged, "entry", "entries")));
     }
+    if let Some(lost) = &relay.lost {
+        out.push_str(&format!(
+            "Lost    {} by the bucket; found at {} (devices are told that they are gone here)\n",
+            count(lost.entries, "entry", "entries"),
+            time(lost.time_ms)
+        ));
+    }
     out + &terms(&relay.policy)
 }
 

@@ -146,6 +146,9 @@ fn text(synced: &Synced) -> String {
         let entries = count(traffic.refused_by_peer, "entry was", "entries were");
         out.push_str(&format!("{entries} not taken by the other side.\n"));
     }
+    if traffic.gone_at_peer > 0 {
+        out.push_str(&not_given(traffic.gone_at_peer));
+    }
     out.push_str(&not_in_step(traffic));
     let mut left = traffic.declined;
     if traffic.disk_full {
@@ -153,6 +156,19 @@ fn text(synced: &Synced) -> String {
     }
     out.push_str(&left_there(&left));
     out + &taken_in(absorbed, held)
+}
+
+/// What the other side knows of and could not give. Nothing that is here is touched by it.
+fn not_given(entries: u64) -> String {
+    let (entries, they) = match entries {
+        1 => ("1 entry is".to_owned(), "it"),
+        number => (format!("{} are", count(number, "entry", "entries")), "they"),
+    };
+    format!(
+        "{entries} no longer there at the other side, or cannot be read there now: {they} may come when you sync again, or from \
+         whoever else has {}.\n",
+        if they == "it" { "it" } else { "them" }
+    )
 }
 
 /// What of a sync was not as it should be, beside what one of the two does not take now.
@@ -339,6 +355,26 @@ mod tests {
         ] {
             assert_eq!(not_in_step(&Traffic { refused, ..Traffic::default() }).trim_end(), words);
         }
+    }
+
+    #[test]
+    fn what_the_other_side_could_not_give_is_said() {
+        let mut synced = synced("relay", Declined::default(), Declined::default());
+        assert!(!text(&synced).contains("no longer there"));
+        for (number, words) in [
+            (
+                1,
+                "1 entry is no longer there at the other side, or cannot be read there now: it may come when you sync again",
+            ),
+            (
+                2,
+                "2 entries are no longer there at the other side, or cannot be read there now: they may come",
+            ),
+        ] {
+            synced.traffic.gone_at_peer = number;
+            assert!(text(&synced).contains(words), "{}", text(&synced));
+        }
+        assert_eq!(json(&synced).unwrap()["traffic"]["gone_at_peer"], 2);
     }
 
     #[test]

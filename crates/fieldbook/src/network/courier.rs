@@ -73,11 +73,12 @@ pub fn run() -> Result<(), Failure> {
             received_bytes: summary.received_bytes,
             refused: summary.refused,
             refused_by_peer: summary.refused_by_peer,
+            gone_at_peer: summary.gone_at_peer,
             declined_by_peer: summary.declined_by_peer.into(),
             declined_by_peer_bytes: summary.declined_by_peer_bytes.into(),
             declined: summary.declined.into(),
             round_trips: summary.round_trips,
-            in_step: summary.in_step,
+            in_step: summary.in_step && summary.gone_at_peer == 0,
         })),
         None => Ok(()),
     }

@@ -6,8 +6,9 @@
 //! once for each change, and only if the bucket does not know better already: a vault that slept must not
 //! let in again whom the others have removed.
 //!
-//! Once a day a relay also removes from the bucket what processes left behind that were cut short. Any of the
-//! processes on a bucket may do so at any time, and several at once (`protocol/bucket.md`, Fences).
+//! Once a day a relay also removes from the bucket what processes left behind that were cut short, and gives up what
+//! the bucket has not given for a week. Any of the processes on a bucket may do so at any time, and several at once
+//! (`protocol/bucket.md`, Fences).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use fieldbook_bucket::BucketDepot;
 use fieldbook_daemon::DaemonError;
-use fieldbook_daemon::relay::RelaySettings;
+use fieldbook_daemon::relay::{self, RelaySettings};
 use fieldbook_depot::{Depot, DepotError, Incoming, Lookup, State};
 use fieldbook_proto::certificate::{Authority, Certificate};
 use fieldbook_proto::codec::Reader;
@@ -44,6 +45,8 @@ const WORDS: Duration = Duration::from_secs(600);
 /// How often a relay sweeps the bucket, at most; and in which part of its shortest term.
 const SWEEP: Duration = Duration::from_secs(24 * 60 * 60);
 const SWEEP_PART: u32 = 7;
+/// What the bucket has not given for so long, of the time that the relay ran, at any look, it has lost.
+const LOST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// Entries that go from one to the other at once.
 const ENTRIES: usize = 256;
 const BYTES: u64 = 8 << 20;
@@ -153,8 +156,8 @@ pub fn keep(
             if relay && round.is_multiple_of(DROP_ROUNDS) {
                 let _ = drop_what_is_gone(local.as_ref(), bucket.as_ref());
             }
-            if relay {
-                sweeper.turn(&bucket);
+            if relay && let Some(words) = sweeper.turn(&bucket) {
+                log(&words);
             }
             round += 1;
             drop(bucket);
@@ -166,25 +169,48 @@ pub fn keep(
 /// Sweeps a bucket now and then. Looking through a large one takes minutes, so nobody waits for it.
 struct Sweeper {
     began: Instant,
-    sweeping: Option<JoinHandle<()>>,
+    sweeping: Option<JoinHandle<Option<String>>>,
 }
 
 impl Sweeper {
-    fn turn(&mut self, bucket: &Arc<BucketDepot>) {
+    /// Begins when it is time; what there is to say of the last time.
+    fn turn(&mut self, bucket: &Arc<BucketDepot>) -> Option<String> {
         if self.sweeping.as_ref().is_some_and(|sweeping| !sweeping.is_finished()) {
-            return;
+            return None;
+        }
+        if let Some(swept) = self.sweeping.take() {
+            return swept.join().ok().flatten();
         }
         let settings = RelaySettings::load(bucket.as_ref()).ok().flatten();
         if settings.is_none_or(|settings| self.began.elapsed() < settings.pace(SWEEP_PART, SWEEP)) {
-            return;
+            return None;
         }
         let bucket = Arc::clone(bucket);
         self.began = Instant::now();
         self.sweeping = Some(thread::spawn(move || {
             // What fails is left for the next time.
             let _ = bucket.sweep();
+            give_up_lost(&bucket, LOST).ok().flatten()
         }));
+        None
     }
+}
+
+/// Gives up what the bucket has lost; what is to be said of it.
+fn give_up_lost(bucket: &BucketDepot, term: Duration) -> Result<Option<String>, DaemonError> {
+    let term_ms = u64::try_from(term.as_millis()).unwrap_or(u64::MAX);
+    let given_up = bucket.give_up_lost(relay::lived(bucket)?, term_ms)?;
+    let lost = given_up.missing + given_up.altered;
+    if lost == 0 {
+        return Ok(None);
+    }
+    relay::note_lost(bucket, lost as u64)?;
+    let (entries, they) = if lost == 1 { ("entry", "it is") } else { ("entries", "they are") };
+    Ok(Some(format!(
+        "THE BUCKET HAS LOST {lost} {entries} ({} missing, {} altered): {they} given up here. Devices that still have them \
+         give them to coordinators by other ways; ask the bucket's provider",
+        given_up.missing, given_up.altered
+    )))
 }
 
 struct Steps {

@@ -229,6 +229,9 @@ pub struct Traffic {
     pub refused: u64,
     /// Entries that the other side did not take.
     pub refused_by_peer: u64,
+    /// Entries that the other side had offered, and could not give.
+    #[serde(default)]
+    pub gone_at_peer: u64,
     /// Good entries that the other side does not take now, by the reason.
     #[serde(default)]
     pub declined_by_peer: Declined,
@@ -240,7 +243,7 @@ pub struct Traffic {
     pub declined: Declined,
     /// How often this side waited for an answer.
     pub round_trips: u64,
-    /// Whether both sides knew the same at the end.
+    /// Whether both sides knew the same at the end, and nothing that one had offered was missing.
     pub in_step: bool,
     /// At the end the two still differed, or nobody could tell, and not only in what one does not take now.
     #[serde(default)]

@@ -14,16 +14,35 @@ use super::Engine;
 use crate::EntryId;
 
 impl Engine {
+    /// Answers [`Output::ReadTotals`]: how many ids the depot knows, and the last position of its arrival order. Now
+    /// the server says its hello.
+    ///
+    /// # Errors
+    /// [`SessionError::Misused`] when it was not asked.
+    pub fn totals(&mut self, known: u64, head: u64) -> Result<(), SessionError> {
+        let owed = self.owed_hello.take().filter(|_| std::mem::take(&mut self.totals_asked));
+        let (secret, limited) = owed.ok_or(SessionError::Misused("totals that were not asked for"))?;
+        (self.setup.known, self.setup.head) = (known, head);
+        if limited {
+            // How much is known here is more than such a peer is told.
+            self.say_hello(&secret, known.min(1), 0);
+            self.say(Frame::Limited.encode().into());
+        } else {
+            self.say_hello(&secret, known, head);
+        }
+        Ok(())
+    }
+
     /// Answers [`Output::ReadCursor`].
     ///
     /// # Errors
     /// [`SessionError::Misused`] when it was not asked.
     pub fn cursor(&mut self, remembered: Remembered) -> Result<(), SessionError> {
-        let Remembered { position, holds, own_first } = remembered;
+        let Remembered { position, lacks, own_first } = remembered;
         let peer = self.peer.as_ref().filter(|_| self.cursor_asked);
         let head = peer.ok_or(SessionError::Misused("a cursor that was not asked for"))?.head;
         self.cursor_asked = false;
-        self.recorded = holds;
+        self.recorded = lacks;
         self.own_first = own_first;
         // The peer's order is shorter than what was read of it: it is another order, begin anew.
         let position = if position > head { 0 } else { position };
@@ -33,7 +52,7 @@ impl Engine {
 
     /// Answers the oldest [`Output::Store`]: the batch is durable, but for what is `refused` or `declined`. From
     /// now on the store counts what it declined as known, when it is asked for the set that is compared in this
-    /// session: the two then differ in nothing else.
+    /// session: the two then differ in nothing else. What it knew and no longer holds is told as [`Decline::Dropped`].
     ///
     /// # Errors
     /// [`SessionError::Misused`] when there was no such batch.
@@ -46,7 +65,8 @@ impl Engine {
     }
 
     /// Answers the oldest [`Output::FindUnknown`]: those ids that the depot never knew, in the order asked, and
-    /// those of them that it declines: see [`Engine::stored`]. Only if sizes were told it may decline.
+    /// those of them that it declines: see [`Engine::stored`]. Only if sizes were told it may decline. Those that
+    /// it knows and no longer holds stand among the declined, as [`Decline::Dropped`].
     ///
     /// # Errors
     /// [`SessionError::Misused`] when it was not asked, or for other ids, or in another order.

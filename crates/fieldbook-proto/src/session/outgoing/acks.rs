@@ -6,18 +6,40 @@ use super::super::Event;
 use super::super::decline::Decline;
 use super::super::error::Fault;
 use super::{Item, Outgoing};
+use crate::EntryId;
+
+/// Up to where the peer has settled this side's order in a session.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Settled {
+    /// Up to here it holds everything.
+    pub holds: u64,
+    /// Up to here it was offered everything, and did not get what was declined or could not be given.
+    pub settled: u64,
+}
 
 impl Outgoing {
     pub(super) fn decline(&mut self, declined: &[(Item, Decline)], events: &mut VecDeque<Event>) {
         if declined.is_empty() {
             return;
         }
+        let mut dropped = Vec::new();
+        let mut left = Vec::new();
         for (item, why) in declined {
+            if self.told_dropped && *why == Decline::Dropped {
+                dropped.push(item.id);
+                continue;
+            }
+            left.push((item.id, *why));
             self.declined.add(*why);
             self.declined_bytes.add_many(*why, u64::from(item.size));
             self.not_held_at = Some(self.not_held_at.map_or(item.position, |at| at.min(item.position)));
         }
-        events.push_back(Event::DeclinedByPeer(declined.iter().map(|(item, why)| (item.id, *why)).collect()));
+        if !dropped.is_empty() {
+            events.push_back(Event::DroppedByPeer(dropped));
+        }
+        if !left.is_empty() {
+            events.push_back(Event::DeclinedByPeer(left));
+        }
     }
 
     /// The peer holds the first `count` entries, but for the refused and the declined ones.
@@ -64,22 +86,28 @@ impl Outgoing {
     }
 
     /// The position up to which the peer holds everything that it was offered in this session, if that is news.
-    pub(in super::super) fn peer_holds(&mut self) -> Option<u64> {
+    pub(in super::super) fn peer_holds(&mut self) -> Option<Settled> {
         let mut holds = None;
         while let Some((_, position)) = self.marks.front().filter(|(sent, _)| *sent <= self.acked) {
             holds = Some(*position);
             self.marks.pop_front();
         }
-        holds.map(|position| self.short_of_missing(position))
+        holds.map(|position| self.settled_up_to(position))
     }
 
     /// After the check has found that the peer knows everything but for what it did not get in this session:
     /// the position up to which it holds everything.
-    pub(in super::super) fn holds_all(&self) -> Option<u64> {
-        (!self.limited).then(|| self.short_of_missing(self.covered))
+    pub(in super::super) fn holds_all(&self) -> Option<Settled> {
+        (!self.limited).then(|| self.settled_up_to(self.covered))
     }
 
-    fn short_of_missing(&self, position: u64) -> u64 {
-        position.min(self.not_held_at.map_or(u64::MAX, |at| at.saturating_sub(1)))
+    /// Entries that this side could not give since it was asked last.
+    pub(in super::super) fn take_not_given(&mut self) -> Vec<EntryId> {
+        std::mem::take(&mut self.not_given)
+    }
+
+    fn settled_up_to(&self, settled: u64) -> Settled {
+        let holds = settled.min(self.not_held_at.map_or(u64::MAX, |at| at.saturating_sub(1)));
+        Settled { holds, settled }
     }
 }
