@@ -13,6 +13,7 @@ mod crash;
 mod demo;
 mod disks;
 mod doctor;
+mod exports;
 mod forensics;
 mod formats;
 mod image;

@@ -22,6 +22,8 @@ pub enum VaultError {
     WrongPassphrase,
     /// Two passphrases of one vault that could be taken for each other.
     SamePassphrase,
+    /// More places of exports than are remembered.
+    TooManyExports,
     /// There is no decoy.
     NoDecoy,
     /// Keys are not destroyed after so few days.
@@ -210,6 +212,9 @@ impl fmt::Display for VaultError {
             Self::InUse => f.write_str("the vault is open in another process"),
             Self::WrongPassphrase => f.write_str("the passphrase does not open this vault"),
             Self::SamePassphrase => f.write_str("the two passphrases could be taken for each other"),
+            Self::TooManyExports => {
+                write!(f, "{} places of exports are remembered, and no more", crate::exports::EXPORTS_MAX)
+            }
             Self::NoDecoy => f.write_str("no duress passphrase is set, so there is no decoy"),
             Self::TooFewDays => {
                 write!(f, "the keys are not destroyed after fewer than {} days", crate::rules::DEAD_MAN_MIN_DAYS)

@@ -7,6 +7,7 @@ mod commands;
 mod demo;
 mod doctor;
 mod error;
+mod exports;
 mod global;
 mod interrupt;
 mod met;

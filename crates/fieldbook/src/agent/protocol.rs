@@ -7,7 +7,7 @@
 
 use std::path::PathBuf;
 
-use fieldbook_vault::{ListFilter, RemovalSummary};
+use fieldbook_vault::{ExportedFile, ListFilter, RemovalSummary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -112,6 +112,22 @@ pub enum Request {
         wipe_unasked: Option<bool>,
         /// After so many days without an unlocking the keys are destroyed; never if 0.
         dead_man_days: Option<u16>,
+    },
+    /// Notes where plain files go, before they are written and afterwards. Done: whether the place is new.
+    NoteExport {
+        /// The file or directory, absolute.
+        path: String,
+        /// What it is.
+        kind: String,
+        /// What was written.
+        files: Vec<ExportedFile>,
+    },
+    /// Done: a list of `ExportRecord`.
+    Exports,
+    /// Drops exports from the list. Done: how many.
+    DropExports {
+        /// As they are noted.
+        paths: Vec<String>,
     },
     /// Done: `DeviceInfo`.
     Device,

@@ -36,6 +36,9 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             (Kind::WrongPassphrase, "wrong-passphrase", "check the keyboard layout and the vault's directory")
         }
         E::SamePassphrase => (Kind::Usage, "same-passphrase", "choose another one; nothing was changed"),
+        E::TooManyExports => {
+            (Kind::Failed, "too-many-exports", "nothing was written; remove some: `fieldbook exports shred`")
+        }
         E::NoDecoy => (Kind::Failed, "no-decoy", "set one with `fieldbook duress set`"),
         E::TooFewDays => (Kind::Usage, "too-few-days", "nothing was changed"),
         E::KeysDestroyed => (

@@ -92,6 +92,9 @@ impl Desk {
                     dead_man_ms: (rules.dead_man_days > 0).then_some(ms),
                 })
             }
+            Request::NoteExport { path, kind, files } => json(&self.vault.note_export(&path, &kind, files)?),
+            Request::Exports => json(&self.vault.exports()?),
+            Request::DropExports { paths } => json(&self.vault.drop_exports(&paths)?),
             Request::Device => json(&self.vault.device()),
             Request::CreateTeam { name } => {
                 if self.vault.team_info().is_none() {

@@ -11,6 +11,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::agent::wire::Hex;
 use crate::error::Failure;
+use crate::exports;
 use crate::global::Global;
 use crate::output::NewFile;
 use crate::sanitise::line;
@@ -32,11 +33,21 @@ pub struct AttachmentArgs {
 pub fn run(args: AttachmentArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     let mut file = NewFile::begin(&args.out)?;
+    let noted = exports::begin(&mut agent, &args.out, "attachment")?;
     let request = Request::Attachment { report: args.id, attachment: args.attachment };
-    let view: AttachmentView = agent.stream(&request, |chunk: Hex| {
+    let streamed = agent.stream(&request, |chunk: Hex| {
         file.write_all(&chunk.0).map_err(Failure::io("the file cannot be written"))
-    })?;
+    });
+    let view: AttachmentView = match streamed {
+        Ok(view) => view,
+        Err(failure) => {
+            drop(file);
+            noted.nothing(&mut agent);
+            return Err(failure);
+        }
+    };
     file.keep()?;
+    noted.done(&mut agent, std::slice::from_ref(&args.out))?;
     global.ui.emit(json(&view)?)?;
     global.ui.say(format_args!("Saved {} as {}.", line(&view.name), line(&args.out.to_string_lossy())))
 }

@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Export, ExportPart, Exported, Request};
 use crate::error::Failure;
+use crate::exports;
 use crate::global::Global;
 use crate::output::NewDirectory;
 use crate::sanitise::line;
@@ -74,9 +75,19 @@ pub fn run(args: ExportArgs, global: &Global) -> Result<(), Failure> {
         addenda_alone: args.addenda_alone,
     });
     let mut agent = Agent::open(global)?;
-    let exported: Exported =
-        agent.stream(&request, |part: ExportPart| out.append(&part.file, &part.bytes.0))?;
+    let kind = if args.internal { "internal" } else { "publication" };
+    let noted = exports::begin(&mut agent, &args.out, kind)?;
+    let streamed = agent.stream(&request, |part: ExportPart| out.append(&part.file, &part.bytes.0));
+    let exported: Exported = match streamed {
+        Ok(exported) => exported,
+        Err(failure) => {
+            drop(out);
+            noted.nothing(&mut agent);
+            return Err(failure);
+        }
+    };
     let files = out.keep()?;
+    noted.done(&mut agent, &files)?;
     let paths: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
     global.ui.emit(json!({
         "event": "exported", "reports": exported.reports, "format": format, "internal": args.internal,

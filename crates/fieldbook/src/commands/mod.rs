@@ -18,6 +18,7 @@ mod duress;
 mod edit;
 mod entry;
 mod export;
+mod exports;
 mod finish;
 mod forget;
 mod history;
@@ -116,6 +117,8 @@ pub enum Command {
     Resolve(resolve::ResolveArgs),
     /// Publish reports, with people who did not agree to be named under pseudonyms
     Export(export::ExportArgs),
+    /// What left the vault as plain files, and where; remove it
+    Exports(exports::ExportsArgs),
     /// How this device stands
     Status(status::StatusArgs),
     /// Say what blocks a sync (exit 14 when no way leads to a device of the team)
@@ -197,6 +200,7 @@ pub fn run(command: Command, global: GlobalArgs) -> Result<(), Failure> {
         Command::Conflicts(args) => conflicts::run(args, global),
         Command::Resolve(args) => resolve::run(args, global),
         Command::Export(args) => export::run(args, global),
+        Command::Exports(args) => exports::run(args, global),
         Command::Status(args) => status::run(args, global),
         Command::Doctor(args) => doctor::run(args, global),
         Command::Verify(args) => verify::run(args, global),

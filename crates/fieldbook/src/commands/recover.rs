@@ -10,6 +10,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::agent::wire::Hex;
 use crate::error::Failure;
+use crate::exports;
 use crate::global::Global;
 use crate::output::NewFile;
 use crate::sanitise::line;
@@ -56,14 +57,17 @@ fn identity(args: IdentityArgs, global: &Global) -> Result<(), Failure> {
             Failure::usage("secret-on-screen", "a secret is not shown on a screen").hint("give --out FILE")
         );
     }
-    let identity: Hex = Agent::open(global)?.call(&Request::DeskIdentity)?;
+    let mut agent = Agent::open(global)?;
+    let identity: Hex = agent.call(&Request::DeskIdentity)?;
     let place = match args.out {
         Some(out) => {
             let mut file = NewFile::begin(&out)?;
+            let noted = exports::begin(&mut agent, &out, "identity")?;
             file.write_all(&identity.0)
                 .and_then(|()| file.write_all(b"\n"))
                 .map_err(Failure::io("the file cannot be written"))?;
             file.keep()?;
+            noted.done(&mut agent, std::slice::from_ref(&out))?;
             global.ui.emit(json!({"event": "identity-exported", "out": out.to_string_lossy()}))?;
             global.ui.say(format_args!(
                 "Saved the desk's reading identity as {} (only you can read the file).",

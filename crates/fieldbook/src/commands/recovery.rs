@@ -15,6 +15,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{RecoverySheets, Request};
 use crate::agent::wire::Hex;
 use crate::error::Failure;
+use crate::exports;
 use crate::global::Global;
 use crate::output::NewFile;
 use crate::sanitise::line;
@@ -115,7 +116,13 @@ pub fn create(
     let made: RecoverySheets = agent.call(&request)?;
     let shares = made.shares()?;
     match files {
-        Some(files) => save(files, &shares, global)?,
+        Some(files) => {
+            let place = out.unwrap_or(Path::new("."));
+            // The sheets are made: that they cannot be noted must not keep them from being saved.
+            let noted = exports::begin(agent, place, "sheets");
+            let paths = save(files, &shares, global)?;
+            noted.and_then(|noted| noted.done(agent, &paths))?;
+        }
         None => show(&shares, global)?,
     }
     if made.replaced {
@@ -137,11 +144,13 @@ fn begin(dir: &Path, shares: usize) -> Result<Vec<(PathBuf, NewFile)>, Failure> 
     names.map(|path| Ok((path.clone(), NewFile::begin(&path)?))).collect()
 }
 
-fn save(files: Vec<(PathBuf, NewFile)>, shares: &[Share], global: &Global) -> Result<(), Failure> {
+fn save(files: Vec<(PathBuf, NewFile)>, shares: &[Share], global: &Global) -> Result<Vec<PathBuf>, Failure> {
+    let mut saved = Vec::new();
     for ((path, mut file), share) in files.into_iter().zip(shares) {
         file.write_all(sheets::print(share, shares.len()).as_bytes())
             .map_err(Failure::io("a sheet cannot be written"))?;
         file.keep()?;
+        saved.push(path.clone());
         let path = path.to_string_lossy();
         global.ui.emit(json!({
             "sheet": share.number(), "of": shares.len(), "threshold": share.threshold(),
@@ -151,9 +160,9 @@ fn save(files: Vec<(PathBuf, NewFile)>, shares: &[Share], global: &Global) -> Re
     }
     global.ui.warn(
         "sheets-on-disk",
-        "whoever has enough of these files can open everything. Print them, then destroy the files",
+        "whoever has enough of these files can open everything. Print them, then destroy the files: `fieldbook exports shred`",
     );
-    Ok(())
+    Ok(saved)
 }
 
 fn show(shares: &[Share], global: &Global) -> Result<(), Failure> {
