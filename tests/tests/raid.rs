@@ -84,6 +84,7 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     let agent = process(&a, "agent").expect("the agent");
     let found = memory::search(agent, &secrets);
     assert!(found.iter().any(|trace| trace.word == "Numbatstory"), "{found:?}");
+    assert!(memory::search(agent, &[Canary::word(a.passphrase())]).is_empty(), "it needs no passphrase");
     let daemon_id = daemon.process.pid();
     let clean = |pid: u32, when: &str, secrets: &[Canary]| {
         let found = memory::search(pid, secrets);
@@ -174,6 +175,12 @@ fn the_day_that_the_owner_set_ends_a_locked_daemon_and_the_keys() {
     let rules = machine.vault().join("rules");
     let mut bytes = fs::read(&rules).expect("the rules");
     bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
+    fs::write(&rules, &bytes).expect("the rules");
+    assert_eq!(machine.reports().len(), 0, "a clock that jumps while the machine runs destroys nothing");
+    // And the machine was started anew since.
+    let mut bytes = fs::read(&rules).expect("the rules");
+    bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
+    bytes[12..36].fill(0);
     fs::write(&rules, bytes).expect("the rules");
     let error = machine.fails(16, &["list"]);
     assert_eq!(error["code"], "keys-destroyed");

@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use crate::error::VaultError;
 use crate::layout::Layout;
@@ -73,6 +74,20 @@ pub(crate) fn grow(path: &Path, len: u64) -> Result<(), VaultError> {
         missing -= take as u64;
     }
     file.sync_all().map_err(VaultError::io(WRITING))
+}
+
+/// Gives a file this time, and makes that last as long as a write would take.
+pub(crate) fn touch(path: &Path, time: SystemTime) -> std::io::Result<()> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.set_modified(time)?;
+    file.sync_all()
+}
+
+/// Puts these bytes into a file that is there, which stays the same file to the file system.
+pub(crate) fn refill(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).truncate(true).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Writes over what stands at `at` in a file, without making it longer first, and syncs it.

@@ -4,34 +4,99 @@
 //! whatever its owner wrote into it beforehand. Its slot says that opening it destroys the pair beside it. The
 //! decoy's identity is kept in the real vault, so that its owner can go in and out without that.
 
+use std::fs;
+
+use fieldbook_depot::{DepotKey, SqlDepot};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use crate::durable;
 use crate::error::VaultError;
 use crate::keyfile::{Kek, Keys};
+use crate::layout::Layout;
 use crate::passphrase::Passphrase;
-use crate::rekey::step;
+use crate::rekey::{self, Place, step};
 use crate::rules::{self, Rules};
-use crate::slots::{self, Held};
-use crate::vault::{Vault, create_stores};
+use crate::slots::{self, Held, Opened};
+use crate::vault::{Vault, create_depot, create_vault_store};
 use crate::{names, store, twin, wipe};
 
 /// The identity in the decoy's slot, in the real vault.
 const DECOY: &str = "decoy";
 
+/// In a decoy: what the passphrase destroyed is gone ([`GONE`]), and its files are cut ([`CUT`]).
+const DESTROYED: &str = "beside";
+const GONE: &[u8] = &[1];
+const CUT: &[u8] = &[2];
+
+/// What opening a vault had to do with its decoy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Duress {
+    /// Nothing; or long ago.
+    None,
+    /// The keys beside it were destroyed by this opening.
+    Destroyed,
+    /// This is the decoy, opened from the vault beside it.
+    FromBeside,
+}
+
+impl Duress {
+    /// Whether the files beside it still have the length that they had. From then on they are taken for cut.
+    pub fn is_to_cut(self, db: &Connection) -> bool {
+        let to_cut = store::meta(db, DESTROYED).is_ok_and(|state| state.as_deref() == Some(GONE));
+        to_cut && store::set_meta(db, DESTROYED, CUT).is_ok()
+    }
+}
+
+/// A slot opened that destroys what is beside it: once. Whoever opens it again finds an ordinary vault.
+pub(crate) fn destroy(layout: &Layout, slot: usize, kek: &Kek, slots_file: &[u8], restoring: bool) -> Duress {
+    let opened = Place { layout, slot, kek }.open();
+    let done = |db: &Connection| store::meta(db, DESTROYED).is_ok_and(|state| state.is_some());
+    if opened.as_ref().is_ok_and(|(db, _)| done(db)) {
+        return Duress::None;
+    }
+    if !restoring {
+        // A medium that cannot be written keeps its keys: nothing can be done, and nothing is to be seen of it.
+        let _ = twin::destroy(layout, slot, slots_file);
+    }
+    if let Ok((db, _)) = opened {
+        let _ = store::set_meta(&db, DESTROYED, GONE).and_then(|()| rekey::close(db));
+    }
+    Duress::Destroyed
+}
+
+/// Closes a decoy's stores as they should have been, if they were not.
+pub(crate) fn tidy_decoy(db: &Connection, layout: &Layout, slot: usize) {
+    let other = 1 - slot;
+    let logs = [layout.vault(other), layout.depot(other)].map(|store| durable::write_ahead_log(&store));
+    if !logs.iter().any(|log| log.exists()) {
+        return;
+    }
+    let tidy = || -> Result<(), VaultError> {
+        let Some(text) = store::meta(db, DECOY)?.map(Zeroizing::new) else { return Ok(()) };
+        let kek = Kek::parse(&text)?;
+        let (decoy, keys) = Place { layout, slot: other, kek: &kek }.open()?;
+        rekey::close(decoy)?;
+        Ok(SqlDepot::open(&layout.depot(other), &DepotKey::new(*keys.depot))?.close()?)
+    };
+    // What does not open is told to whoever opens the decoy.
+    let _ = tidy();
+}
+
 impl Vault {
     /// Changes the passphrase. The key slot is all that is written.
     ///
     /// # Errors
-    /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if `new` opens the
-    /// other slot; the disk's. Then the old one holds.
+    /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if `new` could be
+    /// taken for what opens the other slot; the disk's. Then the old one holds.
     pub fn change_passphrase(&mut self, own: &Passphrase, new: &Passphrase) -> Result<(), VaultError> {
-        let file = self.slots_opened_by(own)?;
-        if slots::open_slots(&file, new).is_ok_and(|(slot, _)| slot != self.slot()) {
-            return Err(VaultError::SamePassphrase);
+        let (file, _, destroys) = self.slots_opened_by(own)?;
+        for like in [new, &new.other_case()] {
+            if slots::open_slots(&file, like).is_ok_and(|opened| opened.slot != self.slot()) {
+                return Err(VaultError::SamePassphrase);
+            }
         }
-        let file = slots::rewrite_slot(&file, self.slot(), self.kek(), self.destroys, new)?;
+        let file = slots::rewrite_slot(&file, self.slot(), self.kek(), destroys, new)?;
         durable::replace(self.layout(), &self.layout().slots(), &file)
     }
 
@@ -39,18 +104,19 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if one could be
-    /// taken for the other; [`VaultError::BadName`]; the disk's. Then what was set before holds.
+    /// taken for the other; [`VaultError::InDecoy`]; [`VaultError::BadName`]; the disk's. Then what was set before holds.
     pub fn set_duress(
         &mut self,
         own: &Passphrase,
         duress: &Passphrase,
         name: &str,
     ) -> Result<bool, VaultError> {
+        self.is_no_visitor()?;
         let name = names::check_name(name)?;
         if own.resembles(duress) {
             return Err(VaultError::SamePassphrase);
         }
-        let mut file = self.slots_opened_by(own)?;
+        let (file, own, _) = self.slots_opened_by(own)?;
         let other = 1 - self.slot();
         let kept = self.decoy()?.filter(|kek| kek.read(self.layout(), other).is_ok());
         let made = kept.is_none();
@@ -59,30 +125,39 @@ impl Vault {
             None => self.make_decoy(&name)?,
         };
         step()?;
-        file = slots::rewrite_slot(&file, other, &decoy, true, duress)?;
-        if self.destroys {
-            // What was a decoy has one now: opening it destroys nothing any more.
-            file = slots::rewrite_slot(&file, self.slot(), self.kek(), false, own)?;
-        }
+        let file = slots::rewrite_slot(&file, other, &decoy, true, duress)?;
+        // Also the own one, always: if it was a decoy's it destroyed, and now it must not.
+        let file = slots::rewrite_slot(&file, self.slot(), self.kek(), false, &own)?;
         durable::replace(self.layout(), &self.layout().slots(), &file)?;
-        self.destroys = false;
         step()?;
-        self.settle()?;
+        twin::even(self.layout(), self.slot(), false, false)?;
         Ok(made)
     }
 
     /// Makes the duress passphrase void, and the decoy unreadable. Whether there was one.
     ///
     /// # Errors
-    /// The disk's.
+    /// [`VaultError::InDecoy`]; the disk's: then it may hold still.
     pub fn remove_duress(&mut self) -> Result<bool, VaultError> {
+        self.is_no_visitor()?;
         let set = self.decoy()?.is_some();
         let file = slots::read(self.layout())?;
-        twin::write_over(self.layout(), self.slot(), &file, true)?;
+        twin::destroy(self.layout(), self.slot(), &file)
+            .map_err(VaultError::io("the duress passphrase could not be taken back"))?;
         step()?;
         forget(&self.db)?;
         twin::even(self.layout(), self.slot(), true, false)?;
         Ok(set)
+    }
+
+    /// What a decoy that was opened from beside must not do: the vault beside it is the real one.
+    fn is_no_visitor(&self) -> Result<(), VaultError> {
+        if self.duress == Duress::FromBeside { Err(VaultError::InDecoy) } else { Ok(()) }
+    }
+
+    /// Whether this is a decoy that was opened from the vault beside it.
+    pub fn is_open_from_beside(&self) -> bool {
+        self.duress == Duress::FromBeside
     }
 
     /// Whether a duress passphrase is set. In a decoy there is none.
@@ -101,20 +176,12 @@ impl Vault {
         let decoy = self.decoy()?.ok_or(VaultError::NoDecoy)?;
         let (layout, slot) = (self.layout().clone(), self.slot());
         let lock = self.close_stores()?;
-        Ok(Self::open_pair(layout, lock, (1 - slot, decoy), false, None)?.0)
+        Ok(Self::open_pair(layout, lock, (1 - slot, decoy), Duress::FromBeside, None)?.0)
     }
 
-    /// Whether the passphrase that opened this vault destroyed what lay beside it.
-    pub const fn has_destroyed(&self) -> bool {
-        self.destroys
-    }
-
-    /// Makes the files of the pair that is not open look as filler does. No other process may have them open.
-    ///
-    /// # Errors
-    /// The disk's.
-    pub fn settle(&self) -> Result<(), VaultError> {
-        twin::even(self.layout(), self.slot(), self.destroys, false)
+    /// Whether the passphrase that opened this vault destroyed what lay beside it, just now.
+    pub fn has_destroyed(&self) -> bool {
+        self.duress == Duress::Destroyed
     }
 
     /// What applies while this vault is locked.
@@ -143,7 +210,8 @@ impl Vault {
         let deadline_s = if days == 0 { 0 } else { rules::deadline(days) };
         let rules = Rules { dead_man_days: days, deadline_s, ..self.rules() };
         rules.write(self.layout())?;
-        Ok(rules)
+        Rules::unlocked(self.layout());
+        Ok(self.rules())
     }
 
     /// The vault is in use: the days after which its keys are destroyed begin anew.
@@ -166,25 +234,36 @@ impl Vault {
         text.map(|text| Kek::parse(&text)).transpose()
     }
 
-    /// The slot file, if this passphrase opens this vault's slot in it.
-    fn slots_opened_by(&self, own: &Passphrase) -> Result<Vec<u8>, VaultError> {
+    /// The slot file, if this passphrase opens this vault's slot in it; what was meant by it; and whether the slot says
+    /// that it destroys.
+    fn slots_opened_by(&self, own: &Passphrase) -> Result<(Vec<u8>, Passphrase, bool), VaultError> {
         let file = slots::read(self.layout())?;
         match slots::open_slots(&file, own)? {
-            (slot, Held::Identity { .. }) if slot == self.slot() => Ok(file),
+            Opened { slot, held: Held::Identity { destroys, .. }, meant } if slot == self.slot() => {
+                Ok((file, meant, destroys))
+            }
             _ => Err(VaultError::WrongPassphrase),
         }
     }
 
-    /// Makes the other pair a vault. No slot opens it yet.
+    /// Makes the other pair a vault. No slot opens it yet. It is written into the files that are there: when a file was made
+    /// must not tell when a decoy was.
     fn make_decoy(&self, name: &str) -> Result<Kek, VaultError> {
-        let other = 1 - self.slot();
-        for path in [self.layout().vault(other), self.layout().depot(other)] {
-            durable::remove_store(&path).map_err(VaultError::io("the decoy could not be made"))?;
-        }
+        let (other, doing) = (1 - self.slot(), "the decoy could not be made");
         let (decoy, keys) = (Kek::generate(), Keys::generate()?);
-        create_stores(self.layout(), other, &keys, name)?;
+        let next = self.layout().next();
+        let into_place = |store: &std::path::Path| -> Result<(), VaultError> {
+            let moved = fs::read(&next).and_then(|bytes| durable::refill(store, &bytes));
+            moved.and_then(|()| durable::remove_store(&next)).map_err(VaultError::io(doing))
+        };
+        durable::remove_store(&next).map_err(VaultError::io(doing))?;
+        let device = create_vault_store(&next, self.layout(), &keys, name)?;
+        into_place(&self.layout().vault(other))?;
+        create_depot(&next, &keys, &device)?;
+        into_place(&self.layout().depot(other))?;
         step()?;
-        decoy.write(self.layout(), other, &keys)?;
+        durable::overwrite_at(&self.layout().keys(other), 0, &decoy.wrap(&keys)?)
+            .map_err(VaultError::io(doing))?;
         store::set_meta(&self.db, DECOY, decoy.to_text().as_bytes())?;
         Ok(decoy)
     }

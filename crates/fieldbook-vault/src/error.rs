@@ -24,6 +24,8 @@ pub enum VaultError {
     SamePassphrase,
     /// More places of exports than are remembered.
     TooManyExports,
+    /// What only the real vault may do, and this is its decoy.
+    InDecoy,
     /// There is no decoy.
     NoDecoy,
     /// Keys are not destroyed after so few days.
@@ -215,6 +217,7 @@ impl fmt::Display for VaultError {
             Self::TooManyExports => {
                 write!(f, "{} places of exports are remembered, and no more", crate::exports::EXPORTS_MAX)
             }
+            Self::InDecoy => f.write_str("the decoy is open, to write into it, and can do nothing else"),
             Self::NoDecoy => f.write_str("no duress passphrase is set, so there is no decoy"),
             Self::TooFewDays => {
                 write!(f, "the keys are not destroyed after fewer than {} days", crate::rules::DEAD_MAN_MIN_DAYS)

@@ -59,26 +59,18 @@ impl Vault {
     pub fn note_export(&self, path: &str, kind: &str, files: Vec<ExportedFile>) -> Result<bool, VaultError> {
         let mut exports = self.exports()?;
         let new = exports.iter().all(|known| known.path != path);
-        let record = match exports.iter_mut().find(|known| known.path == path) {
-            Some(known) => known,
-            None if exports.len() >= EXPORTS_MAX => return Err(VaultError::TooManyExports),
-            None => {
-                exports.push(ExportRecord {
-                    path: path.to_owned(),
-                    kind: String::new(),
-                    time_ms: 0,
-                    files: Vec::new(),
-                });
-                match exports.last_mut() {
-                    Some(last) => last,
-                    None => return Ok(new),
-                }
-            }
-        };
+        if new && exports.len() >= EXPORTS_MAX {
+            return Err(VaultError::TooManyExports);
+        }
+        let mut record =
+            exports.iter().position(|known| known.path == path).map(|at| exports.remove(at)).unwrap_or_else(
+                || ExportRecord { path: path.to_owned(), kind: String::new(), time_ms: 0, files: Vec::new() },
+            );
         kind.clone_into(&mut record.kind);
         record.time_ms = now_ms();
         record.files.retain(|known| files.iter().all(|new| new.path != known.path));
         record.files.extend(files);
+        exports.push(record);
         self.store_exports(&exports)?;
         Ok(new)
     }

@@ -21,6 +21,9 @@ pub use words::{LIST_LEN, Language, MAX_WORDS, MIN_WORDS, WORDS, generate};
 /// BLAKE3's context for a key file.
 const FACTOR: &str = "fieldbook 2026 second factor";
 
+/// Two passphrases of one vault differ by more letters than this.
+const SLIPS: usize = 3;
+
 /// What a person types to open a vault.
 pub struct Passphrase(Zeroizing<String>);
 
@@ -64,10 +67,29 @@ impl Passphrase {
         Self(text)
     }
 
-    /// Whether one of the two could be taken for the other.
+    /// Whether a slip of the finger, another keyboard layout, or letters of another size could make one of the two out of
+    /// the other.
     pub(crate) fn resembles(&self, other: &Self) -> bool {
-        let others = other.readings();
-        self.readings().iter().any(|reading| others.iter().any(|other| *other.0 == *reading.0))
+        let folded = |of: &Self| -> Vec<Zeroizing<Vec<char>>> {
+            of.readings().iter().map(|reading| fold(reading.parts().0)).collect()
+        };
+        let others = folded(other);
+        folded(self).iter().any(|one| others.iter().any(|other| distance(one, other) <= SLIPS))
+    }
+
+    /// What was typed with capitals for small letters and the other way round; what a key file adds stays.
+    pub(crate) fn other_case(&self) -> Self {
+        let (typed, factor) = self.parts();
+        let mut text = Zeroizing::new(String::with_capacity(self.0.len() * 2));
+        for letter in typed.chars() {
+            if letter.is_uppercase() {
+                text.extend(letter.to_lowercase());
+            } else {
+                text.extend(letter.to_uppercase());
+            }
+        }
+        text.push_str(factor);
+        Self(text)
     }
 
     /// The text, to be sent to the process that opens the vault.
@@ -85,6 +107,29 @@ impl Passphrase {
     }
 }
 
+/// Letters without their size, spaces, and the dots of ё.
+fn fold(text: &str) -> Zeroizing<Vec<char>> {
+    let mut folded = Zeroizing::new(Vec::with_capacity(text.len() * 2));
+    let small = text.chars().filter(|letter| !letter.is_whitespace()).flat_map(char::to_lowercase);
+    folded.extend(small.map(|letter| if letter == 'ё' { 'е' } else { letter }));
+    folded
+}
+
+/// How many letters must be put in, left out or changed to make one text of the other (Levenshtein's distance).
+fn distance(one: &[char], other: &[char]) -> usize {
+    let mut row: Zeroizing<Vec<usize>> = Zeroizing::new((0..=other.len()).collect());
+    for (n, letter) in one.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = n + 1;
+        for (m, against) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != against);
+            diagonal = row[m + 1];
+            row[m + 1] = changed.min(diagonal + 1).min(row[m] + 1);
+        }
+    }
+    row[other.len()]
+}
+
 impl fmt::Debug for Passphrase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Passphrase(…)")
@@ -100,11 +145,16 @@ mod tests {
         let typed = Passphrase::new("zebra canoe".into());
         let (one, other) = (typed.with_factor(b"one"), typed.with_factor(b"other"));
         assert_ne!(one.as_bytes(), other.as_bytes());
-        assert!(!one.resembles(&other) && !one.resembles(&typed) && one.resembles(&one));
+        assert!(one.resembles(&typed), "a key file does not make two of them");
         let swapped = retype("zebra canoe", Board::Us, Board::Russian).unwrap();
         let swapped = Passphrase::new(swapped.to_string());
+        for slip in ["Zebra Canoe", "zebracanoe", "zebra cance", "ZEBRA  CANOE"] {
+            assert!(typed.resembles(&Passphrase::new(slip.into())), "{slip}");
+        }
+        assert!(!typed.resembles(&Passphrase::new("zebra lantern".into())));
+        assert_eq!(typed.other_case().as_bytes(), b"ZEBRA CANOE");
+        assert_eq!(distance(&['a', 'b'], &['b', 'c', 'd']), 3);
         assert!(swapped.resembles(&typed) && swapped.with_factor(b"one").resembles(&one));
-        assert!(!swapped.with_factor(b"one").resembles(&other));
         for reading in swapped.with_factor(b"one").readings() {
             assert_eq!(reading.parts().1, one.parts().1);
         }

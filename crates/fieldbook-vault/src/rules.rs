@@ -35,6 +35,39 @@ pub struct Rules {
     pub deadline_s: u64,
     /// The keys were destroyed because the day had come.
     pub destroyed: bool,
+    /// When the vault was unlocked last, by a clock that nobody sets.
+    pub(crate) awake: Awake,
+}
+
+/// A moment in the life of a machine since it was started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Awake {
+    /// Which start that was: random, chosen by the system; zeros where it does not tell.
+    boot: [u8; 16],
+    /// Seconds since then, sleep included.
+    seconds: u64,
+}
+
+impl Awake {
+    fn now() -> Self {
+        let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let digits: String = id.chars().filter(char::is_ascii_hexdigit).collect();
+        let mut boot = [0; 16];
+        let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+        let seconds = uptime.split('.').next().and_then(|seconds| seconds.parse().ok());
+        match (fieldbook_proto::decode_hex(&digits, &mut boot), seconds) {
+            (Ok(()), Some(seconds)) => Self { boot, seconds },
+            _ => Self::default(),
+        }
+    }
+
+    /// Whether it was less than so many days ago, without any doubt.
+    fn is_within(self, days: u16) -> bool {
+        let now = Self::now();
+        self.boot != [0; 16]
+            && self.boot == now.boot
+            && now.seconds.saturating_sub(self.seconds) < u64::from(days) * DAY_S
+    }
 }
 
 impl Rules {
@@ -56,6 +89,7 @@ impl Rules {
             dead_man_days: days,
             deadline_s: if days == 0 { 0 } else { deadline_s },
             destroyed: flags & DESTROYED != 0,
+            awake: Awake { boot: reader.array("boot").ok()?, seconds: reader.u64("awake").ok()? },
         })
     }
 
@@ -65,7 +99,15 @@ impl Rules {
         bytes[1] = u8::from(self.wipe_unasked) * UNASKED + u8::from(self.destroyed) * DESTROYED;
         bytes[2..4].copy_from_slice(&self.dead_man_days.to_be_bytes());
         bytes[4..12].copy_from_slice(&self.deadline_s.to_be_bytes());
+        bytes[12..28].copy_from_slice(&self.awake.boot);
+        bytes[28..36].copy_from_slice(&self.awake.seconds.to_be_bytes());
         bytes
+    }
+
+    /// As if the machine had been started anew since.
+    #[cfg(test)]
+    pub(crate) fn long_ago(self) -> Self {
+        Self { awake: Awake::default(), ..self }
     }
 
     pub(crate) fn write(self, layout: &Layout) -> Result<(), VaultError> {
@@ -76,11 +118,14 @@ impl Rules {
     pub(crate) fn unlocked(layout: &Layout) {
         let mut rules = Self::of(layout);
         if rules.dead_man_days > 0 {
-            rules.deadline_s = deadline(rules.dead_man_days);
-        } else if layout.rules().exists() {
-            return;
+            // A clock that went back must not bring the day nearer.
+            rules.deadline_s = rules.deadline_s.max(deadline(rules.dead_man_days));
+            rules.awake = Awake::now();
+            // In place: a full disk must not cost the keys of somebody who unlocks every day.
+            let _ = durable::overwrite_at(&layout.rules(), 0, &rules.to_bytes());
+        } else if !layout.rules().exists() {
+            let _ = rules.write(layout);
         }
-        let _ = rules.write(layout);
     }
 
     /// Destroys the keys if the day has come. Whether they are destroyed.
@@ -92,7 +137,10 @@ impl Rules {
         if rules.destroyed {
             return Ok(true);
         }
-        if rules.dead_man_days == 0 || now_s() <= rules.deadline_s {
+        if rules.dead_man_days == 0
+            || now_s() <= rules.deadline_s
+            || rules.awake.is_within(rules.dead_man_days)
+        {
             return Ok(false);
         }
         wipe::destroy_keys(layout)?;
@@ -114,12 +162,16 @@ mod tests {
     #[test]
     fn rules_come_back_and_anything_else_destroys_nothing() {
         let rules =
-            Rules { wipe_unasked: true, dead_man_days: 30, deadline_s: 1_500_000_000, destroyed: false };
+            Rules { wipe_unasked: true, dead_man_days: 30, deadline_s: 1_500_000_000, ..Rules::default() };
+        let rules = Rules { awake: Awake { boot: [7; 16], seconds: 9 }, ..rules };
         let bytes = rules.to_bytes();
         assert_eq!(Rules::parse(&bytes), Some(rules));
         assert_eq!(Rules::parse(&Rules::default().to_bytes()), Some(Rules::default()));
         assert_eq!(Rules::parse(&bytes[..LEN - 1]), None);
         assert_eq!(Rules::parse(&[0xff; LEN]), None);
+        let now = Awake::now();
+        assert!(now.is_within(1) && !Awake { boot: [7; 16], ..now }.is_within(1) && !now.is_within(0));
+        assert!(!Awake::default().is_within(1));
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         assert_eq!(Rules::of(&layout), Rules::default());

@@ -180,15 +180,25 @@ fn filler_like(slot: &[u8]) -> Result<Vec<u8>, VaultError> {
     Ok(filler)
 }
 
-/// Tries both slots; which one opened, and what it holds. If neither does, the same keys are read under other keyboard
-/// layouts, which takes as long again for each.
-pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<(usize, Held), VaultError> {
+/// A slot that opened.
+pub(crate) struct Opened {
+    /// Which of the two.
+    pub slot: usize,
+    /// What it holds.
+    pub held: Held,
+    /// What was meant by what was typed: whoever makes the slot anew must take this.
+    pub meant: Passphrase,
+}
+
+/// Tries both slots. If neither opens, the same keys are read under other keyboard layouts, which takes as long again for
+/// each.
+pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<Opened, VaultError> {
     let mut refused = VaultError::WrongPassphrase;
-    for (n, reading) in passphrase.readings().iter().enumerate() {
-        match open_as_typed(file, reading) {
+    for (n, meant) in passphrase.readings().into_iter().enumerate() {
+        match open_as_typed(file, &meant) {
             Err(error) if n == 0 => refused = error,
             Err(_) => {}
-            opened => return opened,
+            Ok((slot, held)) => return Ok(Opened { slot, held, meant }),
         }
         if !matches!(refused, VaultError::WrongPassphrase) {
             break;
@@ -283,7 +293,7 @@ mod tests {
             let kek = Kek::generate();
             let passphrase = Passphrase::new("correct horse".into());
             let file = write_slots(&kek, &passphrase, Some(WORK_FACTOR_MIN), real).unwrap();
-            let (slot, held) = open_slots(&file, &passphrase).unwrap();
+            let Opened { slot, held, .. } = open_slots(&file, &passphrase).unwrap();
             let Held::Identity { kek: opened, destroys } = held else { panic!("an old slot") };
             assert_eq!((slot, opened.to_text(), destroys), (real, kek.to_text(), false));
             let wrong = Passphrase::new("correct horsf".into());
@@ -336,8 +346,8 @@ mod tests {
         let file = write_slots(&Kek::generate(), &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap();
         let typed = crate::passphrase::retype("зебра каноэ фонарь", Board::Russian, Board::Us).unwrap();
         assert!(typed.is_ascii());
-        let (slot, _) = open_slots(&file, &Passphrase::new(typed.to_string())).unwrap();
-        assert_eq!(slot, 0);
+        let opened = open_slots(&file, &Passphrase::new(typed.to_string())).unwrap();
+        assert_eq!((opened.slot, opened.meant.as_bytes()), (0, passphrase.as_bytes()));
     }
 
     #[test]
@@ -349,9 +359,8 @@ mod tests {
         assert_eq!(both[..file.len() / 2], file[..file.len() / 2]);
         assert_eq!(shape(&both[..file.len() / 2]), shape(&both[file.len() / 2..]));
         for (passphrase, slot, identity, kills) in [(&own, 0, &kek, false), (&duress, 1, &decoy, true)] {
-            let (opened, Held::Identity { kek, destroys }) = open_slots(&both, passphrase).unwrap() else {
-                panic!("an old slot")
-            };
+            let Opened { slot: opened, held, .. } = open_slots(&both, passphrase).unwrap();
+            let Held::Identity { kek, destroys } = held else { panic!("an old slot") };
             assert_eq!((opened, destroys, kek.to_text()), (slot, kills, identity.to_text()));
         }
     }

@@ -1,13 +1,16 @@
 //! The pair of stores that is not open: filler, a decoy, or what a duress passphrase destroyed. Which of these it is,
 //! nothing on the disk may tell.
 //!
-//! So whatever the other pair is, the same is done to it whenever a vault opens: its slot and its key file are
-//! written over where they lie, with what they held or, when the passphrase was the duress passphrase, with
-//! filler. And whenever a vault opens or closes, the other pair gets the length that filler would have (that of the
-//! pair in use, up to 4 MiB) and its time.
+//! So whatever the other pair is, the small files of a vault get a new time whenever it opens, and whenever it closes the
+//! other pair gets the length that filler would have (that of the pair in use, up to 4 MiB), and all files one time.
+//! The duress passphrase does one thing more, once: the other pair's slot and key file are written over where they lie.
+//! Nothing that a vault needs is ever written at an ordinary opening: a stick that is pulled out in that moment loses
+//! nothing.
 
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use crate::durable::{self, FILLER_MAX};
 use crate::error::VaultError;
@@ -18,28 +21,25 @@ use crate::slots;
 /// Stores grow by pages of this many bytes.
 const PAGE: u64 = 16 * 1024;
 
-/// Writes the other pair's slot and key file over, for good if `destroy`. The stores that belong to them are left: they
-/// open with nothing else. A medium that cannot be written stays as it is.
-pub(crate) fn write_over(
-    layout: &Layout,
-    slot: usize,
-    slots_file: &[u8],
-    destroy: bool,
-) -> Result<(), VaultError> {
+/// Destroys the other pair's slot and key file where they lie. The stores that belong to them open with nothing else.
+pub(crate) fn destroy(layout: &Layout, slot: usize, slots_file: &[u8]) -> io::Result<()> {
     let other = 1 - slot;
-    // Both are made, whichever is needed: the time tells nothing.
-    let filler = slots::with_filler(slots_file, other)?;
-    let noise = Kek::generate().wrap(&Keys::generate()?)?;
-    let kept = fs::read(layout.keys(other));
+    let made = || -> Result<_, VaultError> {
+        Ok((slots::with_filler(slots_file, other)?, Kek::generate().wrap(&Keys::generate()?)?))
+    };
+    let (filler, noise) = made().map_err(io::Error::other)?;
     let at = if other == 0 { 0 } else { slots_file.len() / 2 };
-    let range = at..at + slots_file.len() / 2;
-    let slot_bytes = if destroy { &filler[range] } else { &slots_file[range] };
-    let _ = durable::overwrite_at(&layout.slots(), at as u64, slot_bytes);
-    match kept {
-        Ok(kept) if !destroy => drop(durable::overwrite_at(&layout.keys(other), 0, &kept)),
-        _ => drop(durable::overwrite_at(&layout.keys(other), 0, &noise)),
+    let slot_gone = durable::overwrite_at(&layout.slots(), at as u64, &filler[at..at + slots_file.len() / 2]);
+    let key_gone = durable::overwrite_at(&layout.keys(other), 0, &noise);
+    slot_gone.and(key_gone)
+}
+
+/// Gives the small files the present time, whichever of them were written. A medium that cannot be written keeps theirs.
+pub(crate) fn freshen(layout: &Layout) {
+    let now = SystemTime::now();
+    for path in [layout.slots(), layout.keys(0), layout.keys(1)] {
+        let _ = durable::touch(&path, now);
     }
-    Ok(())
 }
 
 /// Brings the other pair to the length and the time that filler has. `destroyed`: nothing opens it any more. The
@@ -74,21 +74,20 @@ pub(crate) fn even(layout: &Layout, slot: usize, destroyed: bool, closed: bool) 
         if both {
             durable::grow(&own, even)?;
         }
-        follow(&own, &twin);
     }
+    // One time for all, so that none tells which was written last.
+    let now = SystemTime::now();
+    for path in [layout.vault(0), layout.vault(1), layout.depot(0), layout.depot(1)] {
+        if let Ok(file) = File::options().write(true).open(path) {
+            let _ = file.set_modified(now);
+        }
+    }
+    freshen(layout);
     Ok(())
 }
 
 fn len(path: &Path) -> Option<u64> {
     fs::metadata(path).ok().map(|data| data.len())
-}
-
-/// Gives a file the time of another. Where the system keeps none, there is none to tell.
-fn follow(own: &Path, twin: &Path) {
-    let time = fs::metadata(own).and_then(|data| data.modified());
-    if let (Ok(time), Ok(file)) = (time, File::options().write(true).open(twin)) {
-        let _ = file.set_modified(time);
-    }
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use rusqlite::Connection;
 use zeroize::Zeroizing;
 
 use crate::durable::{self, private_file};
+use crate::duress::{self, Duress};
 use crate::error::VaultError;
 use crate::keyfile::{self, Kek, Keys};
 use crate::layout::Layout;
@@ -21,7 +22,7 @@ use crate::place;
 use crate::rejoin;
 use crate::rekey::{self, Place, step};
 use crate::rules::Rules;
-use crate::slots::{self, Held};
+use crate::slots::{self, Held, Opened};
 use crate::store;
 use crate::team::{self, Team};
 use crate::twin;
@@ -61,8 +62,8 @@ pub struct Vault {
     keys: Keys,
     kek: Kek,
     slot: usize,
-    /// The passphrase was the duress passphrase: the other pair's keys are destroyed.
-    pub(crate) destroys: bool,
+    /// What this opening destroyed, and whether this is a decoy that was opened from the vault beside it.
+    pub(crate) duress: Duress,
     layout: Layout,
     /// Key slots that are not in the directory yet: while a backup is restored there is no vault in it.
     unpublished: Option<Vec<u8>>,
@@ -106,7 +107,8 @@ impl Vault {
             durable::remove_store(&path)
                 .map_err(VaultError::io("an unfinished vault could not be cleared"))?;
         }
-        let device = create_stores(&layout, real, &keys, &name)?;
+        let device = create_vault_store(&layout.vault(real), &layout, &keys, &name)?;
+        create_depot(&layout.depot(real), &keys, &device)?;
         for (real_file, filler) in
             [(layout.vault(real), layout.vault(1 - real)), (layout.depot(real), layout.depot(1 - real))]
         {
@@ -134,8 +136,12 @@ impl Vault {
         if Rules::enforce(&layout)? {
             return Err(VaultError::KeysDestroyed);
         }
-        let slots = slots::read(&layout)?;
+        if !layout.slots().exists() {
+            return Err(VaultError::NoVault);
+        }
         let lock = lock(&layout)?;
+        // Not before: whoever has the vault may put others in their place.
+        let slots = slots::read(&layout)?;
         Ok(Self::open_with(layout, lock, &slots, passphrase, false)?.0)
     }
 
@@ -148,22 +154,17 @@ impl Vault {
         passphrase: &Passphrase,
         restoring: bool,
     ) -> Result<(Self, bool), VaultError> {
-        let (slot, held) = slots::open_slots(slots, passphrase)?;
+        let Opened { slot, held, meant } = slots::open_slots(slots, passphrase)?;
         let destroys = matches!(held, Held::Identity { destroys: true, .. });
         let mut unpublished = match (restoring, destroys) {
             (false, _) => None,
             (true, false) => Some(slots.to_vec()),
             (true, true) => Some(slots::with_filler(slots, 1 - slot)?),
         };
-        if !restoring {
-            // Before anything that takes time.
-            twin::write_over(&layout, slot, slots, destroys)?;
-            Rules::unlocked(&layout);
-        }
         let kek = match held {
             Held::Identity { kek, .. } => kek,
             Held::Keys(keys, work_factor) => {
-                let (kek, wrapped) = renew_slots(&layout, slot, &keys, passphrase, work_factor)?;
+                let (kek, wrapped) = renew_slots(&layout, slot, &keys, &meant, work_factor)?;
                 if restoring {
                     unpublished = Some(wrapped);
                 } else {
@@ -173,7 +174,13 @@ impl Vault {
                 kek
             }
         };
-        Self::open_pair(layout, lock, (slot, kek), destroys, unpublished)
+        let duress =
+            if destroys { duress::destroy(&layout, slot, &kek, slots, restoring) } else { Duress::None };
+        if !restoring {
+            twin::freshen(&layout);
+            Rules::unlocked(&layout);
+        }
+        Self::open_pair(layout, lock, (slot, kek), duress, unpublished)
     }
 
     /// Opens one of the two pairs of stores.
@@ -181,7 +188,7 @@ impl Vault {
         layout: Layout,
         lock: File,
         (slot, kek): (usize, Kek),
-        destroys: bool,
+        duress: Duress,
         unpublished: Option<Vec<u8>>,
     ) -> Result<(Self, bool), VaultError> {
         let place = Place { layout: &layout, slot, kek: &kek };
@@ -218,7 +225,7 @@ impl Vault {
             keys,
             kek,
             slot,
-            destroys,
+            duress,
             retry_waiting: true,
             lent: None,
             house_due: true,
@@ -254,7 +261,10 @@ impl Vault {
 
     /// Closes the stores. The vault is locked for others for as long as what is returned lives.
     pub(crate) fn close_stores(self) -> Result<File, VaultError> {
-        let Self { db, depot, keys, kek, slot, destroys, layout, _lock, .. } = self;
+        let Self { db, depot, keys, kek, slot, duress, layout, _lock, .. } = self;
+        // A log that a crash left beside the decoy would tell that there is one.
+        duress::tidy_decoy(&db, &layout, slot);
+        let cut = duress.is_to_cut(&db);
         if rekey::is_due(&db)? {
             Place { layout: &layout, slot, kek: &kek }.change(db, keys)?;
         } else {
@@ -262,7 +272,7 @@ impl Vault {
         }
         depot.close()?;
         // What does not succeed, on a full disk for example, is made up for the next time.
-        let _ = twin::even(&layout, slot, destroys, true);
+        let _ = twin::even(&layout, slot, cut, true);
         Ok(_lock)
     }
 
@@ -347,27 +357,30 @@ pub(crate) fn now_s() -> u64 {
     u64::try_from(now_ms() / 1000).unwrap_or(0)
 }
 
-pub(crate) fn create_stores(
+/// Makes a vault's store at `path`, for a device that is new.
+pub(crate) fn create_vault_store(
+    path: &Path,
     layout: &Layout,
-    real: usize,
     keys: &Keys,
     name: &str,
 ) -> Result<DeviceSecret, VaultError> {
     let device = rejoin::generate()?;
-    let mut db = cipher::open_database(&layout.vault(real), &keys.vault, true)?;
+    let mut db = cipher::open_database(path, &keys.vault, true)?;
     store::migrate(&mut db)?;
     store::set_meta(&db, "device", &device.to_bytes())?;
     store::set_meta(&db, "name", name.as_bytes())?;
     place::accept(&db, layout)?;
     db.close().map_err(|(_, error)| error)?;
+    Ok(device)
+}
 
+/// Makes a depot at `path`.
+pub(crate) fn create_depot(path: &Path, keys: &Keys, device: &DeviceSecret) -> Result<(), VaultError> {
     let mut depot_id = [0; 16];
     slots::fill(&mut depot_id)?;
-    let depot =
-        SqlDepot::create(&layout.depot(real), &DepotKey::new(*keys.depot), DepotId::from_bytes(depot_id))?;
+    let depot = SqlDepot::create(path, &DepotKey::new(*keys.depot), DepotId::from_bytes(depot_id))?;
     depot.set_setting("transport-seed", Some(&*device.transport_seed()))?;
-    depot.close()?;
-    Ok(device)
+    Ok(depot.close()?)
 }
 
 /// Brings slots of version 1, which hold the keys themselves, to the present form: these are to be put in

@@ -55,8 +55,10 @@ pub fn remove_rest(layout: &Layout) -> Result<Vec<String>, VaultError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(left),
         files => files.map_err(VaultError::io(doing))?,
     };
-    for file in files {
-        let file = file.map_err(VaultError::io(doing))?;
+    let files: Vec<_> = files.collect::<Result<_, _>>().map_err(VaultError::io(doing))?;
+    // The slots last: without them there is no vault to be removed, should this be cut off.
+    let (slots, others): (Vec<_>, Vec<_>) = files.into_iter().partition(|file| file.file_name() == "slots");
+    for file in others.into_iter().chain(slots) {
         let name = file.file_name();
         if name.to_str().is_some_and(is_ours) && file.file_type().is_ok_and(|kind| kind.is_file()) {
             fs::remove_file(file.path()).map_err(VaultError::io(doing))?;

@@ -38,6 +38,8 @@ use ui::Ui;
 
 fn main() -> ExitCode {
     quiet_panics();
+    agent::process::leave_no_core();
+    wipe::is_no_end();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return not_understood(&error),

@@ -248,7 +248,8 @@ pub fn language() -> Language {
 fn with_key_file(typed: &Secret, file: &Path) -> Result<Secret, Failure> {
     let name = format!("the key file {}", quoted(file));
     let opened = File::open(file).map_err(unreadable(&name))?;
-    let mut bytes = Zeroizing::new(Vec::new());
+    // As much as may come: a buffer that grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(KEY_FILE.end() + 2).unwrap_or(0)));
     opened.take(KEY_FILE.end() + 1).read_to_end(&mut bytes).map_err(unreadable(&name))?;
     if !KEY_FILE.contains(&(bytes.len() as u64)) {
         let message =

@@ -5,13 +5,14 @@
 //! are removed.
 
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_vault::{Layout, Rules, VaultError, destroy_keys, remove_rest};
-use rustix::process::{Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::place::Place;
 use crate::error::Failure;
@@ -38,9 +39,12 @@ pub struct Wiped {
 pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
     let began = Instant::now();
     let layout = Layout::new(vault);
-    destroy_keys(&layout)?;
+    let destroyed = destroy_keys(&layout);
     let keys = began.elapsed();
-    // Whatever fails from here on, nothing opens any more.
+    if matches!(destroyed, Err(VaultError::NoVault)) {
+        return Err(VaultError::NoVault.into());
+    }
+    // Also if that failed: what has the keys in its memory must not live on, and files can be removed still.
     let place = Place::of(vault);
     if let Ok(place) = &place {
         kill(&place.agent());
@@ -49,15 +53,17 @@ pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
     await_release(&layout.lock());
     match destroy_keys(&layout) {
         Err(VaultError::NoVault) | Ok(()) => {}
-        Err(error) => return Err(wiped_but(&error)),
+        Err(error) if destroyed.is_ok() => return Err(wiped_but(&error)),
+        Err(_) => {}
     }
-    let left = remove_rest(&layout).map_err(|error| wiped_but(&error))?;
+    let left = remove_rest(&layout).map_err(|error| wiped_but(&error));
     if let Ok(place) = place {
         let _ = fs::remove_file(place.agent());
         let _ = fs::remove_file(place.daemon());
         let _ = fs::remove_dir(place.directory());
     }
-    Ok(Wiped { keys, left })
+    destroyed?;
+    Ok(Wiped { keys, left: left? })
 }
 
 fn wiped_but(error: &VaultError) -> Failure {
@@ -77,17 +83,48 @@ pub fn kill(socket: &Path) {
     }
 }
 
-/// Waits until nobody has the vault open: who opened it before could still write a key.
+/// Kills whoever has the vault open for one command: it could still write a key. Waits for its end.
 fn await_release(lock: &Path) {
     let until = Instant::now() + PATIENCE;
-    let Ok(lock) = File::open(lock) else { return };
-    while lock.try_lock().is_err() && Instant::now() < until {
+    let Ok(file) = File::open(lock) else { return };
+    while file.try_lock().is_err() && Instant::now() < until {
+        let holders = holders(&file);
+        if holders.contains(&rustix::process::getpid()) {
+            return;
+        }
+        for holder in holders {
+            let _ = kill_process(holder, Signal::KILL);
+        }
         thread::sleep(Duration::from_millis(5));
     }
 }
 
+/// The processes that have locked this file, as Linux lists them. Empty where the system does not.
+fn holders(lock: &File) -> Vec<Pid> {
+    let Ok(data) = lock.metadata() else { return Vec::new() };
+    let (major, minor) = (rustix::fs::major(data.dev()), rustix::fs::minor(data.dev()));
+    let of = format!("{major:02x}:{minor:02x}:{}", data.ino());
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let parts = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    // 1: FLOCK  ADVISORY  WRITE PID MAJOR:MINOR:INODE 0 EOF
+    let held = parts.filter(|parts| parts.get(1) == Some(&"FLOCK") && parts.get(5) == Some(&of.as_str()));
+    held.filter_map(|parts| Pid::from_raw(parts.get(4)?.parse().ok()?)).collect()
+}
+
+/// From now on the signal that wipes does nothing to this process unless [`on_signal`] says otherwise; without that
+/// it would end commands in the midst of what they do.
+pub fn is_no_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    if let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_io().build() {
+        // A handler that was installed once stays.
+        let _entered = runtime.enter();
+        let _ = signal(SignalKind::user_defined1());
+    }
+}
+
 /// From now on SIGUSR1 wipes the vault and ends this process, if the vault's owner chose that; else nothing happens.
-pub fn on_signal(vault: PathBuf) {
+/// `yields`: another process that was asked as well does the rest.
+pub fn on_signal(vault: PathBuf, yields: bool) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
     // Before this returns: without a handler the signal would end the process.
@@ -97,7 +134,13 @@ pub fn on_signal(vault: PathBuf) {
     thread::spawn(move || {
         runtime.block_on(async {
             while wanted.recv().await.is_some() {
-                if Rules::of(&Layout::new(&vault)).wipe_unasked {
+                let layout = Layout::new(&vault);
+                if Rules::of(&layout).wipe_unasked {
+                    if yields {
+                        // Agent and daemon may both be asked, and would kill each other halfway: the agent does the rest.
+                        let _ = destroy_keys(&layout);
+                        thread::sleep(PATIENCE);
+                    }
                     let _ = everything(&vault);
                     std::process::exit(0);
                 }
@@ -117,6 +160,8 @@ pub fn on_the_day(vault: PathBuf) {
                     kill(&place.agent());
                     kill(&place.daemon());
                 }
+                await_release(&layout.lock());
+                let _ = destroy_keys(&layout);
                 std::process::exit(0);
             }
             thread::sleep(LOOK);

@@ -76,12 +76,16 @@ fn the_duress_passphrase_opens_the_decoy_and_destroys_the_real_keys_for_good() {
 
     let vault = Vault::open(&path, &duress()).unwrap();
     assert!(vault.has_destroyed());
-    vault.settle().unwrap();
     assert_eq!((titles(&vault), vault.device().name), (vec!["Harmless".to_owned()], "Notebook".to_owned()));
     assert!(!vault.has_duress().unwrap());
     vault.close().unwrap();
     assert!(matches!(Vault::open(&path, &own()), Err(VaultError::WrongPassphrase)));
-    assert_eq!(titles(&Vault::open(&path, &duress()).unwrap()), ["Harmless"], "and it can be repeated");
+    let slots = fs::read(Layout::new(&path).slots()).unwrap();
+    let again = Vault::open(&path, &duress()).unwrap();
+    assert_eq!(titles(&again), ["Harmless"], "and it can be repeated");
+    assert!(!again.has_destroyed(), "what is gone is gone: from now on it is a vault like any other");
+    again.close().unwrap();
+    assert_eq!(fs::read(Layout::new(&path).slots()).unwrap(), slots, "nothing is written over once more");
 }
 
 #[test]
@@ -131,7 +135,6 @@ fn nothing_that_an_examiner_sees_of_the_files_tells_whether_there_is_a_decoy() {
 
     // Afterwards it looks like a vault with little in it, and its filler.
     let vault = Vault::open(&with_decoy.1, &duress()).unwrap();
-    vault.settle().unwrap();
     vault.close().unwrap();
     let sizes = |path: &Path| seen(path).into_iter().map(|(_, len)| len).collect::<Vec<_>>();
     let files = seen(&with_decoy.1);
@@ -228,6 +231,63 @@ fn a_decoy_is_a_vault_and_can_have_a_decoy_of_its_own() {
     vault.close().unwrap();
     assert!(Vault::open(&path, &third).unwrap().has_destroyed());
     assert!(matches!(Vault::open(&path, &duress()), Err(VaultError::WrongPassphrase)));
+}
+
+#[test]
+fn a_decoy_that_is_open_from_beside_can_do_nothing_to_the_real_vault() {
+    let (_dir, path) = made();
+    set(&path);
+    let mut decoy = Vault::open(&path, &own()).unwrap().into_decoy().unwrap();
+    assert!(decoy.is_open_from_beside());
+    assert!(matches!(decoy.remove_duress(), Err(VaultError::InDecoy)));
+    let third = Passphrase::new("third of all".into());
+    assert!(matches!(decoy.set_duress(&duress(), &third, "x"), Err(VaultError::InDecoy)));
+    // Changing the duress passphrase there keeps what it is for.
+    decoy.change_passphrase(&duress(), &third).unwrap();
+    decoy.close().unwrap();
+    assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"]);
+    assert!(Vault::open(&path, &third).unwrap().has_destroyed());
+}
+
+#[test]
+fn a_log_that_a_crash_left_beside_the_decoy_goes_when_the_real_vault_closes() {
+    let (_dir, path) = made();
+    set(&path);
+    let mut decoy = Vault::open(&path, &own()).unwrap().into_decoy().unwrap();
+    write_in(&mut decoy, "Harmless");
+    let store = Layout::new(&path).vault(decoy.slot_for_tests());
+    let log = crate::durable::write_ahead_log(&store);
+    let (store_then, log_then) = (fs::read(&store).unwrap(), fs::read(&log).unwrap());
+    decoy.close().unwrap();
+    fs::write(&store, store_then).unwrap();
+    fs::write(&log, log_then).unwrap();
+    Vault::open(&path, &own()).unwrap().close().unwrap();
+    assert!(!log.exists());
+    assert_eq!(titles(&Vault::open(&path, &own()).unwrap().into_decoy().unwrap()), ["Harmless"]);
+}
+
+#[test]
+fn what_opened_by_a_slip_is_never_what_the_slot_is_made_of() {
+    let (_dir, path) = made();
+    // Caps Lock: it opens, and the slot that is made anew still wants what was meant.
+    let capitals = Passphrase::new("A B C D E F".into());
+    let mut vault = Vault::open(&path, &capitals).unwrap();
+    vault.set_duress(&capitals, &duress(), "Notebook").unwrap();
+    vault.close().unwrap();
+    drop(Vault::open(&path, &own()).unwrap());
+    for like in ["G H I J K L", "g h i j k l", "g h i j k"] {
+        let mut vault = Vault::open(&path, &own()).unwrap();
+        let like = Passphrase::new(like.into());
+        assert!(matches!(
+            vault.set_duress(&own(), &Passphrase::new("a b c d e x".into()), "x"),
+            Err(VaultError::SamePassphrase)
+        ));
+        let changed = vault.change_passphrase(&own(), &like);
+        assert_eq!(changed.is_err(), like.as_bytes() != b"g h i j k", "{like:?}");
+        if changed.is_ok() {
+            vault.change_passphrase(&like, &own()).unwrap();
+        }
+    }
 }
 
 #[test]

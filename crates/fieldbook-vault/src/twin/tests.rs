@@ -25,22 +25,23 @@ fn lengths(layout: &Layout) -> [u64; 4] {
 }
 
 #[test]
-fn what_is_written_over_stays_as_it_was_or_is_gone() {
+fn what_is_destroyed_is_gone_and_nothing_else_is_written() {
     let (_dir, layout, slots) = files(1, 1);
-    let key = fs::read(layout.keys(1)).unwrap();
-    write_over(&layout, 0, &slots, false).unwrap();
-    assert_eq!(
-        (fs::read(layout.slots()).unwrap(), fs::read(layout.keys(1)).unwrap()),
-        (slots.clone(), key.clone())
-    );
-    write_over(&layout, 0, &slots, true).unwrap();
+    let (own, key) = (fs::read(layout.keys(0)).unwrap(), fs::read(layout.keys(1)).unwrap());
+    freshen(&layout);
+    let both = (fs::read(layout.slots()).unwrap(), fs::read(layout.keys(1)).unwrap());
+    assert_eq!(both, (slots.clone(), key.clone()));
+    let time = |path: std::path::PathBuf| fs::metadata(path).unwrap().modified().unwrap();
+    assert!(time(layout.slots()) == time(layout.keys(0)) && time(layout.keys(0)) == time(layout.keys(1)));
+    destroy(&layout, 0, &slots).unwrap();
+    assert_eq!(fs::read(layout.keys(0)).unwrap(), own);
     let gone = fs::read(layout.slots()).unwrap();
     assert_eq!(halves(&gone).unwrap().0, halves(&slots).unwrap().0);
     assert_ne!(halves(&gone).unwrap().1, halves(&slots).unwrap().1);
     let now = fs::read(layout.keys(1)).unwrap();
     assert!(now != key && now.len() == key.len());
     // From the other side.
-    write_over(&layout, 1, &gone, true).unwrap();
+    destroy(&layout, 1, &gone).unwrap();
     let passphrase = Passphrase::new("p".into());
     assert!(open_slots(&fs::read(layout.slots()).unwrap(), &passphrase).is_err());
 }
@@ -75,6 +76,7 @@ fn a_medium_that_cannot_be_written_is_left_alone() {
     let (_dir, layout, slots) = files(1, 1);
     fs::remove_file(layout.slots()).unwrap();
     fs::remove_file(layout.keys(1)).unwrap();
-    write_over(&layout, 0, &slots, true).unwrap();
+    assert!(destroy(&layout, 0, &slots).is_err());
+    freshen(&layout);
     assert!(!layout.slots().exists() && !layout.keys(1).exists(), "nothing is made that was not there");
 }

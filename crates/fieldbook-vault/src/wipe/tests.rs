@@ -84,6 +84,8 @@ fn the_keys_of_a_vault_that_nobody_unlocks_are_destroyed_on_the_day() {
     assert!(Rules::of(&layout).deadline_s > now_s() + 29 * 24 * 3600);
     // A clock that went back destroys nothing; one that has passed the day does.
     Rules { deadline_s: now_s() - 1, ..rules }.write(&layout).unwrap();
+    assert!(!Rules::enforce(&layout).unwrap(), "nor one that jumps while the machine runs");
+    Rules { deadline_s: now_s() - 1, ..rules }.long_ago().write(&layout).unwrap();
     assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::KeysDestroyed)));
     Rules::default().write(&layout).unwrap();
     assert!(matches!(Vault::open(layout.dir(), &passphrase()), Err(VaultError::WrongPassphrase)));

@@ -8,6 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fieldbook_daemon::control::Ask;
 use fieldbook_vault::{CreateOptions, Passphrase, Vault, VaultError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde_json::Value;
@@ -17,10 +18,13 @@ use super::place::Place;
 use super::protocol::{Answer, Create, Greeting, Opening, Stay, VERSION};
 use super::server::{self, Ending, Event, SocketFile};
 use super::service::Desk;
-use super::wire;
+use super::wire::{self, Hex};
 use super::worker::Worker;
 use crate::error::{Failure, Kind};
 use crate::wipe;
+
+/// How long a daemon of a vault that is gone has to end by itself.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often a vault that is in use is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -35,10 +39,11 @@ pub fn run() -> Result<(), Failure> {
     let streams = "the standard streams cannot be used";
     let mut from = File::from(rustix::stdio::stdin().try_clone_to_owned().map_err(Failure::io(streams))?);
     let mut to = File::from(rustix::stdio::stdout().try_clone_to_owned().map_err(Failure::io(streams))?);
-    let Some(opening) = wire::read::<Opening>(&mut from).map_err(Failure::io(streams))? else {
+    let Some(mut opening) = wire::read::<Opening>(&mut from).map_err(Failure::io(streams))? else {
         return Ok(());
     };
-    let refused = match serve(opening, from, &mut to) {
+    let passphrase = std::mem::take(&mut opening.passphrase);
+    let refused = match serve(opening, passphrase, from, &mut to) {
         Ok(()) => return Ok(()),
         Err(failure) => failure,
     };
@@ -47,7 +52,8 @@ pub fn run() -> Result<(), Failure> {
     Ok(())
 }
 
-fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
+/// The passphrase is gone before anything is served.
+fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), Failure> {
     if opening.v != VERSION {
         return Err(Failure::new(
             Kind::Version,
@@ -55,9 +61,10 @@ fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
             "client and agent are of different versions",
         ));
     }
-    let passphrase = std::str::from_utf8(&opening.passphrase.0)
+    let passphrase = std::str::from_utf8(&typed.0)
         .map(|text| Passphrase::new(text.to_owned()))
         .map_err(|_| Failure::usage("passphrase-not-text", "the passphrase is not UTF-8"))?;
+    drop(typed);
     if let Some(create) = opening.create {
         return answer(to, &make(&opening.vault, &passphrase, create)?);
     }
@@ -90,7 +97,7 @@ fn serve(opening: Opening, from: File, to: &mut File) -> Result<(), Failure> {
             let _ = std::env::set_current_dir("/");
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
-            wipe::on_signal(opening.vault.clone());
+            wipe::on_signal(opening.vault.clone(), false);
             wipe::on_the_day(opening.vault.clone());
             server::accept(listener, sender);
             answer(to, &greeting)?;
@@ -118,7 +125,7 @@ fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
             Err(VaultError::InUse) if Instant::now() < until => thread::sleep(RETRY),
             opened => {
                 let mut vault = opened?;
-                settle(&vault, &opening.vault);
+                end_what_tells(&vault, &opening.vault);
                 if opening.decoy {
                     vault = vault.into_decoy()?;
                 }
@@ -130,19 +137,22 @@ fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
 }
 
 /// Under the duress passphrase nothing may go on that tells of the real vault: its daemon has the depot's key in
-/// memory and would answer for it. In any case the same is looked for and the same is written.
-fn settle(vault: &Vault, dir: &Path) {
-    if let Ok(place) = Place::of(dir) {
-        let daemon = place.daemon();
-        if vault.has_destroyed() {
-            wipe::kill(&daemon);
-            let _ = std::fs::remove_file(daemon);
-        } else {
-            drop(UnixStream::connect(daemon));
+/// memory and would answer for it. In any case it is looked for.
+fn end_what_tells(vault: &Vault, dir: &Path) {
+    let Ok(place) = Place::of(dir) else { return };
+    let daemon = place.daemon();
+    if vault.has_destroyed() {
+        // Asked first: a daemon that ends by itself leaves no word of having been killed.
+        let _ = crate::network::ask(&place, Ask::Stop);
+        let until = Instant::now() + GRACE;
+        while UnixStream::connect(&daemon).is_ok() && Instant::now() < until {
+            thread::sleep(RETRY);
         }
+        wipe::kill(&daemon);
+        let _ = std::fs::remove_file(daemon);
+    } else {
+        drop(UnixStream::connect(daemon));
     }
-    // On a full disk or a medium that cannot be written, the vault is used all the same.
-    let _ = vault.settle();
 }
 
 /// This process has the vault open, so that a socket file which is there already is a dead agent's.
@@ -171,10 +181,15 @@ fn leave_the_client() -> Result<(), Failure> {
 /// The vault's process leaves no core dump, lets no other process look into it, and makes no file
 /// that others can read. Where the system refuses, it works all the same.
 pub fn harden() {
-    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    leave_no_core();
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// No process of this program leaves its memory on the disk: a client has the passphrase in it.
+pub fn leave_no_core() {
+    let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// SIGTERM, SIGINT and SIGHUP close the vault and end the process.

@@ -106,6 +106,8 @@ pub enum Request {
     RemoveDuress,
     /// Done: whether a duress passphrase is set.
     HasDuress,
+    /// Done: whether the decoy is open, to write into it.
+    IsDecoy,
     /// What applies while the vault is locked, changed before it is told. Done: [`Safeguards`].
     Safeguards {
         /// `wipe` asks for no passphrase, and a signal wipes.

@@ -39,6 +39,7 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::TooManyExports => {
             (Kind::Failed, "too-many-exports", "nothing was written; remove some: `fieldbook exports shred`")
         }
+        E::InDecoy => (Kind::Failed, "in-decoy", "`fieldbook lock` first; nothing was changed"),
         E::NoDecoy => (Kind::Failed, "no-decoy", "set one with `fieldbook duress set`"),
         E::TooFewDays => (Kind::Usage, "too-few-days", "nothing was changed"),
         E::KeysDestroyed => (

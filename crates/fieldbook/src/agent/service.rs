@@ -80,6 +80,7 @@ impl Desk {
                 json(&self.vault.set_duress(&passphrase(&own)?, &passphrase(&duress)?, &name)?)
             }
             Request::RemoveDuress => json(&self.vault.remove_duress()?),
+            Request::IsDecoy => json(&self.vault.is_open_from_beside()),
             Request::HasDuress => json(&self.vault.has_duress()?),
             Request::Safeguards { wipe_unasked, dead_man_days } => {
                 wipe_unasked.map(|unasked| self.vault.set_wipe_unasked(unasked)).transpose()?;
@@ -219,6 +220,8 @@ impl Desk {
             Request::DeskIdentity => json(&Hex::new(self.vault.desk_identity_text()?.as_bytes().to_vec())),
             Request::Flush => json(&self.vault.flush()?),
             Request::Absorb => json(&self.vault.absorb()?),
+            // Whoever finds a daemon there would ask whose it is.
+            Request::Network if self.vault.is_open_from_beside() => Err(VaultError::InDecoy.into()),
             Request::Network => json(&Network {
                 depot: self.vault.depot_path(),
                 key: Hex::new(self.vault.depot_key().as_bytes().to_vec()),

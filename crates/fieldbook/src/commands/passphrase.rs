@@ -117,7 +117,22 @@ fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
     };
     let new = new.read(&global.ui)?;
     let bytes = |secret: &Secret| Hex::new(secret.as_bytes().to_vec());
+    let other_key_file = key_of(&new) != key_of(&own);
+    let duress = other_key_file && agent.call::<bool>(&Request::HasDuress)?;
     agent.call::<()>(&Request::ChangePassphrase { own: bytes(&own), new: bytes(&new) })?;
     global.ui.emit(json!({"event": "passphrase-changed"}))?;
-    global.ui.say("The passphrase is changed. Copies and backups from before keep the old one.")
+    global.ui.say("The passphrase is changed. Copies and backups from before keep the old one.")?;
+    if duress {
+        global.ui.warn(
+            "duress-key-file",
+            "the duress passphrase still goes with the key file of before, or with none: set it anew with `fieldbook duress \
+             set`; the decoy stays",
+        );
+    }
+    Ok(())
+}
+
+/// What a key file adds to a passphrase.
+fn key_of(secret: &Secret) -> Option<&str> {
+    secret.split_once('\n').map(|(_, key)| key)
 }

@@ -1,14 +1,19 @@
 //! `fieldbook unlock`
 
 use clap::Args;
+use fieldbook_daemon::control::Ask;
 use serde_json::json;
 
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
-use crate::agent::protocol::Stay;
+use crate::agent::protocol::{Request, Stay};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::network;
 use crate::span::Span;
+
+/// A decoy is locked again after so many seconds without a command, unless `--for` says otherwise.
+const DECOY_IDLE_S: u64 = 15 * 60;
 
 /// Keep the vault open for commands, until `lock` or until it has not been used for a while.
 #[derive(Debug, Args)]
@@ -23,13 +28,28 @@ pub struct UnlockArgs {
 
 pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     let vault = existing(global)?;
-    let already = Agent::running(&Place::of(&vault)?)?.is_some();
-    if !already {
-        let idle_s = args.idle.map(Span::seconds);
+    let place = Place::of(&vault)?;
+    let running = Agent::running(&place)?;
+    let already = running.is_some();
+    if let Some(mut agent) = running {
+        // What is written now would go into the wrong one.
+        if agent.call::<bool>(&Request::IsDecoy)? && !args.decoy {
+            return Err(Failure::new(Kind::InUse, "decoy-open", "the decoy is open, not the vault")
+                .hint("`fieldbook lock` first"));
+        }
+    } else {
+        if args.decoy && network::ask(&place, Ask::Status)?.is_some() {
+            return Err(Failure::new(Kind::InUse, "daemon-runs", "a daemon of the vault runs").hint(
+                "`fieldbook daemon stop` first: beside a decoy it would tell that there is another vault",
+            ));
+        }
+        // A decoy that stays open by mistake takes what was meant for the vault.
+        let idle_s = args.idle.map(Span::seconds).or(args.decoy.then_some(DECOY_IDLE_S));
         global.passphrase.open(&vault, &global.ui, |passphrase| {
             Agent::unlock(&vault, passphrase, Stay { idle_s }, args.decoy, &global.ui)
         })?;
-    } else if args.decoy {
+    }
+    if already && args.decoy {
         return Err(Failure::new(Kind::InUse, "unlocked", "the vault is unlocked already")
             .hint("`fieldbook lock` first, then `fieldbook unlock --decoy`"));
     }

@@ -26,7 +26,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
     if let Some(vault) = network.depot.parent() {
-        wipe::on_signal(vault.to_owned());
+        wipe::on_signal(vault.to_owned(), true);
         wipe::on_the_day(vault.to_owned());
     }
     let depot_key = job::depot_key(&network)?;
