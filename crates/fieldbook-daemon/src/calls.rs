@@ -162,7 +162,7 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
     roads.reverse();
     while let Some(road) = roads.pop() {
         let reached = tokio::select! {
-            reached = dial::reach(&road, &identity.transport, &mut tried) => reached,
+            reached = dial::reach(&road, &identity, &mut tried) => reached,
             () = signals.renew() => return Ended::Renew,
         };
         let Some(Reached { link, endpoint }) = reached else { continue };
@@ -245,7 +245,8 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
                     }
                     (None, Err(failure)) => {
                         serving.failed.fetch_add(1, Relaxed);
-                        if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure))
+                        if let (Way::Quic, Road::Straight(target, _), true) =
+                            (way, &road, went_silent(&failure))
                         {
                             roads.push(Road::StraightTcp(*target));
                         }

@@ -155,7 +155,7 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         roads.reverse();
         let mut back = 0;
         while let Some(road) = roads.pop() {
-            let Some(reached) = dial::reach(&road, &self.identity.transport, &mut tried).await else {
+            let Some(reached) = dial::reach(&road, &self.identity, &mut tried).await else {
                 continue;
             };
             let Reached { link, endpoint } = reached;
@@ -178,7 +178,8 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
                 Err(failure) => {
                     back = 0;
                     // Some networks let a handshake through and then nothing more.
-                    if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
+                    if let (Way::Quic, Road::Straight(target, _), true) = (way, &road, went_silent(&failure))
+                    {
                         roads.push(Road::StraightTcp(*target));
                     }
                     tried.push(Tried { way: Some(way), why: why(&failure, met) });

@@ -83,7 +83,7 @@ pub fn examine(
             let examiner = Examiner { depot: &depot, identity: &identity, address };
             examiner.straight(ways, &mut tell).await;
             if let Ways::StraightThen(proxy) | Ways::Only(proxy) = ways {
-                let road = Road::Through(proxy, address.clone());
+                let road = Road::Through(proxy, dial::look(address).1.to_owned());
                 tell(examiner.found(Some(Way::Socks), examiner.go(&road).await));
             }
         }
@@ -104,13 +104,14 @@ impl Examiner<'_> {
     }
 
     async fn straight(&self, ways: Ways, tell: &mut impl FnMut(Examined)) {
-        let targets = match dial::targets(self.address, ways).await {
+        let (look, address) = dial::look(self.address);
+        let targets = match dial::targets(address, ways).await {
             Ok(targets) => targets,
             Err(why) => return tell(self.found(None, Outcome::NoName(why))),
         };
         // As many as a sync tries, both ways of each at once: ten seconds for each that leads nowhere are enough.
         for target in targets {
-            let (quic, tcp) = (Road::Straight(target), Road::StraightTcp(target));
+            let (quic, tcp) = (Road::Straight(target, look), Road::StraightTcp(target));
             let (quic, tcp) = tokio::join!(self.go(&quic), self.go(&tcp));
             tell(self.found(Some(Way::Quic), quic));
             tell(self.found(Some(Way::Tcp), tcp));
@@ -123,7 +124,7 @@ impl Examiner<'_> {
         loop {
             let key = &self.identity.transport;
             let reached = match road {
-                Road::Straight(target) => dial::by_quic(*target, key).await,
+                Road::Straight(target, look) => dial::by_quic(*target, *look, self.identity).await,
                 Road::StraightTcp(target) => dial::by_tcp(*target, key).await,
                 Road::Through(proxy, address) => dial::through(*proxy, address, key).await,
             };

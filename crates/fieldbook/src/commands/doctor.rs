@@ -5,6 +5,7 @@ use fieldbook_daemon::control::Ask;
 use fieldbook_vault::{Standing, Status};
 use serde_json::json;
 
+use super::daemon::clock_words;
 use super::json;
 use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
@@ -37,7 +38,7 @@ pub struct DoctorArgs {
 
 pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     if let Some(address) = &args.with {
-        network::check_address(address, "--with")?;
+        network::check_dialled(address, "--with")?;
     }
     let only_proxy = args.only_via.is_some();
     let proxy = args.via.or(args.only_via);
@@ -112,7 +113,18 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
 
 fn daemon(global: &Global) -> Result<Check, Failure> {
     let place = Place::of(&existing(global)?)?;
-    let found = match network::ask(&place, Ask::Status)? {
+    let status = network::ask(&place, Ask::Status)?;
+    if let Some(veil) = status.as_ref().and_then(|status| status.veil).filter(|veil| veil.wrong_clocks > 0) {
+        return Ok(Check {
+            check: "daemon",
+            verdict: Verdict::Notice,
+            found: format!("the daemon runs. {}", clock_words(veil.ahead_s)),
+            advice: Some(
+                "compare the date and time of this computer with a watch, and tell the others to".to_owned(),
+            ),
+        });
+    }
+    let found = match status {
         Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
         Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),
         None => "no daemon runs here: this device syncs when `fieldbook sync` is called".to_owned(),
