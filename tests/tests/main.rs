@@ -34,5 +34,6 @@ mod seed;
 mod sticks;
 mod stories;
 mod team;
+mod veil;
 mod wayback;
 mod words;

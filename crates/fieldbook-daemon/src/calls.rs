@@ -20,7 +20,7 @@ use crate::board::Board;
 use crate::connection::{self, How};
 use crate::counts::Counts;
 use crate::courier::{went_silent, why};
-use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
+use crate::dial::{self, Caller, Dialling, Reached, Road, Tried, Ways};
 use crate::ending::{Why, report, who};
 use crate::identity::Identity;
 use crate::known::Known;
@@ -160,9 +160,10 @@ async fn call(address: &str, ways: Ways, serving: &Serving, board: &Board, signa
     let (mut resting, mut back) = (None, 0);
     let mut roads = dial::roads(address, ways, &mut tried).await;
     roads.reverse();
+    let caller = Caller::new(&identity, serving.depot.as_ref());
     while let Some(road) = roads.pop() {
         let reached = tokio::select! {
-            reached = dial::reach(&road, &identity, &mut tried) => reached,
+            reached = dial::reach(&road, &caller, &mut tried) => reached,
             () = signals.renew() => return Ended::Renew,
         };
         let Some(Reached { link, endpoint }) = reached else { continue };

@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::connection::{self, How, Link};
 use crate::counts::Counts;
-use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
+use crate::dial::{self, Caller, Dialling, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::relays;
@@ -153,9 +153,10 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let mut answered = false;
         let mut roads: Vec<Road> = dial::roads(address, ways, &mut tried).await;
         roads.reverse();
+        let caller = Caller::new(&self.identity, self.depot.as_ref());
         let mut back = 0;
         while let Some(road) = roads.pop() {
-            let Some(reached) = dial::reach(&road, &self.identity, &mut tried).await else {
+            let Some(reached) = dial::reach(&road, &caller, &mut tried).await else {
                 continue;
             };
             let Reached { link, endpoint } = reached;

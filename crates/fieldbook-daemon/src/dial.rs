@@ -15,6 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::Endpoint;
 use fieldbook_net::session::STANDSTILL;
@@ -25,11 +26,15 @@ use tokio::time::timeout;
 
 use crate::connection::Link;
 use crate::identity::Identity;
+use crate::relays;
 
 /// How long one way may take to the end of its handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A proxy may have a circuit to build first: Tor takes seconds, on a bad day half a minute.
 const PROXY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a listener may take to answer behind the veil before earlier secrets are tried, and how long each
+/// of those then has.
+const EPOCH_PATIENCE: Duration = Duration::from_millis(1_000);
 /// How long QUIC may take before TCP is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(600);
 /// At how many of a name's addresses it is tried.
@@ -102,6 +107,19 @@ pub(crate) enum Road {
     Through(Proxy, String),
 }
 
+/// Who dials.
+pub(crate) struct Caller {
+    identity: Identity,
+    /// The transport keys of the relays that it knows.
+    relays: Vec<[u8; 32]>,
+}
+
+impl Caller {
+    pub fn new(identity: &Identity, depot: &dyn Depot) -> Self {
+        Self { relays: relays::keys(depot, &identity.authority), identity: identity.clone() }
+    }
+}
+
 /// A link, and what keeps it alive.
 pub(crate) struct Reached {
     pub link: Link,
@@ -152,24 +170,19 @@ pub(crate) async fn targets(address: &str, ways: Ways) -> Result<Vec<SocketAddr>
 }
 
 /// Goes down a road to the end of the handshake.
-pub(crate) async fn reach(road: &Road, identity: &Identity, tried: &mut Vec<Tried>) -> Option<Reached> {
-    let key = &identity.transport;
+pub(crate) async fn reach(road: &Road, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
+    let key = &caller.identity.transport;
     let (way, result) = match road {
-        Road::Straight(target, look) => return race(*target, *look, identity, tried).await,
+        Road::Straight(target, look) => return race(*target, *look, caller, tried).await,
         Road::StraightTcp(target) => (Way::Tcp, by_tcp(*target, key).await),
         Road::Through(proxy, address) => (Way::Socks, through(*proxy, address, key).await),
     };
     result.map_err(|why| tried.push(Tried { way: Some(way), why })).ok()
 }
 
-async fn race(
-    target: SocketAddr,
-    look: Look,
-    identity: &Identity,
-    tried: &mut Vec<Tried>,
-) -> Option<Reached> {
-    let mut quic = pin!(by_quic(target, look, identity));
-    let mut tcp = pin!(by_tcp(target, &identity.transport));
+async fn race(target: SocketAddr, look: Look, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
+    let mut quic = pin!(by_quic(target, look, caller));
+    let mut tcp = pin!(by_tcp(target, &caller.identity.transport));
     let mut missed = |way, why: String| tried.push(Tried { way: Some(way), why });
     let (mut quic_open, mut tcp_open) = (true, true);
     match timeout(HEAD_START, &mut quic).await {
@@ -206,18 +219,48 @@ async fn race(
     None
 }
 
-pub(crate) async fn by_quic(target: SocketAddr, look: Look, identity: &Identity) -> Result<Reached, String> {
-    let veil = match (look, identity.secrets.first()) {
-        (Look::Unveiled, _) => None,
-        (Look::Veiled, Some(secret)) => Some(secret),
-        (Look::Veiled, None) => return Err("this device knows no secret of its team".to_owned()),
+pub(crate) async fn by_quic(target: SocketAddr, look: Look, caller: &Caller) -> Result<Reached, String> {
+    let Caller { identity, relays } = caller;
+    let key = &identity.transport;
+    if look == Look::Unveiled {
+        return shake(quic::dialler(key, target, None), target, PATIENCE).await;
+    }
+    let Some((newest, earlier)) = identity.secrets.split_first() else {
+        return Err("this device knows no secret of its team".to_owned());
     };
-    let dialled = async {
-        let endpoint = quic::dialler(&identity.transport, target, veil)?;
-        let (connection, channel) = quic::dial(&endpoint, target, PATIENCE).await?;
+    let mut newest = pin!(shake(quic::dialler(key, target, Some(newest)), target, PATIENCE));
+    if relays.is_empty() || earlier.is_empty() {
+        return newest.await;
+    }
+    // A relay that has not heard of the newest secret hears nothing under it, and where only UDP leads
+    // to it would hear of it never. Whoever is no relay gets no further than to show its own key.
+    let mut earlier = pin!(async {
+        tokio::time::sleep(EPOCH_PATIENCE).await;
+        for secret in earlier.iter().take(relays::EPOCHS_BACK) {
+            let dialler = quic::dialler_to(relays, key, target, secret);
+            if let Ok(reached) = shake(dialler, target, EPOCH_PATIENCE).await {
+                return reached;
+            }
+        }
+        std::future::pending().await
+    });
+    tokio::select! {
+        result = &mut newest => result,
+        reached = &mut earlier => Ok(reached),
+    }
+}
+
+async fn shake(
+    dialler: Result<Endpoint, quic::QuicError>,
+    target: SocketAddr,
+    patience: Duration,
+) -> Result<Reached, String> {
+    let shaken = async {
+        let endpoint = dialler?;
+        let (connection, channel) = quic::dial(&endpoint, target, patience).await?;
         Ok::<_, quic::QuicError>(Reached { link: Link::quic(connection, channel), endpoint: Some(endpoint) })
     };
-    dialled.await.map_err(|error| error.to_string())
+    shaken.await.map_err(|error| error.to_string())
 }
 
 pub(crate) async fn by_tcp(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::connection::{self, Link};
-use crate::dial::{self, Reached, Road, Ways};
+use crate::dial::{self, Caller, Reached, Road, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::relays;
@@ -121,10 +121,11 @@ impl Examiner<'_> {
     /// Down one road, and to a relay in earlier epochs, as a sync does.
     async fn go(&self, road: &Road) -> Outcome {
         let mut back = 0;
+        let caller = Caller::new(self.identity, self.depot);
         loop {
             let key = &self.identity.transport;
             let reached = match road {
-                Road::Straight(target, look) => dial::by_quic(*target, *look, self.identity).await,
+                Road::Straight(target, look) => dial::by_quic(*target, *look, &caller).await,
                 Road::StraightTcp(target) => dial::by_tcp(*target, key).await,
                 Road::Through(proxy, address) => dial::through(*proxy, address, key).await,
             };

@@ -92,6 +92,27 @@ pub fn dialler(
     target: SocketAddr,
     veil: Option<&TransportSecret>,
 ) -> Result<Endpoint, QuicError> {
+    dialling(key.client(Beneath::Quic)?, target, veil)
+}
+
+/// The same, veiled; only whoever shows one of these keys sees this device's.
+///
+/// # Errors
+/// As [`dialler`].
+pub fn dialler_to(
+    keys: &[[u8; 32]],
+    key: &TransportKey,
+    target: SocketAddr,
+    veil: &TransportSecret,
+) -> Result<Endpoint, QuicError> {
+    dialling(key.client_to(keys, Beneath::Quic)?, target, Some(veil))
+}
+
+fn dialling(
+    tls: rustls::ClientConfig,
+    target: SocketAddr,
+    veil: Option<&TransportSecret>,
+) -> Result<Endpoint, QuicError> {
     let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
     let socket = bound(any).map_err(QuicError::Socket)?;
     let socket: Arc<dyn AsyncUdpSocket> = match veil {
@@ -99,8 +120,7 @@ pub fn dialler(
         Some(secret) => Arc::new(Dialling::new(socket, secret, &system_clock()).map_err(QuicError::Socket)?),
     };
     let mut endpoint = endpoint(socket, None).map_err(QuicError::Socket)?;
-    let crypto =
-        QuicClientConfig::try_from(key.client(Beneath::Quic)?).map_err(|_| QuicError::Handshake(NO_SUITE))?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| QuicError::Handshake(NO_SUITE))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(0)));
     endpoint.set_default_client_config(config);

@@ -131,6 +131,14 @@ impl Veil {
         self.lock().wrong_clocks
     }
 
+    /// What a listener makes of one datagram: where its content lies, in the place of the box, if QUIC is to see it.
+    pub fn open(&self, from: SocketAddr, datagram: &mut [u8]) -> Option<Range<usize>> {
+        match self.judge(&mut self.lock(), from, datagram) {
+            Opened::Content(content) => Some(content),
+            Opened::Nothing | Opened::NotOurs => None,
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -140,7 +148,7 @@ impl Veil {
         self.lock().peers.at(to).map(|peer| peer.answer.clone())
     }
 
-    fn open(&self, inside: &mut Inside, from: SocketAddr, datagram: &mut [u8]) -> Opened {
+    fn judge(&self, inside: &mut Inside, from: SocketAddr, datagram: &mut [u8]) -> Opened {
         if !boxes::is_size(datagram.len()) {
             return Opened::NotOurs;
         }
@@ -295,7 +303,7 @@ impl AsyncUdpSocket for Listening {
         let received = ready!(self.inner.poll_recv(cx, bufs, meta))?;
         let mut inside = self.veil.lock();
         open_all(&mut bufs[..received], &mut meta[..received], &mut waiting, |meta, datagram| {
-            match self.veil.open(&mut inside, meta.addr, datagram) {
+            match self.veil.judge(&mut inside, meta.addr, datagram) {
                 Opened::Content(content) => Some(content),
                 Opened::NotOurs if self.unveiled => Some(0..datagram.len()),
                 Opened::NotOurs | Opened::Nothing => None,
