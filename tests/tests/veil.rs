@@ -67,7 +67,7 @@ impl Dump {
     fn fields(&self, options: &[&str], filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
         let mut command = Command::new("tshark");
         command.args(["-n", "-r", &self.file, "-Y", filter, "-T", "fields"]).args(options);
-        fields.iter().for_each(|field| drop(command.args(["-e", field])));
+        command.args(fields.iter().flat_map(|field| ["-e", field]));
         let said = command.stderr(Stdio::null()).output().expect("tshark");
         assert!(said.status.success(), "{filter}");
         let lines = String::from_utf8(said.stdout).expect("text");
@@ -125,7 +125,7 @@ fn must_look_random(datagrams: &[Vec<u8>]) {
 /// All that tshark finds of TLS and of QUIC's first packets, if it is told that all is QUIC.
 fn taken_for_quic(dump: &Dump, port: u16) -> [usize; 4] {
     let told = format!("udp.port=={port},quic");
-    let heuristics = ["--enable-heuristic", "quic_udp", "--enable-heuristic", "gquic_udp"];
+    let heuristics = ["--enable-heuristic", "quic", "--enable-heuristic", "gquic"];
     let options = [&["-d", &told][..], &heuristics].concat();
     let here = format!("udp.port == {port}");
     [
