@@ -181,7 +181,8 @@ fn without_the_veil_the_same_tools_see_quic_which_is_post_quantum_and_says_nothi
     assert!(found.iter().all(|frames| *frames > 0), "the tools do not see what is there: {found:?}");
     let tls = |filter: &str, field: &str| -> BTreeSet<String> {
         let rows = dump.fields(&[], &format!("udp.port == {port} && {filter}"), &[field]);
-        rows.concat().iter().flat_map(|row| row.split(',')).map(str::to_owned).collect()
+        let values = rows.iter().flatten().flat_map(|row| row.split(','));
+        values.filter(|value| !value.is_empty()).map(str::to_owned).collect()
     };
     let only = |word: &str| BTreeSet::from([word.to_owned()]);
     // What both sides settled on, in the clear of the two hellos.

@@ -64,7 +64,11 @@ impl Veiled {
         let cannot = |error: io::Error| DaemonError::io("the veil cannot be made")(error);
         let veil = Arc::new(Veil::new(secrets, remembered, system_clock()).map_err(cannot)?);
         let (served, clocks_known) = (served.clone(), AtomicU64::new(0));
-        Ok(Self { veil, unveiled_too, served, memory, log, clocks_told: Mutex::default(), clocks_known })
+        let veiled =
+            Self { veil, unveiled_too, served, memory, log, clocks_told: Mutex::default(), clocks_known };
+        // Before anybody comes: that there is a memory does not show that somebody has.
+        veiled.remember();
+        Ok(veiled)
     }
 
     pub fn guise(&self) -> Guise {

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 use super::boxes::{self, BoxKey, CannotSeal, Header, HeaderKey, Salt};
 use super::peers::{Answer, Peer, Peers};
 use super::receive::{Waiting, open_all};
-use super::seen::{REMEMBERED_LEN, Seen};
+use super::seen::{REMEMBERED_LEN, Seen, WINDOW_S};
 use super::{Clock, new_salt, random};
 
 /// Secrets that are tried: as many as a device keeps.
@@ -90,7 +90,7 @@ impl Veil {
             Some(seen) => seen,
             None => {
                 let new = random::<REMEMBERED_LEN>()?.to_vec();
-                Seen::new(new).ok_or_else(|| io::Error::other("the veil has no memory"))?
+                Seen::begin(new).ok_or_else(|| io::Error::other("the veil has no memory"))?
             }
         };
         let veil = Self {
@@ -154,20 +154,32 @@ impl Veil {
         }
         // Nearly always it is of the epoch of whoever was heard from there last.
         let likely = inside.peers.at(&from).map(|peer| peer.epoch.clone());
-        let epochs =
-            inside.epochs.iter().filter(|epoch| likely.as_ref().is_none_or(|it| !Arc::ptr_eq(it, epoch)));
-        let epochs: Option<(Arc<Epoch>, Header)> = likely.iter().chain(epochs).find_map(|epoch| {
-            let header = epoch.header.read(datagram)?;
-            let peer = inside.peers.get(header.salt)?;
-            Arc::ptr_eq(&peer.epoch, epoch).then(|| (epoch.clone(), header))
-        });
-        match epochs {
-            Some((_, header)) => match self.of_a_peer(inside, header, from, datagram) {
-                Some(content) => Opened::Content(content),
-                None => Opened::Nothing,
-            },
-            None => self.of_a_newcomer(inside, from, datagram),
+        if let Some(epoch) = &likely
+            && let Some(header) = epoch.header.read(datagram)
+            && inside.knows(epoch, header)
+        {
+            return self.of_a_peer(inside, header, from, datagram);
         }
+        let now = (self.clock)();
+        let mut plausible = Vec::new();
+        for at in 0..inside.epochs.len() {
+            let Some(header) = inside.epochs[at].header.read(datagram) else { continue };
+            if inside.knows(&inside.epochs[at], header) {
+                return self.of_a_peer(inside, header, from, datagram);
+            }
+            let in_time = inside.seen.in_time(header.salt, now);
+            if in_time.is_ok() || (at < WRONG_CLOCK_EPOCHS && inside.may_try(now)) {
+                plausible.push((at, header, in_time));
+            }
+        }
+        for (at, header, in_time) in plausible {
+            let epoch = inside.epochs[at].clone();
+            match self.of_a_newcomer(inside, &epoch, (header, in_time, now), from, datagram) {
+                Opened::NotOurs => {}
+                opened => return opened,
+            }
+        }
+        Opened::NotOurs
     }
 
     fn of_a_peer(
@@ -176,56 +188,60 @@ impl Veil {
         Header { salt, counter }: Header,
         from: SocketAddr,
         datagram: &mut [u8],
-    ) -> Option<Range<usize>> {
-        let peer = inside.peers.get(salt)?;
-        if !peer.window.is_new(counter) {
-            return None;
-        }
-        let content = peer.open.open(counter, datagram)?;
+    ) -> Opened {
+        let content = inside.peers.get(salt).and_then(|peer| {
+            peer.window.is_new(counter).then(|| peer.open.open(counter, datagram)).flatten()
+        });
+        let Some(content) = content else { return Opened::Nothing };
         inside.peers.heard(salt, counter, from);
-        Some(content)
+        Opened::Content(content)
     }
 
-    fn of_a_newcomer(&self, inside: &mut Inside, from: SocketAddr, datagram: &mut [u8]) -> Opened {
-        let now = (self.clock)();
-        for at in 0..inside.epochs.len() {
-            let epoch = inside.epochs[at].clone();
-            let Some(Header { salt, counter }) = epoch.header.read(datagram) else { continue };
-            let in_time = inside.seen.in_time(salt, now);
-            if in_time.is_err() && !(at < WRONG_CLOCK_EPOCHS && inside.may_try(now)) {
-                continue;
-            }
-            let Some(open) = BoxKey::to_listener(&epoch.secret, salt) else { continue };
-            // What does not open leaves nothing legible, and it may yet be another epoch's.
-            let Inside { copy, seen, wrong_clocks, peers, .. } = inside;
-            copy.clear();
-            copy.extend_from_slice(datagram);
-            let Some(content) = open.open(counter, copy) else { continue };
-            if !is_first(&copy[content.clone()]) || seen.has(salt) {
-                return Opened::Nothing;
-            }
-            if let Err(ahead_s) = in_time {
+    fn of_a_newcomer(
+        &self,
+        inside: &mut Inside,
+        epoch: &Arc<Epoch>,
+        (Header { salt, counter }, in_time, now): (Header, Result<(), i64>, u32),
+        from: SocketAddr,
+        datagram: &mut [u8],
+    ) -> Opened {
+        let Inside { copy, seen, wrong_clocks, peers, .. } = inside;
+        let Some(open) = BoxKey::to_listener(&epoch.secret, salt) else { return Opened::NotOurs };
+        // What does not open leaves nothing legible, and it may yet be another epoch's.
+        copy.clear();
+        copy.extend_from_slice(datagram);
+        let Some(content) = open.open(counter, copy) else { return Opened::NotOurs };
+        if !is_first(&copy[content.clone()]) || seen.has(salt) {
+            return Opened::Nothing;
+        }
+        if let Err(ahead_s) = in_time {
+            // Nearer, it is only that too many came since.
+            if ahead_s.unsigned_abs() > u64::from(WINDOW_S) {
                 wrong_clocks.tries += 1;
                 wrong_clocks.ahead_s = ahead_s;
-                return Opened::Nothing;
             }
-            let (Some(key), Ok(chance)) =
-                (BoxKey::to_dialler(&epoch.secret, self.salt, salt), random().map(u64::from_be_bytes))
-            else {
-                return Opened::Nothing;
-            };
-            seen.note(salt, now, chance);
-            let answer = Answer { header: HeaderKey::to_dialler(&epoch.secret, salt), key };
-            peers.add(salt, Peer::new(epoch, open, answer));
-            peers.heard(salt, counter, from);
-            datagram.copy_from_slice(copy);
-            return Opened::Content(content);
+            return Opened::Nothing;
         }
-        Opened::NotOurs
+        let (Some(key), Ok(chance)) =
+            (BoxKey::to_dialler(&epoch.secret, self.salt, salt), random().map(u64::from_be_bytes))
+        else {
+            return Opened::Nothing;
+        };
+        seen.note(salt, now, chance);
+        let answer = Answer { header: HeaderKey::to_dialler(&epoch.secret, salt), key };
+        peers.add(salt, Peer::new(epoch.clone(), open, answer));
+        peers.heard(salt, counter, from);
+        datagram.copy_from_slice(copy);
+        Opened::Content(content)
     }
 }
 
 impl Inside {
+    /// Whether a header is of somebody who dialled under this secret. Nothing is proven by it.
+    fn knows(&self, epoch: &Arc<Epoch>, header: Header) -> bool {
+        self.peers.get(header.salt).is_some_and(|peer| Arc::ptr_eq(&peer.epoch, epoch))
+    }
+
     fn may_try(&mut self, now: u32) -> bool {
         if self.tries.0 != now {
             self.tries = (now, WRONG_CLOCK_TRIES);

@@ -38,7 +38,12 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// With what an earlier process left, or as many random bytes.
+    /// With as many random bytes, which the next process should have, too.
+    pub fn begin(random: Vec<u8>) -> Option<Self> {
+        Some(Self { changed: true, ..Self::new(random)? })
+    }
+
+    /// With what an earlier process left.
     pub fn new(table: Vec<u8>) -> Option<Self> {
         if table.len() != REMEMBERED_LEN {
             return None;
