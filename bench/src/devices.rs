@@ -191,6 +191,7 @@ impl Daemon {
             control_socket: control.clone(),
             lock_path: dir.join("lock.net"),
             relay: false,
+            veil: fieldbook_daemon::Veiling::default(),
         };
         let (sender, bound) = mpsc::channel();
         let thread = thread::spawn(move || {

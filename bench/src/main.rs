@@ -17,12 +17,13 @@ mod sets;
 mod share;
 mod sync;
 mod syncthing;
+mod veil;
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | links | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER]]";
+const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | links | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -59,6 +60,7 @@ fn main() -> ExitCode {
             Ok(number) => sync::run(number),
             Err(_) => return usage(),
         },
+        ["veil"] => veil::run(),
         _ => return usage(),
     };
     match outcome {
@@ -94,5 +96,7 @@ fn all() -> Result<(), Box<dyn Error>> {
     println!();
     sets::run(&sets::SIZES)?;
     println!();
-    crowd::run(crowd::ENTRIES)
+    crowd::run(crowd::ENTRIES)?;
+    println!();
+    veil::run()
 }

@@ -26,7 +26,17 @@ impl Machine {
 
     /// Starts it at a given address.
     pub fn daemon_at(&self, address: &str) -> Daemon {
-        let mut process = self.start(&["daemon", "--listen", address]);
+        self.daemon_at_with(address, &[])
+    }
+
+    /// Starts it on loopback with further options.
+    pub fn daemon_with(&self, options: &[&str]) -> Daemon {
+        self.daemon_at_with(&format!("127.0.0.1:{}", free_port()), options)
+    }
+
+    /// Starts it at a given address with further options.
+    pub fn daemon_at_with(&self, address: &str, options: &[&str]) -> Daemon {
+        let mut process = self.start(&[&["daemon", "--listen", address], options].concat());
         let line: Value = process.object_with("listening");
         let address = line["listening"].as_str().unwrap_or(address).to_owned();
         Daemon { process, address }

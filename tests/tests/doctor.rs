@@ -71,11 +71,13 @@ fn nobody_there_a_name_that_leads_nowhere_and_another_team_are_told_apart() {
     let said = examined(&b, &["--with", "nobody.invalid:4040"], 14);
     assert_eq!(tried(&said), [("", "no-name")]);
     assert!(checks(&said, "address")[0].1.contains("leads nowhere"), "{said:?}");
-    // Another team's desk hears one message, and says nothing.
+    // Another team's desk does not answer behind the veil; otherwise it hears one message, and says nothing.
     let (other, _) = team_of_two();
-    let daemon = other.daemon();
+    let daemon = other.daemon_with(&["--unveiled"]);
     let said = examined(&b, &["--with", daemon.address()], 14);
-    assert_eq!(tried(&said), [("quic", "turned-away"), ("tcp", "turned-away")]);
+    assert_eq!(tried(&said), [("quic", "no-connection"), ("tcp", "turned-away")]);
+    let plain = examined(&b, &["--with", &format!("quic://{}", daemon.address())], 14);
+    assert_eq!(tried(&plain), [("quic", "turned-away"), ("tcp", "turned-away")]);
     assert!(checks(&said, "address")[0].1.contains("does not take this device in"), "{said:?}");
     let words = b.run(&["doctor", "--with", daemon.address()]).exits(14);
     assert!(words.out().contains("BAD") && words.out().contains("another team's"), "{words:?}");

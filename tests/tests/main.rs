@@ -37,6 +37,7 @@ mod seed;
 mod sticks;
 mod stories;
 mod team;
+mod veil;
 mod wayback;
 mod whole;
 mod words;

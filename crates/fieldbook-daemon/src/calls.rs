@@ -21,7 +21,7 @@ use crate::board::Board;
 use crate::connection::{self, How};
 use crate::counts::Counts;
 use crate::courier::{went_silent, why};
-use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
+use crate::dial::{self, Caller, Dialling, Reached, Road, Tried, Ways};
 use crate::ending::{Why, report, who};
 use crate::identity::Identity;
 use crate::known::Known;
@@ -167,9 +167,10 @@ async fn call(
     let (mut resting, mut back) = (None, 0);
     let mut roads = dial::roads(address, ways, &mut tried).await;
     roads.reverse();
+    let caller = Caller::new(&identity, serving.depot.as_ref());
     while let Some(road) = roads.pop() {
         let reached = tokio::select! {
-            reached = dial::reach(&road, &identity.transport, &mut tried) => reached,
+            reached = dial::reach(&road, &caller, &mut tried) => reached,
             () = signals.renew() => return Ended::Renew,
         };
         let Some(Reached { link, endpoint }) = reached else { continue };
@@ -252,7 +253,8 @@ async fn call(
                     }
                     (None, Err(failure)) => {
                         serving.failed.fetch_add(1, Relaxed);
-                        if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure))
+                        if let (Way::Quic, Road::Straight(target, _), true) =
+                            (way, &road, went_silent(&failure))
                         {
                             roads.push(Road::StraightTcp(*target));
                         }

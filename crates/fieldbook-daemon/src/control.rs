@@ -74,6 +74,21 @@ pub struct DaemonStatus {
     /// How many more there are.
     #[serde(default)]
     pub connections_more: u64,
+    /// How it is behind the veil; none if it does not listen by UDP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub veil: Option<VeilStatus>,
+}
+
+/// How a daemon that listens by UDP is behind the veil.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VeilStatus {
+    /// It answers plain QUIC, too.
+    pub unveiled: bool,
+    /// How often a device of the team was not let in because its clock and this one's are too far apart, as far as
+    /// it was looked.
+    pub wrong_clocks: u64,
+    /// By how many seconds the clock of the last of them is ahead of this one's; less than zero: behind.
+    pub ahead_s: i64,
 }
 
 /// A connection with a device of the team.
@@ -247,6 +262,7 @@ mod tests {
                 calls: Vec::new(),
                 connections: Vec::new(),
                 connections_more: 0,
+                veil: None,
             }
         }
 

@@ -21,7 +21,7 @@ use tokio::time::{MissedTickBehavior, interval_at};
 
 use crate::connection::{self, How, Link};
 use crate::counts::Counts;
-use crate::dial::{self, Dialling, Reached, Road, Tried, Ways};
+use crate::dial::{self, Caller, Dialling, Reached, Road, Tried, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::relays;
@@ -153,9 +153,10 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
         let mut answered = false;
         let mut roads: Vec<Road> = dial::roads(address, ways, &mut tried).await;
         roads.reverse();
+        let caller = Caller::new(&self.identity, self.depot.as_ref());
         let mut back = 0;
         while let Some(road) = roads.pop() {
-            let Some(reached) = dial::reach(&road, &self.identity.transport, &mut tried).await else {
+            let Some(reached) = dial::reach(&road, &caller, &mut tried).await else {
                 continue;
             };
             let Reached { link, endpoint } = reached;
@@ -178,7 +179,8 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
                 Err(failure) => {
                     back = 0;
                     // Some networks let a handshake through and then nothing more.
-                    if let (Way::Quic, Road::Straight(target), true) = (way, &road, went_silent(&failure)) {
+                    if let (Way::Quic, Road::Straight(target, _), true) = (way, &road, went_silent(&failure))
+                    {
                         roads.push(Road::StraightTcp(*target));
                     }
                     tried.push(Tried { way: Some(way), why: why(&failure, met) });

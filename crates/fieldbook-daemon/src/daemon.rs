@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use fieldbook_depot::{Depot, DepotError, DepotKey, SqlDepot};
 use fieldbook_net::channel::Way;
-use fieldbook_net::quic::{self, Endpoint, QuicError, VarInt};
+use fieldbook_net::quic::{self, Endpoint, Guise, QuicError, VarInt};
 use fieldbook_net::secured::Acceptor;
 use fieldbook_net::tcp;
 use fieldbook_net::tls::TransportKey;
@@ -28,6 +28,7 @@ use crate::identity::Identity;
 use crate::relay::{Keeper, RelayStatus};
 use crate::serve::{self, Serving};
 use crate::store::now_ms;
+use crate::veiled::{Veiled, Veiling};
 
 /// How many free ports are tried until one is found that is free for UDP and for TCP.
 const PORTS: usize = 64;
@@ -56,6 +57,8 @@ pub struct DaemonOptions {
     pub lock_path: PathBuf,
     /// It is a relay: it looks after what it holds, by the policy in its depot.
     pub relay: bool,
+    /// How it is behind the veil.
+    pub veil: Veiling,
 }
 
 /// What a daemon listens by.
@@ -80,6 +83,7 @@ struct State {
     stop: Notify,
     serving: Arc<Serving>,
     board: Arc<Board>,
+    veiled: Option<Arc<Veiled>>,
 }
 
 impl Controlled for State {
@@ -101,6 +105,7 @@ impl Controlled for State {
             calls: self.board.all(),
             connections,
             connections_more,
+            veil: self.veiled.as_ref().map(|veiled| veiled.status()),
         }
     }
 
@@ -113,6 +118,9 @@ impl Controlled for State {
     fn nudge(&self) {
         self.serving.nudge();
         self.serving.retry();
+        if let Some(veiled) = &self.veiled {
+            veiled.renew();
+        }
     }
 }
 
@@ -153,12 +161,19 @@ pub fn run_daemon_on(
         false => None,
     };
     let runtime = connection::runtime()?;
+    let has_udp = options.carriers.udp && !options.listen.is_empty();
+    let veiled = match has_udp {
+        true => Some(Arc::new(Veiled::begin(options.veil, &depot, &identity.secrets, log.clone())?)),
+        false => None,
+    };
+    let remembering = veiled.clone();
     let result = runtime.block_on(async {
         let mut endpoints = Vec::new();
         let mut listeners = Vec::new();
         let mut bound = Vec::new();
         for address in &options.listen {
-            let (at, endpoint, listener) = bind(*address, options.carriers, &identity.transport)?;
+            let guise = veiled.as_ref().map_or(Guise::Unveiled, |veiled| veiled.guise());
+            let (at, endpoint, listener) = bind(*address, options.carriers, &identity.transport, &guise)?;
             bound.push(at);
             endpoints.extend(endpoint);
             listeners.extend(listener);
@@ -174,6 +189,7 @@ pub fn run_daemon_on(
             stop: Notify::new(),
             serving: Arc::new(Serving::new(depot, options.calls.dialling, log)),
             board: Arc::default(),
+            veiled,
         });
         let controlled: Arc<dyn Controlled> = state.clone();
         let _socket = control::serve(&options.control_socket, Arc::downgrade(&controlled))
@@ -189,6 +205,7 @@ pub fn run_daemon_on(
                 tokio::spawn(serve::accept_tcp(listener, acceptor.clone(), state.serving.clone()))
             })
             .collect();
+        let keeping = state.veiled.clone().map(|veiled| tokio::spawn(veiled.keep()));
         let calling =
             tokio::spawn(calls::call_all(options.calls, state.serving.clone(), state.board.clone()));
         tokio::select! {
@@ -203,6 +220,7 @@ pub fn run_daemon_on(
         let _ = timeout(STOP_PATIENCE, state.serving.idle()).await;
         let _ = timeout(STOP_PATIENCE, state.board.quiet()).await;
         calling.abort();
+        keeping.iter().for_each(tokio::task::JoinHandle::abort);
         for endpoint in &endpoints {
             endpoint.close(VarInt::from_u32(0), b"");
             let _ = timeout(ENDPOINT_PATIENCE, endpoint.wait_idle()).await;
@@ -210,6 +228,9 @@ pub fn run_daemon_on(
         Ok(())
     });
     runtime.shutdown_timeout(Duration::from_secs(2));
+    if let Some(veiled) = remembering {
+        veiled.remember();
+    }
     result
 }
 
@@ -218,6 +239,7 @@ fn bind(
     address: SocketAddr,
     carriers: Carriers,
     key: &TransportKey,
+    guise: &Guise,
 ) -> Result<(SocketAddr, Option<Endpoint>, Option<TcpListener>), DaemonError> {
     let cannot = |error: io::Error| DaemonError::from(QuicError::Socket(error));
     let mut tries = if address.port() == 0 { PORTS } else { 1 };
@@ -225,7 +247,7 @@ fn bind(
         tries -= 1;
         let listener = carriers.tcp.then(|| tcp::listener(address)).transpose().map_err(cannot)?;
         let at = listener.as_ref().map_or(Ok(address), TcpListener::local_addr).map_err(cannot)?;
-        match carriers.udp.then(|| quic::listener(key, at)).transpose() {
+        match carriers.udp.then(|| quic::listener(key, at, guise.clone())).transpose() {
             // The port that TCP was given is another's by UDP: any other will do.
             Err(QuicError::Socket(error)) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
             Err(error) => return Err(error.into()),

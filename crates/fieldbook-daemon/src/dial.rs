@@ -4,6 +4,9 @@
 //! Straight: QUIC, and TCP as well when QUIC has not come through after a moment, so that a network that
 //! drops UDP costs that moment and not a timeout. Through a proxy: TCP, and names are the proxy's to look
 //! up. With [`Ways::Only`] there is no road but the proxy: no name is looked up, no datagram sent.
+//!
+//! QUIC goes behind the veil. Where a network passes nothing by UDP but plain QUIC, the address is given as
+//! `quic://HOST:PORT`, and nothing else makes a device show plain QUIC.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +15,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::Endpoint;
 use fieldbook_net::session::STANDSTILL;
@@ -21,11 +25,16 @@ use fieldbook_net::{quic, secured, socks, tcp};
 use tokio::time::timeout;
 
 use crate::connection::Link;
+use crate::identity::Identity;
+use crate::relays;
 
 /// How long one way may take to the end of its handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A proxy may have a circuit to build first: Tor takes seconds, on a bad day half a minute.
 const PROXY_PATIENCE: Duration = Duration::from_secs(60);
+/// How long a listener may take to answer behind the veil before earlier secrets are tried, and how long each
+/// of those then has.
+const EPOCH_PATIENCE: Duration = Duration::from_millis(1_000);
 /// How long QUIC may take before TCP is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(600);
 /// At how many of a name's addresses it is tried.
@@ -75,15 +84,40 @@ pub struct Tried {
     pub why: String,
 }
 
+/// Before an address at which QUIC is to go without the veil.
+const UNVEILED: &str = "quic://";
+
+/// What QUIC looks like on the way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// Boxes of random bytes.
+    Veiled,
+    /// Plain QUIC.
+    Unveiled,
+}
+
 /// What can be tried for an address, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Road {
     /// QUIC, then TCP beside it.
-    Straight(SocketAddr),
+    Straight(SocketAddr, Look),
     /// TCP, after QUIC was no use.
     StraightTcp(SocketAddr),
     /// TCP through a proxy, to a `HOST:PORT`.
     Through(Proxy, String),
+}
+
+/// Who dials.
+pub(crate) struct Caller {
+    identity: Identity,
+    /// The transport keys of the relays that it knows.
+    relays: Vec<[u8; 32]>,
+}
+
+impl Caller {
+    pub fn new(identity: &Identity, depot: &dyn Depot) -> Self {
+        Self { relays: relays::keys(depot, &identity.authority), identity: identity.clone() }
+    }
 }
 
 /// A link, and what keeps it alive.
@@ -93,8 +127,17 @@ pub(crate) struct Reached {
     pub endpoint: Option<Endpoint>,
 }
 
-/// The roads to a `HOST:PORT`. What stands in `ways` decides here and nowhere else.
+/// How QUIC is to look at an address, and its `HOST:PORT`.
+pub(crate) fn look(address: &str) -> (Look, &str) {
+    match address.strip_prefix(UNVEILED) {
+        Some(bare) => (Look::Unveiled, bare),
+        None => (Look::Veiled, address),
+    }
+}
+
+/// The roads to an address. What stands in `ways` decides here and nowhere else.
 pub(crate) async fn roads(address: &str, ways: Ways, tried: &mut Vec<Tried>) -> Vec<Road> {
+    let (look, address) = look(address);
     let proxy = match ways {
         Ways::Only(proxy) => return vec![Road::Through(proxy, address.to_owned())],
         Ways::StraightThen(proxy) => Some(proxy),
@@ -102,7 +145,7 @@ pub(crate) async fn roads(address: &str, ways: Ways, tried: &mut Vec<Tried>) -> 
     };
     let mut roads = Vec::new();
     match targets(address, ways).await {
-        Ok(targets) => roads.extend(targets.into_iter().map(Road::Straight)),
+        Ok(targets) => roads.extend(targets.into_iter().map(|target| Road::Straight(target, look))),
         Err(why) => tried.push(Tried { way: None, why }),
     }
     roads.extend(proxy.map(|proxy| Road::Through(proxy, address.to_owned())));
@@ -127,18 +170,19 @@ pub(crate) async fn targets(address: &str, ways: Ways) -> Result<Vec<SocketAddr>
 }
 
 /// Goes down a road to the end of the handshake.
-pub(crate) async fn reach(road: &Road, key: &TransportKey, tried: &mut Vec<Tried>) -> Option<Reached> {
+pub(crate) async fn reach(road: &Road, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
+    let key = &caller.identity.transport;
     let (way, result) = match road {
-        Road::Straight(target) => return race(*target, key, tried).await,
+        Road::Straight(target, look) => return race(*target, *look, caller, tried).await,
         Road::StraightTcp(target) => (Way::Tcp, by_tcp(*target, key).await),
         Road::Through(proxy, address) => (Way::Socks, through(*proxy, address, key).await),
     };
     result.map_err(|why| tried.push(Tried { way: Some(way), why })).ok()
 }
 
-async fn race(target: SocketAddr, key: &TransportKey, tried: &mut Vec<Tried>) -> Option<Reached> {
-    let mut quic = pin!(by_quic(target, key));
-    let mut tcp = pin!(by_tcp(target, key));
+async fn race(target: SocketAddr, look: Look, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
+    let mut quic = pin!(by_quic(target, look, caller));
+    let mut tcp = pin!(by_tcp(target, &caller.identity.transport));
     let mut missed = |way, why: String| tried.push(Tried { way: Some(way), why });
     let (mut quic_open, mut tcp_open) = (true, true);
     match timeout(HEAD_START, &mut quic).await {
@@ -175,13 +219,48 @@ async fn race(target: SocketAddr, key: &TransportKey, tried: &mut Vec<Tried>) ->
     None
 }
 
-pub(crate) async fn by_quic(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
-    let dialled = async {
-        let endpoint = quic::dialler(key, target)?;
-        let (connection, channel) = quic::dial(&endpoint, target, PATIENCE).await?;
+pub(crate) async fn by_quic(target: SocketAddr, look: Look, caller: &Caller) -> Result<Reached, String> {
+    let Caller { identity, relays } = caller;
+    let key = &identity.transport;
+    if look == Look::Unveiled {
+        return shake(quic::dialler(key, target, None), target, PATIENCE).await;
+    }
+    let Some((newest, earlier)) = identity.secrets.split_first() else {
+        return Err("this device knows no secret of its team".to_owned());
+    };
+    let mut newest = pin!(shake(quic::dialler(key, target, Some(newest)), target, PATIENCE));
+    if relays.is_empty() || earlier.is_empty() {
+        return newest.await;
+    }
+    // A relay that has not heard of the newest secret hears nothing under it, and where only UDP leads
+    // to it would hear of it never. Whoever is no relay gets no further than to show its own key.
+    let mut earlier = pin!(async {
+        tokio::time::sleep(EPOCH_PATIENCE).await;
+        for secret in earlier.iter().take(relays::EPOCHS_BACK) {
+            let dialler = quic::dialler_to(relays, key, target, secret);
+            if let Ok(reached) = shake(dialler, target, EPOCH_PATIENCE).await {
+                return reached;
+            }
+        }
+        std::future::pending().await
+    });
+    tokio::select! {
+        result = &mut newest => result,
+        reached = &mut earlier => Ok(reached),
+    }
+}
+
+async fn shake(
+    dialler: Result<Endpoint, quic::QuicError>,
+    target: SocketAddr,
+    patience: Duration,
+) -> Result<Reached, String> {
+    let shaken = async {
+        let endpoint = dialler?;
+        let (connection, channel) = quic::dial(&endpoint, target, patience).await?;
         Ok::<_, quic::QuicError>(Reached { link: Link::quic(connection, channel), endpoint: Some(endpoint) })
     };
-    dialled.await.map_err(|error| error.to_string())
+    shaken.await.map_err(|error| error.to_string())
 }
 
 pub(crate) async fn by_tcp(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
@@ -273,10 +352,20 @@ mod tests {
             // A look-up that failed would have left a word.
             assert_eq!(roads_to(address, Ways::Only(proxy)), (only, Vec::new()), "{address}");
         }
-        let straight = Road::Straight("192.0.2.7:1".parse().unwrap());
+        let straight = Road::Straight("192.0.2.7:1".parse().unwrap(), Look::Veiled);
         assert_eq!(roads_to("192.0.2.7:1", Ways::Straight).0, std::slice::from_ref(&straight));
         let through = Road::Through(proxy, "192.0.2.7:1".to_owned());
         assert_eq!(roads_to("192.0.2.7:1", Ways::StraightThen(proxy)).0, [straight, through]);
+    }
+
+    #[test]
+    fn quic_shows_itself_only_where_the_address_says_so() {
+        let (found, _) = roads_to("quic://192.0.2.7:1", Ways::Straight);
+        assert_eq!(found, [Road::Straight("192.0.2.7:1".parse().unwrap(), Look::Unveiled)]);
+        let proxy: Proxy = "socks5://127.0.0.1:9050".parse().unwrap();
+        let through = Road::Through(proxy, "desk.invalid:1".to_owned());
+        assert_eq!(roads_to("quic://desk.invalid:1", Ways::Only(proxy)).0, [through]);
+        assert!(roads_to("quic://x.onion:1", Ways::Straight).1[0].why.contains("Tor"));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::timeout;
 
 use crate::connection::{self, Link};
-use crate::dial::{self, Reached, Road, Ways};
+use crate::dial::{self, Caller, Reached, Road, Ways};
 use crate::error::DaemonError;
 use crate::identity::Identity;
 use crate::relays;
@@ -85,7 +85,7 @@ pub fn examine(
             let examiner = Examiner { depot: &depot, identity: &identity, address };
             examiner.straight(ways, &mut tell).await;
             if let Ways::StraightThen(proxy) | Ways::Only(proxy) = ways {
-                let road = Road::Through(proxy, address.clone());
+                let road = Road::Through(proxy, dial::look(address).1.to_owned());
                 tell(examiner.found(Some(Way::Socks), examiner.go(&road).await));
             }
         }
@@ -106,13 +106,14 @@ impl Examiner<'_> {
     }
 
     async fn straight(&self, ways: Ways, tell: &mut impl FnMut(Examined)) {
-        let targets = match dial::targets(self.address, ways).await {
+        let (look, address) = dial::look(self.address);
+        let targets = match dial::targets(address, ways).await {
             Ok(targets) => targets,
             Err(why) => return tell(self.found(None, Outcome::NoName(why))),
         };
         // As many as a sync tries, both ways of each at once: ten seconds for each that leads nowhere are enough.
         for target in targets {
-            let (quic, tcp) = (Road::Straight(target), Road::StraightTcp(target));
+            let (quic, tcp) = (Road::Straight(target, look), Road::StraightTcp(target));
             let (quic, tcp) = tokio::join!(self.go(&quic), self.go(&tcp));
             tell(self.found(Some(Way::Quic), quic));
             tell(self.found(Some(Way::Tcp), tcp));
@@ -122,10 +123,11 @@ impl Examiner<'_> {
     /// Down one road, and to a relay in earlier epochs, as a sync does.
     async fn go(&self, road: &Road) -> Outcome {
         let mut back = 0;
+        let caller = Caller::new(self.identity, self.depot);
         loop {
             let key = &self.identity.transport;
             let reached = match road {
-                Road::Straight(target) => dial::by_quic(*target, key).await,
+                Road::Straight(target, look) => dial::by_quic(*target, *look, &caller).await,
                 Road::StraightTcp(target) => dial::by_tcp(*target, key).await,
                 Road::Through(proxy, address) => dial::through(*proxy, address, key).await,
             };

@@ -17,6 +17,15 @@ pub(crate) fn authority(depot: &dyn Depot) -> Result<Authority, DaemonError> {
     Authority::decode(&authority).map_err(|_| DaemonError::Damaged("authority"))
 }
 
+/// By what the team proves itself, the newest first.
+///
+/// # Errors
+/// As [`Identity::load`].
+pub(crate) fn secrets(depot: &dyn Depot) -> Result<Vec<TransportSecret>, DaemonError> {
+    let secrets = Zeroizing::new(depot.setting("transport-secrets")?.ok_or(DaemonError::NoTeam)?);
+    TransportSecret::decode_list(&secrets).map_err(|_| DaemonError::Damaged("transport secrets"))
+}
+
 /// Whether a device that was met still stands. Whether its certificate has run out meanwhile is no matter.
 pub(crate) fn stands(authority: &Authority, peer: &Peer) -> bool {
     authority.judge(&peer.certificate, 0).is_ok()
@@ -60,9 +69,7 @@ impl Identity {
         let certificate =
             Certificate::decode(&certificate).map_err(|_| DaemonError::Damaged("certificate"))?;
         let authority = authority(depot)?;
-        let secrets = Zeroizing::new(depot.setting("transport-secrets")?.ok_or(DaemonError::NoTeam)?);
-        let secrets =
-            TransportSecret::decode_list(&secrets).map_err(|_| DaemonError::Damaged("transport secrets"))?;
+        let secrets = secrets(depot)?;
         let seed = Zeroizing::new(depot.setting("transport-seed")?.unwrap_or_default());
         let seed: Zeroizing<[u8; 32]> =
             Zeroizing::new(seed.as_slice().try_into().map_err(|_| DaemonError::Damaged("transport key"))?);

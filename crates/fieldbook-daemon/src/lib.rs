@@ -8,7 +8,7 @@
 //! `connection` is one session over any carrier, `store` the depot behind it, `identity` what the device shows and
 //! believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever connects, `examine` what
 //! stands in a way, `strangers` who waits at the door and `met` who is being served, `ending` how a connection is ended
-//! from outside, [`relay`] what a relay does besides, `relays` how one is spoken to,
+//! from outside, `veiled` how a daemon keeps itself behind the veil, [`relay`] what a relay does besides, `relays` how one is spoken to,
 //! [`control`] the daemon's socket.
 
 mod again;
@@ -35,6 +35,7 @@ mod relays;
 mod serve;
 mod store;
 mod strangers;
+mod veiled;
 mod ways;
 
 pub use calls::Calls;
@@ -48,3 +49,4 @@ pub use fieldbook_net::channel::Way;
 pub use fieldbook_net::socks::{NoProxy, Proxy};
 pub use fieldbook_proto::session::{Declined, Moved, Side};
 pub use identity::Identity;
+pub use veiled::Veiling;

@@ -26,7 +26,7 @@ const MET: &str = "relays-met";
 /// Relays of which a certificate is kept.
 const KEPT: usize = 16;
 /// How many earlier epochs are tried.
-const EPOCHS_BACK: usize = 8;
+pub(crate) const EPOCHS_BACK: usize = 8;
 
 /// Keeps the certificate of a relay that was met.
 pub(crate) fn note(depot: &dyn Depot, peer: &Peer) -> Result<(), DaemonError> {
@@ -50,12 +50,17 @@ pub(crate) fn note(depot: &dyn Depot, peer: &Peer) -> Result<(), DaemonError> {
 
 /// Whether this is the transport key of a relay that stands.
 fn is_relays(depot: &dyn Depot, authority: &Authority, key: &[u8; 32]) -> bool {
+    keys(depot, authority).contains(key)
+}
+
+/// The transport keys of the relays that stand.
+pub(crate) fn keys(depot: &dyn Depot, authority: &Authority) -> Vec<[u8; 32]> {
     // What does not read back only costs the try.
-    let known = [KNOWN, MET].into_iter().filter_map(|setting| read(depot, setting).ok());
-    known.flatten().any(|certificate| {
-        let body = certificate.body();
-        body.role == Role::Relay && body.keys.transport == *key && authority.judge(&certificate, 0).is_ok()
-    })
+    let known = [KNOWN, MET].into_iter().filter_map(|setting| read(depot, setting).ok()).flatten();
+    let stand = known.filter(|certificate| {
+        certificate.body().role == Role::Relay && authority.judge(certificate, 0).is_ok()
+    });
+    stand.map(|certificate| certificate.body().keys.transport).collect()
 }
 
 /// A list of certificates: their number (4), then each with its length before it.

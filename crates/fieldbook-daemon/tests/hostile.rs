@@ -52,7 +52,7 @@ impl Peer {
         let heard = BytesMut::new();
         match over {
             Over::Quic => {
-                let endpoint = quic::dialler(&key, address).unwrap();
+                let endpoint = quic::dialler(&key, address, None).unwrap();
                 let (connection, channel) = quic::dial(&endpoint, address, PATIENCE).await.unwrap();
                 let (writer, reader) = connection.open_bi().await.unwrap();
                 let (reader, writer) = (Box::pin(reader) as Pin<Box<_>>, Box::pin(writer) as Pin<Box<_>>);

@@ -38,6 +38,7 @@ fn call(device: &Device, with: &str) -> Caller {
         carriers: Carriers::default(),
         calls: Calls { with: vec![with.to_owned()], ..Calls::default() },
         relay: false,
+        veil: fieldbook_daemon::Veiling::default(),
         control_socket: control.clone(),
         lock_path: device.dir.path().join("caller.lock"),
     };

@@ -174,7 +174,7 @@ fn end_of_an_idle_session(daemon: &Running, meanwhile: impl FnOnce()) -> String 
     let target = daemon.address.parse().unwrap();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let endpoint = quic::dialler(&key, target).unwrap();
+        let endpoint = quic::dialler(&key, target, None).unwrap();
         let (connection, channel) = quic::dial(&endpoint, target, Duration::from_secs(10)).await.unwrap();
         let (mut writer, mut reader) = connection.open_bi().await.unwrap();
         writer.write_all(&hello(16, certificate(1, 2, Role::Monitor), &channel.binding)).await.unwrap();

@@ -153,6 +153,7 @@ fn a_second_daemon_is_refused_and_nobody_there_is_said() {
         control_socket: coordinator.dir.path().join("other"),
         lock_path: coordinator.dir.path().join("lock.net"),
         relay: false,
+        veil: fieldbook_daemon::Veiling::default(),
     };
     assert!(matches!(run_daemon(options, |_| {}, |_| {}), Err(DaemonError::InUse)));
     let address = daemon.address.clone();

@@ -1,6 +1,6 @@
 //! Carriers: how two devices reach each other.
 //!
-//! [`quic`] is tried first. [`secured`] is TLS over any stream of bytes, which [`tcp`], [`socks`] (TCP through
+//! [`quic`] is tried first, behind the [`veil`]. [`secured`] is TLS over any stream of bytes, which [`tcp`], [`socks`] (TCP through
 //! a proxy) and [`pipe`] (standard input and output) provide. All have the TLS 1.3 raw public keys of
 //! [`tls`] and prove the same [`channel`]. [`session`] moves bytes between a carrier and the sans-IO
 //! session of [`fieldbook_proto::session`]; the depot behind it is a trait, for this crate cannot name
@@ -18,3 +18,4 @@ pub mod signals;
 pub mod socks;
 pub mod tcp;
 pub mod tls;
+pub mod veil;

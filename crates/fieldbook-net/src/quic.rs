@@ -1,19 +1,26 @@
-//! QUIC endpoints for devices: dial and listen, with the TLS of [`crate::tls`].
+//! QUIC endpoints for devices: dial and listen, with the TLS of [`crate::tls`], and behind the [`crate::veil`]
+//! unless it is asked for without.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fieldbook_proto::session::TransportSecret;
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
+use quinn::{
+    AsyncUdpSocket, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, Runtime as _, TokioRuntime,
+    TransportConfig,
+};
 pub use quinn::{Connection, Endpoint, Incoming, VarInt};
-use quinn::{IdleTimeout, TransportConfig};
 use rustls::pki_types::CertificateDer;
 
 use crate::channel::{BINDING_LABEL, Channel, NO_NAME};
 use crate::plain;
 use crate::tls::{Beneath, TlsError, TransportKey, raw_key};
+use crate::veil::boxes::CONTENT_MAX;
+use crate::veil::{Dialling, Listening, Veil, system_clock};
 
 /// A peer that says nothing for so long is gone.
 const IDLE: Duration = Duration::from_secs(30);
@@ -65,15 +72,55 @@ impl From<TlsError> for QuicError {
     }
 }
 
-/// An endpoint that only dials.
+/// What the datagrams of a listener look like.
+#[derive(Debug, Clone)]
+pub enum Guise {
+    /// QUIC's own.
+    Unveiled,
+    /// Boxes, and whoever comes otherwise gets no answer.
+    Veiled(Arc<Veil>),
+    /// Whoever comes in boxes gets boxes, whoever speaks plain QUIC gets that.
+    Both(Arc<Veil>),
+}
+
+/// An endpoint that only dials, and only `target`; in boxes under the secret `veil`, or in plain QUIC.
 ///
 /// # Errors
 /// The socket cannot be bound.
-pub fn dialler(key: &TransportKey, target: SocketAddr) -> Result<Endpoint, QuicError> {
+pub fn dialler(
+    key: &TransportKey,
+    target: SocketAddr,
+    veil: Option<&TransportSecret>,
+) -> Result<Endpoint, QuicError> {
+    dialling(key.client(Beneath::Quic)?, target, veil)
+}
+
+/// The same, veiled; only whoever shows one of these keys sees this device's.
+///
+/// # Errors
+/// As [`dialler`].
+pub fn dialler_to(
+    keys: &[[u8; 32]],
+    key: &TransportKey,
+    target: SocketAddr,
+    veil: &TransportSecret,
+) -> Result<Endpoint, QuicError> {
+    dialling(key.client_to(keys, Beneath::Quic)?, target, Some(veil))
+}
+
+fn dialling(
+    tls: rustls::ClientConfig,
+    target: SocketAddr,
+    veil: Option<&TransportSecret>,
+) -> Result<Endpoint, QuicError> {
     let any: SocketAddr = if target.is_ipv4() { ([0, 0, 0, 0], 0).into() } else { ([0_u16; 8], 0).into() };
-    let mut endpoint = Endpoint::client(any).map_err(QuicError::Socket)?;
-    let crypto =
-        QuicClientConfig::try_from(key.client(Beneath::Quic)?).map_err(|_| QuicError::Handshake(NO_SUITE))?;
+    let socket = bound(any).map_err(QuicError::Socket)?;
+    let socket: Arc<dyn AsyncUdpSocket> = match veil {
+        None => socket,
+        Some(secret) => Arc::new(Dialling::new(socket, secret, &system_clock()).map_err(QuicError::Socket)?),
+    };
+    let mut endpoint = endpoint(socket, None).map_err(QuicError::Socket)?;
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| QuicError::Handshake(NO_SUITE))?;
     let mut config = quinn::ClientConfig::new(Arc::new(crypto));
     config.transport_config(Arc::new(transport(0)));
     endpoint.set_default_client_config(config);
@@ -102,7 +149,7 @@ pub async fn dial(
 ///
 /// # Errors
 /// The address cannot be bound.
-pub fn listener(key: &TransportKey, address: SocketAddr) -> Result<Endpoint, QuicError> {
+pub fn listener(key: &TransportKey, address: SocketAddr, guise: Guise) -> Result<Endpoint, QuicError> {
     let crypto =
         QuicServerConfig::try_from(key.server(Beneath::Quic)?).map_err(|_| QuicError::Handshake(NO_SUITE))?;
     let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
@@ -111,7 +158,21 @@ pub fn listener(key: &TransportKey, address: SocketAddr) -> Result<Endpoint, Qui
         .max_incoming(INCOMING_MAX)
         .incoming_buffer_size(EARLY)
         .incoming_buffer_size_total(EARLY_ALL);
-    Endpoint::server(config, address).map_err(QuicError::Socket)
+    let socket = bound(address).map_err(QuicError::Socket)?;
+    let socket: Arc<dyn AsyncUdpSocket> = match guise {
+        Guise::Unveiled => socket,
+        Guise::Veiled(veil) => Arc::new(Listening::new(socket, veil, false)),
+        Guise::Both(veil) => Arc::new(Listening::new(socket, veil, true)),
+    };
+    endpoint(socket, Some(config)).map_err(QuicError::Socket)
+}
+
+fn bound(address: SocketAddr) -> io::Result<Arc<dyn AsyncUdpSocket>> {
+    TokioRuntime.wrap_udp_socket(UdpSocket::bind(address)?)
+}
+
+fn endpoint(socket: Arc<dyn AsyncUdpSocket>, server: Option<quinn::ServerConfig>) -> io::Result<Endpoint> {
+    Endpoint::new_with_abstract_socket(EndpointConfig::default(), server, socket, Arc::new(TokioRuntime))
 }
 
 /// The peer's key and the binding of an established connection.
@@ -135,8 +196,12 @@ pub fn open_window(connection: &quinn::Connection) {
 }
 
 fn transport(streams: u8) -> TransportConfig {
+    let mut mtu = MtuDiscoveryConfig::default();
+    // A box around the largest packet fills a frame of Ethernet.
+    mtu.upper_bound(u16::try_from(CONTENT_MAX).unwrap_or(1_200));
     let mut config = TransportConfig::default();
     config
+        .mtu_discovery_config(Some(mtu))
         .max_concurrent_bidi_streams(VarInt::from(streams))
         .max_concurrent_uni_streams(VarInt::from(0_u8))
         .datagram_receive_buffer_size(None)
@@ -160,9 +225,9 @@ mod tests {
     #[tokio::test]
     async fn two_devices_prove_their_keys_to_each_other_and_share_a_binding() {
         let ((server, server_key), (client, client_key)) = (key(1), key(2));
-        let listening = listener(&server, ([127, 0, 0, 1], 0).into()).unwrap();
+        let listening = listener(&server, ([127, 0, 0, 1], 0).into(), Guise::Unveiled).unwrap();
         let address = listening.local_addr().unwrap();
-        let dialling = dialler(&client, address).unwrap();
+        let dialling = dialler(&client, address, None).unwrap();
         let accepted = tokio::spawn(async move {
             let connection = listening.accept().await.unwrap().await.unwrap();
             (channel(&connection).unwrap(), connection, listening)
@@ -178,9 +243,9 @@ mod tests {
     #[tokio::test]
     async fn a_connection_survives_that_the_device_changes_its_network() {
         let ((server, _), (client, _)) = (key(1), key(2));
-        let listening = listener(&server, ([127, 0, 0, 1], 0).into()).unwrap();
+        let listening = listener(&server, ([127, 0, 0, 1], 0).into(), Guise::Unveiled).unwrap();
         let address = listening.local_addr().unwrap();
-        let dialling = dialler(&client, address).unwrap();
+        let dialling = dialler(&client, address, None).unwrap();
         let before = dialling.local_addr().unwrap();
         let heard = tokio::spawn(async move {
             let connection = listening.accept().await.unwrap().await.unwrap();
@@ -208,9 +273,9 @@ mod tests {
     #[tokio::test]
     async fn a_stranger_makes_us_hold_little_and_a_device_of_the_team_more() {
         let ((server, _), (client, _)) = (key(1), key(2));
-        let listening = listener(&server, ([127, 0, 0, 1], 0).into()).unwrap();
+        let listening = listener(&server, ([127, 0, 0, 1], 0).into(), Guise::Unveiled).unwrap();
         let address = listening.local_addr().unwrap();
-        let dialling = dialler(&client, address).unwrap();
+        let dialling = dialler(&client, address, None).unwrap();
         let accepted =
             tokio::spawn(async move { (listening.accept().await.unwrap().await.unwrap(), listening) });
         let (connection, _) = dial(&dialling, address, Duration::from_secs(10)).await.unwrap();
@@ -234,7 +299,7 @@ mod tests {
     async fn nobody_there_is_an_error_in_time() {
         let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = silent.local_addr().unwrap();
-        let dialling = dialler(&key(3).0, address).unwrap();
+        let dialling = dialler(&key(3).0, address, None).unwrap();
         let error = dial(&dialling, address, Duration::from_millis(300)).await.unwrap_err();
         assert!(matches!(error, QuicError::Handshake(_)), "{error}");
     }

@@ -20,7 +20,9 @@ use rustls::pki_types::{
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{AlwaysResolvesServerRawPublicKeys, NoServerSessionStorage};
 use rustls::sign::CertifiedKey;
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, PeerIncompatible, SignatureScheme,
+};
 use zeroize::Zeroizing;
 
 /// SubjectPublicKeyInfo of an Ed25519 key up to the key itself (RFC 8410 section 4).
@@ -95,8 +97,25 @@ impl TransportKey {
     /// # Errors
     /// The provider lacks TLS 1.3.
     pub fn client(&self, beneath: Beneath) -> Result<rustls::ClientConfig, TlsError> {
+        self.client_of(beneath, None)
+    }
+
+    /// The same; whoever answers must show one of these keys, and sees nothing of this device's otherwise.
+    ///
+    /// # Errors
+    /// As [`TransportKey::client`].
+    pub fn client_to(&self, keys: &[[u8; 32]], beneath: Beneath) -> Result<rustls::ClientConfig, TlsError> {
+        self.client_of(beneath, Some(keys.to_vec()))
+    }
+
+    fn client_of(
+        &self,
+        beneath: Beneath,
+        only: Option<Vec<[u8; 32]>>,
+    ) -> Result<rustls::ClientConfig, TlsError> {
         let provider = provider();
-        let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
+        let schemes = provider.signature_verification_algorithms;
+        let verifier = Arc::new(AnyEd25519 { schemes, only });
         let mut config = rustls::ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .dangerous()
@@ -117,7 +136,8 @@ impl TransportKey {
     /// The provider lacks TLS 1.3.
     pub fn server(&self, beneath: Beneath) -> Result<rustls::ServerConfig, TlsError> {
         let provider = provider();
-        let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
+        let schemes = provider.signature_verification_algorithms;
+        let verifier = Arc::new(AnyEd25519 { schemes, only: None });
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_client_cert_verifier(verifier)
@@ -143,15 +163,23 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// Accepts any Ed25519 key that its bearer proves to hold; the session judges whose it is.
+/// Accepts any Ed25519 key that its bearer proves to hold; the session judges whose it is. Or some keys only.
 #[derive(Debug)]
-struct AnyEd25519(WebPkiSupportedAlgorithms);
+struct AnyEd25519 {
+    schemes: WebPkiSupportedAlgorithms,
+    only: Option<Vec<[u8; 32]>>,
+}
 
 impl AnyEd25519 {
-    fn check(end_entity: &CertificateDer<'_>) -> Result<(), Error> {
-        raw_key(std::slice::from_ref(end_entity))
-            .map(drop)
-            .ok_or_else(|| Error::from(PeerIncompatible::IncorrectCertificateTypeExtension))
+    fn check(&self, end_entity: &CertificateDer<'_>) -> Result<(), Error> {
+        let key = raw_key(std::slice::from_ref(end_entity))
+            .ok_or_else(|| Error::from(PeerIncompatible::IncorrectCertificateTypeExtension))?;
+        match &self.only {
+            Some(only) if !only.contains(&key) => {
+                Err(CertificateError::ApplicationVerificationFailure.into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn verify(
@@ -161,7 +189,7 @@ impl AnyEd25519 {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
         let key = SubjectPublicKeyInfoDer::from(key.as_ref());
-        verify_tls13_signature_with_raw_key(message, &key, signature, &self.0)
+        verify_tls13_signature_with_raw_key(message, &key, signature, &self.schemes)
     }
 }
 
@@ -178,7 +206,7 @@ impl ServerCertVerifier for AnyEd25519 {
         _ocsp_response: &[u8],
         _now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        Self::check(end_entity).map(|()| ServerCertVerified::assertion())
+        self.check(end_entity).map(|()| ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -219,7 +247,7 @@ impl ClientCertVerifier for AnyEd25519 {
         _intermediates: &[CertificateDer<'_>],
         _now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        Self::check(end_entity).map(|()| ClientCertVerified::assertion())
+        self.check(end_entity).map(|()| ClientCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -302,11 +330,68 @@ mod tests {
         assert!(raw_key(server.peer_certificates().unwrap()).is_some());
     }
 
+    /// The same with QUIC's own handshake, as quinn drives it.
+    #[test]
+    fn over_quic_the_handshake_is_post_quantum_with_raw_keys_both_ways() {
+        use rustls::quic::{ClientConnection, ServerConnection, Version};
+        let name = ServerName::try_from("peer.invalid").unwrap();
+        let (client, server) = (key(1).client(Beneath::Quic).unwrap(), key(2).server(Beneath::Quic).unwrap());
+        assert!(!client.enable_early_data && !client.enable_sni && client.alpn_protocols == [b"h3"]);
+        assert_eq!((server.max_early_data_size, server.send_tls13_tickets), (0, 0));
+        let mut client = ClientConnection::new(Arc::new(client), Version::V1, name, vec![1]).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server), Version::V1, vec![1]).unwrap();
+        for _ in 0..8 {
+            for _ in 0..4 {
+                let mut wire = Vec::new();
+                client.write_hs(&mut wire);
+                server.read_hs(&wire).unwrap();
+                let mut wire = Vec::new();
+                server.write_hs(&mut wire);
+                client.read_hs(&wire).unwrap();
+            }
+        }
+        assert!(!client.is_handshaking() && !server.is_handshaking());
+        for group in [client.negotiated_key_exchange_group(), server.negotiated_key_exchange_group()] {
+            assert_eq!(group.map(|group| group.name()), Some(NamedGroup::X25519MLKEM768));
+        }
+        let theirs =
+            |seed| Some(ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes());
+        assert_eq!(client.peer_certificates().and_then(raw_key), theirs(2));
+        assert_eq!(server.peer_certificates().and_then(raw_key), theirs(1));
+        assert!(client.zero_rtt_keys().is_none() && server.zero_rtt_keys().is_none());
+        assert_eq!(client.tls13_tickets_received(), 0);
+    }
+
+    #[test]
+    fn whoever_is_called_for_some_keys_shows_its_own_to_nobody_else() {
+        let [relay, other] =
+            [2, 3].map(|seed| ed25519_dalek::SigningKey::from_bytes(&[seed; 32]).verifying_key().to_bytes());
+        let server = || key(2).server(Beneath::Quic).unwrap();
+        assert!(shake(key(1).client_to(&[other, relay], Beneath::Quic).unwrap(), server()).is_ok());
+        let name = ServerName::try_from("peer.invalid").unwrap();
+        let wary = Arc::new(key(1).client_to(&[other], Beneath::Quic).unwrap());
+        let mut client = ClientConnection::new(wary, name).unwrap();
+        let mut server = ServerConnection::new(Arc::new(server())).unwrap();
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        server.process_new_packets().unwrap();
+        let mut wire = Vec::new();
+        server.write_tls(&mut wire).unwrap();
+        client.read_tls(&mut wire.as_slice()).unwrap();
+        assert!(client.process_new_packets().is_err());
+        let mut wire = Vec::new();
+        client.write_tls(&mut wire).unwrap();
+        server.read_tls(&mut wire.as_slice()).unwrap();
+        assert!(server.process_new_packets().is_err() && server.peer_certificates().is_none());
+    }
+
     #[test]
     fn a_peer_without_the_post_quantum_group_or_without_a_key_is_refused() {
         let with = |groups, resolver| {
             let provider = Arc::new(CryptoProvider { kx_groups: groups, ..aws_lc_rs::default_provider() });
-            let verifier = Arc::new(AnyEd25519(provider.signature_verification_algorithms));
+            let schemes = provider.signature_verification_algorithms;
+            let verifier = Arc::new(AnyEd25519 { schemes, only: None });
             let builder = rustls::ClientConfig::builder_with_provider(provider)
                 .with_protocol_versions(&[&rustls::version::TLS13])
                 .unwrap()

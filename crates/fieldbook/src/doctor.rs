@@ -140,10 +140,12 @@ pub fn of_address(address: &str, said: &[Said]) -> Vec<Check> {
     let straight_udp = said.iter().any(|said| said.path.as_deref() == Some("quic"));
     let open = met.contains("tcp") || met.contains("socks");
     if straight_udp && !met.contains("quic") && open {
-        let found = format!("{at}: UDP does not come through, in this network or at the other end; TCP does");
-        checks.push(
-            Check::new("address", Verdict::Notice, found).advise("nothing: a sync finds that out by itself"),
+        let found = format!(
+            "{at}: UDP does not come through, in this network or at the other end, or the two clocks are more than a week apart; TCP does"
         );
+        checks.push(Check::new("address", Verdict::Notice, found).advise(
+            "a sync finds its way by itself; compare the date and time of this computer, shown above, with a watch",
+        ));
     } else {
         checks.push(Check::new("address", Verdict::Good, format!("{at}: a sync will work")));
     }
@@ -221,7 +223,7 @@ fn nobody(at: &str, said: &[Said]) -> Check {
     }
     bad(
         format!("{at}: no way leads there"),
-        "the other device may be off or its daemon not running (`fieldbook daemon status` there); this network may block it: try another network, --via socks5://127.0.0.1:9050 with Tor running, or a bundle by stick",
+        "the other device may be off or its daemon not running (`fieldbook daemon status` there); if it listens by UDP only, a clock that is wrong by more than a week keeps this device out: compare the date and time above with a watch; this network may block it: try another network, --via socks5://127.0.0.1:9050 with Tor running, or a bundle by stick",
     )
 }
 

@@ -6,7 +6,7 @@ mod pipe;
 mod proxy;
 mod ssh;
 mod tcp;
-mod world;
+pub mod world;
 
 use fieldbook_tests::{Machine, Run};
 use serde_json::Value;

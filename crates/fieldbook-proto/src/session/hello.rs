@@ -62,10 +62,14 @@ impl TransportSecret {
 
     /// A cipher whose key comes from the secret and `material`, which makes it a key for one use.
     pub(crate) fn derived_cipher(&self, context: &str, material: &[u8; 32]) -> ChaCha20Poly1305 {
+        ChaCha20Poly1305::new(Key::from_slice(&*self.derive(context, material)))
+    }
+
+    /// A key that comes from the secret and `material`, for what `context` names.
+    pub fn derive(&self, context: &str, material: &[u8]) -> Zeroizing<[u8; 32]> {
         let mut hasher = blake3::Hasher::new_derive_key(context);
         hasher.update(&*self.secret).update(material);
-        let key = Zeroizing::new(*hasher.finalize().as_bytes());
-        ChaCha20Poly1305::new(Key::from_slice(&*key))
+        Zeroizing::new(*hasher.finalize().as_bytes())
     }
 }
 

@@ -32,7 +32,8 @@ pub struct DaemonArgs {
     /// Where to listen, by UDP and TCP at the same port; port 0 is any free one
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Dial this device and stay with it; `known` stands for all that were reached before. Can be given several times
+    /// Dial this device and stay with it; `known` stands for all that were reached before. `quic://HOST:PORT` dials plain
+    /// QUIC instead of veiled. Can be given several times
     #[arg(long, value_name = "HOST:PORT")]
     with: Vec<String>,
     /// A SOCKS5 proxy to dial through when the straight ways lead nowhere
@@ -50,6 +51,9 @@ pub struct DaemonArgs {
     /// Listen by TCP only
     #[arg(long, requires = "listen", conflicts_with = "no_tcp")]
     no_udp: bool,
+    /// Answer plain QUIC as well, for networks that pass nothing else by UDP: anybody can then see what listens here
+    #[arg(long, requires = "listen", conflicts_with = "no_udp")]
+    unveiled: bool,
     /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
     #[cfg(feature = "bucket")]
     #[arg(long, value_name = "FILE", requires = "listen")]
@@ -90,7 +94,7 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     #[cfg(feature = "bucket")]
     let bucket = args.bucket.map(|path| network::bucket::read(&path, args.new_bucket)).transpose()?;
     let (known, with): (Vec<String>, Vec<String>) = args.with.into_iter().partition(|with| with == KNOWN);
-    with.iter().try_for_each(|address| network::check_address(address, "--with"))?;
+    with.iter().try_for_each(|address| network::check_dialled(address, "--with"))?;
     let only_proxy = args.only_via.is_some();
     let flag = if only_proxy { "--only-via" } else { "--via" };
     let proxy = args.via.or(args.only_via);
@@ -114,6 +118,7 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
         limit: args.limit.and_then(NonZeroU64::new),
         udp: !args.no_udp,
         tcp: !args.no_tcp,
+        unveiled: args.unveiled,
         control: place.daemon(),
         #[cfg(feature = "bucket")]
         bucket,
@@ -150,9 +155,11 @@ fn status(global: &Global) -> Result<(), Failure> {
         [only] if only == "quic" => "UDP only",
         _ => "UDP and TCP",
     };
+    let veil = status.veil.unwrap_or_default();
+    let plain = if veil.unveiled { ", plain QUIC too" } else { "" };
     let listening = match &addresses[..] {
         [] => "Not listening; running".to_owned(),
-        addresses => format!("Listening on {} ({by})", addresses.join(", ")),
+        addresses => format!("Listening on {} ({by}{plain})", addresses.join(", ")),
     };
     for call in &status.calls {
         global.ui.say(call_words(call))?;
@@ -166,7 +173,21 @@ fn status(global: &Global) -> Result<(), Failure> {
         status.sessions_now,
         status.received,
         status.sent
-    ))
+    ))?;
+    match veil.wrong_clocks {
+        0 => Ok(()),
+        _ => global.ui.say(clock_words(veil.ahead_s)),
+    }
+}
+
+/// Somebody of the team gets no answer by UDP because of a clock.
+pub fn clock_words(ahead_s: i64) -> String {
+    let days = ahead_s.unsigned_abs() / 86_400;
+    let side = if ahead_s < 0 { "behind" } else { "ahead of" };
+    format!(
+        "A device of the team got no answer by UDP: its clock is {} {side} this one's. One of the two is wrong.",
+        count(days, "day", "days")
+    )
 }
 
 fn stop(global: &Global) -> Result<(), Failure> {

@@ -6,6 +6,7 @@ use fieldbook_daemon::relay::RelayStatus;
 use fieldbook_vault::{Partners, Standing, Status};
 use serde_json::json;
 
+use super::daemon::clock_words;
 use super::json;
 use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
@@ -39,7 +40,7 @@ pub struct DoctorArgs {
 
 pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     if let Some(address) = &args.with {
-        network::check_address(address, "--with")?;
+        network::check_dialled(address, "--with")?;
     }
     let only_proxy = args.only_via.is_some();
     let proxy = args.via.or(args.only_via);
@@ -130,6 +131,18 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
 fn daemon(global: &Global) -> Result<(Check, Option<RelayStatus>), Failure> {
     let place = Place::of(&existing(global)?)?;
     let status = network::ask(&place, Ask::Status)?;
+    let veil = status.as_ref().and_then(|status| status.veil).filter(|veil| veil.wrong_clocks > 0);
+    if let Some(veil) = veil {
+        let check = Check {
+            check: "daemon",
+            verdict: Verdict::Notice,
+            found: format!("the daemon runs. {}", clock_words(veil.ahead_s)),
+            advice: Some(
+                "compare the date and time of this computer with a watch, and tell the others to".to_owned(),
+            ),
+        };
+        return Ok((check, status.and_then(|status| status.relay)));
+    }
     let found = match &status {
         Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
         Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),

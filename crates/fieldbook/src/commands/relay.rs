@@ -105,6 +105,9 @@ pub struct RunArgs {
     /// Listen here this time
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
+    /// Answer plain QUIC as well, for networks that pass nothing else by UDP: anybody can then see what listens here
+    #[arg(long)]
+    unveiled: bool,
     /// The bucket is named by this file this time
     #[cfg(feature = "bucket")]
     #[arg(long, value_name = "FILE")]
@@ -145,6 +148,7 @@ pub fn run(command: RelayCommand, global: &Global) -> Result<(), Failure> {
         RelayCommand::Run(args) => {
             let how = run::How {
                 listen: args.listen,
+                unveiled: args.unveiled,
                 #[cfg(feature = "bucket")]
                 bucket: args.bucket.map(|file| network::bucket::read(&file, false)).transpose()?,
             };

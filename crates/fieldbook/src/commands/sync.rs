@@ -52,7 +52,7 @@ pub struct SyncArgs {
 
 pub fn run(args: SyncArgs, global: &Global) -> Result<(), Failure> {
     if let Some(address) = &args.with {
-        network::check_address(address, "--with")?;
+        network::check_dialled(address, "--with")?;
     }
     let limit = args.limit.and_then(NonZeroU64::new);
     let proxy = args.via.as_ref().or(args.only_via.as_ref());

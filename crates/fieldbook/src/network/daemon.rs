@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use fieldbook_daemon::relay::RelaySettings;
-use fieldbook_daemon::{Calls, Carriers, DaemonError, DaemonOptions, Dialling, run_daemon_on};
+use fieldbook_daemon::{Calls, Carriers, DaemonError, DaemonOptions, Dialling, Veiling, run_daemon_on};
 use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use serde_json::json;
 
@@ -40,11 +40,13 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     };
     let served = Served::of(&mut task, &network.depot, &depot_key)?;
     let nobody = (Vec::new(), false, None, false, None);
-    let (listen, udp, tcp, control, (with, known, proxy, only_proxy, limit)) = match task {
-        Task::Listen { address, udp, tcp, control, with, known, proxy, only_proxy, limit, .. } => {
-            (address, udp, tcp, control, (with, known, proxy, only_proxy, limit))
+    let (listen, (udp, tcp, unveiled), control, (with, known, proxy, only_proxy, limit)) = match task {
+        Task::Listen {
+            address, udp, tcp, unveiled, control, with, known, proxy, only_proxy, limit, ..
+        } => (address, (udp, tcp, unveiled), control, (with, known, proxy, only_proxy, limit)),
+        Task::RelayListen { listen, unveiled, control, .. } => {
+            (listen, (true, true, unveiled), control, nobody)
         }
-        Task::RelayListen { listen, control, .. } => (listen, true, true, control, nobody),
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
     };
     let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
@@ -52,6 +54,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     if runs(&network.lock) {
         return Err(DaemonError::InUse.into());
     }
+    let memory: Arc<dyn Depot> = served.local.clone();
     let depot = served.open(&network.depot, relay, ui.json())?;
     let listen = match listen {
         None if relay => {
@@ -69,10 +72,12 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         control_socket: control,
         lock_path: network.lock,
         relay,
+        veil: Veiling { unveiled_too: unveiled, memory: Some(memory) },
     };
     let json = ui.json();
     let mut told = Ok(());
-    let listening = |bound: &[SocketAddr]| told = tell(bound, carriers(udp, tcp), &with, known, ui);
+    let listening =
+        |bound: &[SocketAddr]| told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui);
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
     Ok(ended?)
@@ -144,15 +149,21 @@ impl Served {
 /// Says where it listens: from now on it can be reached.
 fn tell(
     bound: &[SocketAddr],
-    (words, names): (&str, &[&str]),
+    ((words, names), unveiled): ((&str, &[&str]), bool),
     with: &[String],
     known: bool,
     ui: &Ui,
 ) -> Result<(), Failure> {
     for address in bound {
         let address = address.to_string();
-        ui.emit(json!({"event": "listening", "listening": address, "address": address, "carriers": names}))?;
-        ui.say(format_args!("Listening on {address} ({words}). `fieldbook daemon stop` or Ctrl-C ends it."))?;
+        ui.emit(json!({
+            "event": "listening", "listening": address, "address": address, "carriers": names,
+            "unveiled": unveiled,
+        }))?;
+        let plain = if unveiled { ", plain QUIC too" } else { "" };
+        ui.say(format_args!(
+            "Listening on {address} ({words}{plain}). `fieldbook daemon stop` or Ctrl-C ends it."
+        ))?;
     }
     if !with.is_empty() || known {
         let mut whom: Vec<String> = with.iter().map(|address| crate::sanitise::line(address)).collect();

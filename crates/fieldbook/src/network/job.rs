@@ -47,6 +47,9 @@ pub enum Task {
         udp: bool,
         /// By TCP.
         tcp: bool,
+        /// By plain QUIC, too.
+        #[serde(default)]
+        unveiled: bool,
         /// The control socket.
         control: PathBuf,
         /// The bucket that is served instead of the vault's depot.
@@ -58,6 +61,9 @@ pub enum Task {
     RelayListen {
         /// Where, host:port, if not where the policy says.
         listen: Option<String>,
+        /// By plain QUIC, too.
+        #[serde(default)]
+        unveiled: bool,
         /// The control socket.
         control: PathBuf,
         /// The bucket that is served this time, if it is not the one that was remembered.

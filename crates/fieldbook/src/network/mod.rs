@@ -52,6 +52,14 @@ pub fn daemon_addresses(vault: &Path) -> Vec<String> {
     listening.iter().filter_map(|bound| bound.parse().ok()).flat_map(reachable::addresses).collect()
 }
 
+/// Whether `text` looks like the address of a device that is dialled: `HOST:PORT`, or `quic://HOST:PORT`.
+///
+/// # Errors
+/// As [`check_address`].
+pub fn check_dialled(text: &str, flag: &str) -> Result<(), Failure> {
+    check_address(text.strip_prefix("quic://").unwrap_or(text), flag)
+}
+
 /// Whether `text` looks like `HOST:PORT`; whether anybody answers there is another matter.
 ///
 /// # Errors
@@ -134,8 +142,19 @@ mod tests {
     fn an_address_has_a_host_and_a_port() {
         for good in ["127.0.0.1:4040", "desk.example.org:1", "[::1]:4040", "localhost:65535"] {
             assert!(check_address(good, "--with").is_ok(), "{good}");
+            assert!(check_dialled(&format!("quic://{good}"), "--with").is_ok(), "{good}");
         }
-        for bad in ["", "nowhere", ":4040", "host:", "host:0", "host:99999", "host:http", "::1:4040"] {
+        for bad in [
+            "",
+            "nowhere",
+            ":4040",
+            "host:",
+            "host:0",
+            "host:99999",
+            "host:http",
+            "::1:4040",
+            "quic://host:1",
+        ] {
             let failure = check_address(bad, "--with").expect_err(bad);
             assert_eq!((failure.kind.exit(), failure.code.as_str()), (2, "bad-address"), "{bad}");
         }

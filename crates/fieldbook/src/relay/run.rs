@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct How {
     /// Where it listens, if not where the policy says.
     pub listen: Option<String>,
+    /// It answers plain QUIC, too.
+    pub unveiled: bool,
     /// The bucket, if it is not the one that was remembered. What its file names may be credentials that the
     /// manager gives to this process alone.
     #[cfg(feature = "bucket")]
@@ -79,6 +81,7 @@ pub fn run(how: How, global: &Global) -> Result<(), Failure> {
     open.agent.when_gone(move || drop(gone.send(Event::AgentGone)))?;
     let task = Task::RelayListen {
         listen: how.listen,
+        unveiled: how.unveiled,
         control: place.daemon(),
         #[cfg(feature = "bucket")]
         bucket: how.bucket,

@@ -1,0 +1,51 @@
+//! The veil: each datagram of QUIC in a box that only the team can tell from noise, `protocol/veil.md`.
+//!
+//! Whoever listens sees datagrams of four sizes and random bytes. Whoever sends something to the port that is
+//! not from the team, or was there before, gets no answer: it is dropped before QUIC sees it.
+//!
+//! [`boxes`] is the format and touches no socket. [`Dialling`] and [`Listening`] are quinn's sockets with
+//! boxes around what goes through them; what a listener knows is in [`Veil`]: whose salts came ([`peers`],
+//! [`seen`]) and the team's secrets. The port itself is opened in [`crate::quic`].
+
+pub mod boxes;
+mod dialling;
+mod listening;
+mod peers;
+mod receive;
+mod seen;
+mod window;
+
+use std::io;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustls::crypto::aws_lc_rs;
+
+pub use dialling::Dialling;
+pub use listening::{Listening, Veil, WrongClocks};
+pub use seen::{REMEMBERED_LEN, WINDOW_S};
+
+use boxes::Salt;
+
+/// Seconds since 1970 by this device's clock.
+pub type Clock = Arc<dyn Fn() -> u32 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u32::try_from(now.as_secs()).unwrap_or(u32::MAX)
+    })
+}
+
+fn random<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let source = aws_lc_rs::default_provider().secure_random;
+    source.fill(&mut bytes).map_err(|_| io::Error::other("the system gives no random bytes"))?;
+    Ok(bytes)
+}
+
+/// A salt that no other process has, or had.
+fn new_salt(now: u32) -> io::Result<Salt> {
+    Ok(Salt::new(now, random()?))
+}
