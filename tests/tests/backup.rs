@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::reading::{sync, word_of_delivery};
 
-const FILES: [&str; 9] = ["0.a", "0.b", "0.k", "1.a", "1.b", "1.k", "lock", "lock.net", "rules", "slots"];
+const FILES: [&str; 10] = ["0.a", "0.b", "0.k", "1.a", "1.b", "1.k", "lock", "lock.net", "rules", "slots"];
 
 fn draft(machine: &Machine, title: &str) -> String {
     machine.write(&["--template", "detention", "--title", title, "--set", "date=2017-03-25"])

@@ -24,7 +24,9 @@ pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
     let slots_file = match fs::read(layout.slots()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VaultError::NoVault),
         // Its length is all that is wanted of it.
-        Err(_) => vec![0; fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize)],
+        Err(_) => {
+            vec![0; fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize)]
+        }
         Ok(bytes) => bytes,
     };
     let slots_gone = durable::overwrite_at(&layout.slots(), 0, &slots::filler_for(&slots_file)?);
@@ -58,6 +60,8 @@ pub fn remove_rest(layout: &Layout) -> Result<Vec<String>, VaultError> {
         let name = file.file_name();
         if name.to_str().is_some_and(is_ours) && file.file_type().is_ok_and(|kind| kind.is_file()) {
             fs::remove_file(file.path()).map_err(VaultError::io(doing))?;
+        } else if file.path() == layout.work() && file.file_type().is_ok_and(|kind| kind.is_dir()) {
+            fs::remove_dir_all(layout.work()).map_err(VaultError::io(doing))?;
         } else {
             left.push(name.to_string_lossy().into_owned());
         }

@@ -1,4 +1,4 @@
-//! Everything that destroys a vault's keys: `wipe`, the signal, the day that its owner set.
+//! Destroying a vault: for `wipe`, and for the signal and the day that its owner set (`watch.rs`).
 //!
 //! The keys go first, whoever has the vault open. Then the processes that have them in memory are killed, without being
 //! asked. Then the keys are destroyed once more, should one of these have written them in between, and the files
@@ -6,11 +6,11 @@
 
 use std::fs::{self, File};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fieldbook_vault::{Layout, Rules, VaultError, destroy_keys, remove_rest};
+use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
 use rustix::process::{Signal, kill_process};
 
 use crate::agent::place::Place;
@@ -18,8 +18,6 @@ use crate::error::Failure;
 
 /// How long whoever has the vault open for one command is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the day is looked at.
-const LOOK: Duration = Duration::from_secs(60);
 
 /// What became of a vault.
 #[derive(Debug)]
@@ -67,7 +65,8 @@ fn wiped_but(error: &VaultError) -> Failure {
 
 /// Kills the process that listens on this socket, unless it is this one.
 pub fn kill(socket: &Path) {
-    let peer = UnixStream::connect(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
+    let peer =
+        UnixStream::connect(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
     match peer {
         Ok(peer) if peer.pid != rustix::process::getpid() => {
             let _ = kill_process(peer.pid, Signal::KILL);
@@ -83,42 +82,4 @@ fn await_release(lock: &Path) {
     while lock.try_lock().is_err() && Instant::now() < until {
         thread::sleep(Duration::from_millis(5));
     }
-}
-
-/// From now on SIGUSR1 wipes the vault and ends this process, if the vault's owner chose that; else nothing happens.
-pub fn on_signal(vault: PathBuf) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    // Before this returns: without a handler the signal would end the process.
-    let entered = runtime.enter();
-    let Ok(mut wanted) = signal(SignalKind::user_defined1()) else { return };
-    drop(entered);
-    thread::spawn(move || {
-        runtime.block_on(async {
-            while wanted.recv().await.is_some() {
-                if Rules::of(&Layout::new(&vault)).wipe_unasked {
-                    let _ = everything(&vault);
-                    std::process::exit(0);
-                }
-            }
-        });
-    });
-}
-
-/// From now on the keys are destroyed, and this process ends, once the day has come that the vault's owner set.
-pub fn on_the_day(vault: PathBuf) {
-    thread::spawn(move || {
-        let layout = Layout::new(&vault);
-        loop {
-            // A disk that fails now is tried again.
-            if Rules::enforce(&layout).unwrap_or(false) {
-                if let Ok(place) = Place::of(&vault) {
-                    kill(&place.agent());
-                    kill(&place.daemon());
-                }
-                std::process::exit(0);
-            }
-            thread::sleep(LOOK);
-        }
-    });
 }

@@ -12,6 +12,7 @@ use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
+use crate::confine::Confined;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
@@ -121,6 +122,8 @@ fn status(global: &Global) -> Result<(), Failure> {
     let mut object = json(&status)?;
     // The version of the control socket, not of this output.
     object.as_object_mut().map(|fields| fields.remove("v"));
+    let confined = Confined::of_process(status.pid);
+    object["confinement"] = confined.word().into();
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
     let by = match &status.carriers[..] {
@@ -144,7 +147,11 @@ fn status(global: &Global) -> Result<(), Failure> {
         status.sessions_now,
         status.received,
         status.sent
-    ))
+    ))?;
+    match confined {
+        Confined::Wholly => Ok(()),
+        _ => global.ui.say("This system confines it in part or not at all; `fieldbook doctor` says more."),
+    }
 }
 
 fn stop(global: &Global) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
+use crate::confine::Confined;
 use crate::doctor::{self, Check, Verdict};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
@@ -53,7 +54,12 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
         tally.tell(&check)?;
     }
     tally.tell(&doctor::waiting(&status))?;
-    tally.tell(&daemon(global)?)?;
+    if let Some(pid) = agent.pid() {
+        tally.tell(&doctor::confinement("the vault's process", Confined::of_process(pid)))?;
+    }
+    for check in daemon(global)? {
+        tally.tell(&check)?;
+    }
     if standing.is_none() {
         return tally.end(Ok(()));
     }
@@ -110,14 +116,18 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     })
 }
 
-fn daemon(global: &Global) -> Result<Check, Failure> {
+fn daemon(global: &Global) -> Result<Vec<Check>, Failure> {
     let place = Place::of(&existing(global)?)?;
-    let found = match network::ask(&place, Ask::Status)? {
+    let status = network::ask(&place, Ask::Status)?;
+    let confined = status.as_ref().map(|status| Confined::of_process(status.pid));
+    let found = match status {
         Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
         Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),
         None => "no daemon runs here: this device syncs when `fieldbook sync` is called".to_owned(),
     };
-    Ok(Check { check: "daemon", verdict: Verdict::Good, found, advice: None })
+    let mut checks = vec![Check { check: "daemon", verdict: Verdict::Good, found, advice: None }];
+    checks.extend(confined.map(|confined| doctor::confinement("the daemon", confined)));
+    Ok(checks)
 }
 
 fn with_event(value: &impl serde::Serialize, event: &str) -> Result<serde_json::Value, Failure> {
