@@ -7,6 +7,7 @@ mod browser;
 mod bucket;
 mod bundles;
 mod carriers;
+mod confine;
 mod conventions;
 mod convergence;
 mod crash;

@@ -54,6 +54,11 @@ impl Layout {
         self.dir.join("rules")
     }
 
+    /// The directory of files that a relay's processes make and remove, where its depot is in a bucket; else not there.
+    pub fn work(&self) -> PathBuf {
+        self.dir.join("work")
+    }
+
     /// Locked by the process that has the vault open.
     pub fn lock(&self) -> PathBuf {
         self.dir.join("lock")

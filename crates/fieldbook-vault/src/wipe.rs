@@ -62,6 +62,8 @@ pub fn remove_rest(layout: &Layout) -> Result<Vec<String>, VaultError> {
         let name = file.file_name();
         if name.to_str().is_some_and(is_ours) && file.file_type().is_ok_and(|kind| kind.is_file()) {
             fs::remove_file(file.path()).map_err(VaultError::io(doing))?;
+        } else if file.path() == layout.work() && file.file_type().is_ok_and(|kind| kind.is_dir()) {
+            fs::remove_dir_all(layout.work()).map_err(VaultError::io(doing))?;
         } else {
             left.push(name.to_string_lossy().into_owned());
         }

@@ -7,6 +7,7 @@ use fieldbook_vault::{Standing, Status};
 use serde::Serialize;
 
 use crate::agent::protocol::Network;
+use crate::confine::Confined;
 use crate::error::Failure;
 use crate::met;
 use crate::network::examine::{Said, Word};
@@ -36,7 +37,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `waiting`, `room`, `removed`,
-    /// `daemon`, `way`, `address`.
+    /// `confinement`, `daemon`, `way`, `address`.
     pub check: &'static str,
     /// How it came out.
     pub verdict: Verdict,
@@ -121,6 +122,23 @@ fn clock(standing: &Standing) -> Check {
                 .advise("compare the date and time of this computer with a watch")
         }
         _ => Check::new("clock", Verdict::Good, says),
+    }
+}
+
+/// What the system holds one of this device's processes to. Nothing of it stands in the way of a sync.
+pub fn confinement(process: &str, confined: Confined) -> Check {
+    match confined {
+        Confined::Wholly => Check::new("confinement", Verdict::Good, format!("{process} is confined by the system")),
+        Confined::Calls => Check::new(
+            "confinement",
+            Verdict::Notice,
+            format!("{process} is confined in part: this system cannot fence it off from files (it has no Landlock)"),
+        )
+        .advise("a newer kernel, or one with Landlock switched on, limits what a break-in can reach"),
+        Confined::Not => {
+            Check::new("confinement", Verdict::Notice, format!("{process} is not confined: this system cannot do it"))
+                .advise("a newer kernel, or one with seccomp and Landlock switched on, limits what a break-in can reach")
+        }
     }
 }
 

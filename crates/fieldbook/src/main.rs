@@ -4,6 +4,7 @@ mod agent;
 mod args;
 mod bundle;
 mod commands;
+mod confine;
 mod demo;
 mod doctor;
 mod error;
@@ -24,6 +25,7 @@ mod sheets;
 mod span;
 mod sync;
 mod ui;
+mod watch;
 mod wipe;
 
 use std::io::Write as _;

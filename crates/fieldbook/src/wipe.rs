@@ -1,4 +1,4 @@
-//! Everything that destroys a vault's keys: `wipe`, the signal, the day that its owner set.
+//! Destroying a vault: for `wipe`, and for the signal and the day that its owner set (`watch.rs`).
 //!
 //! The keys go first, whoever has the vault open. Then the processes that have them in memory are killed, without being
 //! asked. Then the keys are destroyed once more, should one of these have written them in between, and the files
@@ -7,11 +7,11 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fieldbook_vault::{Layout, Rules, VaultError, destroy_keys, remove_rest};
+use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::place::Place;
@@ -19,8 +19,6 @@ use crate::error::Failure;
 
 /// How long whoever has the vault open for one command is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// How often the day is looked at.
-const LOOK: Duration = Duration::from_secs(60);
 
 /// What became of a vault.
 #[derive(Debug)]
@@ -84,7 +82,7 @@ pub fn kill(socket: &Path) {
 }
 
 /// Kills whoever has the vault open for one command: it could still write a key. Waits for its end.
-fn await_release(lock: &Path) {
+pub fn await_release(lock: &Path) {
     let until = Instant::now() + PATIENCE;
     let Ok(file) = File::open(lock) else { return };
     while file.try_lock().is_err() && Instant::now() < until {
@@ -111,7 +109,7 @@ fn holders(lock: &File) -> Vec<Pid> {
     held.filter_map(|parts| Pid::from_raw(parts.get(4)?.parse().ok()?)).collect()
 }
 
-/// From now on the signal that wipes does nothing to this process unless [`on_signal`] says otherwise; without that
+/// From now on the signal that wipes does nothing to this process unless `watch.rs` says otherwise; without that
 /// it would end commands in the midst of what they do.
 pub fn is_no_end() {
     use tokio::signal::unix::{SignalKind, signal};
@@ -120,51 +118,4 @@ pub fn is_no_end() {
         let _entered = runtime.enter();
         let _ = signal(SignalKind::user_defined1());
     }
-}
-
-/// From now on SIGUSR1 wipes the vault and ends this process, if the vault's owner chose that; else nothing happens.
-/// `yields`: another process that was asked as well does the rest.
-pub fn on_signal(vault: PathBuf, yields: bool) {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
-    // Before this returns: without a handler the signal would end the process.
-    let entered = runtime.enter();
-    let Ok(mut wanted) = signal(SignalKind::user_defined1()) else { return };
-    drop(entered);
-    thread::spawn(move || {
-        runtime.block_on(async {
-            while wanted.recv().await.is_some() {
-                let layout = Layout::new(&vault);
-                if Rules::of(&layout).wipe_unasked {
-                    if yields {
-                        // Agent and daemon may both be asked, and would kill each other halfway: the agent does the rest.
-                        let _ = destroy_keys(&layout);
-                        thread::sleep(PATIENCE);
-                    }
-                    let _ = everything(&vault);
-                    std::process::exit(0);
-                }
-            }
-        });
-    });
-}
-
-/// From now on the keys are destroyed, and this process ends, once the day has come that the vault's owner set.
-pub fn on_the_day(vault: PathBuf) {
-    thread::spawn(move || {
-        let layout = Layout::new(&vault);
-        loop {
-            // A disk that fails now is tried again.
-            if Rules::enforce(&layout).unwrap_or(false) {
-                if let Ok(place) = Place::of(&vault) {
-                    kill(&place.agent());
-                    kill(&place.daemon());
-                }
-                await_release(&layout.lock());
-                let _ = destroy_keys(&layout);
-                std::process::exit(0);
-            }
-            thread::sleep(LOOK);
-        }
-    });
 }

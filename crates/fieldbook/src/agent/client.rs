@@ -30,6 +30,7 @@ pub struct Agent {
     child: Option<Child>,
     /// Hangs up when the agent ends.
     end: OwnedFd,
+    pid: Option<u32>,
 }
 
 impl Agent {
@@ -81,11 +82,13 @@ impl Agent {
             Ok(stream) => {
                 let from = stream.try_clone().map_err(Failure::io(doing))?;
                 let end = stream.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
+                let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
                 Ok(Some(Self {
                     from: Box::new(BufReader::new(from)),
                     to: Some(Box::new(stream)),
                     child: None,
                     end,
+                    pid: peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()),
                 }))
             }
             Err(error)
@@ -182,10 +185,16 @@ impl Agent {
             (Some(from), Some(to)) => {
                 let end = from.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
                 let from = Box::new(BufReader::new(from));
-                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end })
+                let pid = Some(child.id());
+                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end, pid })
             }
             _ => Err(Failure::failed("internal", doing)),
         }
+    }
+
+    /// Its process.
+    pub const fn pid(&self) -> Option<u32> {
+        self.pid
     }
 
     /// Whether the agent has ended.

@@ -20,7 +20,9 @@ use super::server::{self, Ending, Event, SocketFile};
 use super::service::Desk;
 use super::wire::{self, Hex};
 use super::worker::Worker;
+use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
+use crate::watch::Watch;
 use crate::wipe;
 
 /// How long a daemon of a vault that is gone has to end by itself.
@@ -82,6 +84,7 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
         value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy, exposed })?;
     match opening.stay {
         None => {
+            confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
             answer(to, &greeting)?;
             let (sender, events) = mpsc::channel();
@@ -95,10 +98,11 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Nothing of the terminal holds it, and it holds nothing of the terminal or a mount.
             let _ = rustix::process::setsid();
             let _ = std::env::set_current_dir("/");
+            let watch = Watch::start(&opening.vault)?;
+            confine::enforce(&Role::Agent { vault: &opening.vault, sockets: Some(place.directory()) });
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
-            wipe::on_signal(opening.vault.clone(), false);
-            wipe::on_the_day(opening.vault.clone());
+            watch.hear_signals();
             server::accept(listener, sender);
             answer(to, &greeting)?;
             leave_the_client()?;

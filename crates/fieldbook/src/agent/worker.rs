@@ -14,6 +14,7 @@ use std::time::Duration;
 use fieldbook_vault::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
 use rustix::process::{Resource, Rlimit};
 
+use crate::confine::{self, Role};
 use crate::error::Failure;
 
 /// Longest frame between agent and worker: two documents and changes, with room.
@@ -99,6 +100,7 @@ pub fn run() -> Result<(), Failure> {
     super::process::harden();
     let memory = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
     let _ = rustix::process::setrlimit(Resource::As, memory);
+    confine::enforce(&Role::Worker);
     let (mut from, mut to) = (io::stdin().lock(), io::stdout().lock());
     let broken = "the worker's streams cannot be used";
     while let Some(request) = read_frame(&mut from).map_err(Failure::io(broken))? {

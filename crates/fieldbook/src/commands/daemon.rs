@@ -13,6 +13,7 @@ use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
+use crate::confine::Confined;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::met;
@@ -148,6 +149,8 @@ fn status(global: &Global) -> Result<(), Failure> {
     let mut object = json(&status)?;
     // The version of the control socket, not of this output.
     object.as_object_mut().map(|fields| fields.remove("v"));
+    let confined = Confined::of_process(status.pid);
+    object["confinement"] = confined.word().into();
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
     let by = match &status.carriers[..] {
@@ -174,9 +177,12 @@ fn status(global: &Global) -> Result<(), Failure> {
         status.received,
         status.sent
     ))?;
-    match veil.wrong_clocks {
-        0 => Ok(()),
-        _ => global.ui.say(clock_words(veil.ahead_s)),
+    if veil.wrong_clocks > 0 {
+        global.ui.say(clock_words(veil.ahead_s))?;
+    }
+    match confined {
+        Confined::Wholly => Ok(()),
+        _ => global.ui.say("This system confines it in part or not at all; `fieldbook doctor` says more."),
     }
 }
 

@@ -12,6 +12,7 @@ use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
+use crate::confine::Confined;
 use crate::doctor::{self, Check, Verdict};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
@@ -59,8 +60,13 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     for check in doctor::removed(&status).into_iter().chain(doctor::room(&status)) {
         tally.tell(&check)?;
     }
-    let (daemon, relay) = daemon(global)?;
-    tally.tell(&daemon)?;
+    if let Some(pid) = agent.pid() {
+        tally.tell(&doctor::confinement("the vault's process", Confined::of_process(pid)))?;
+    }
+    let (checks, relay) = daemon(global)?;
+    for check in &checks {
+        tally.tell(check)?;
+    }
     if let Some(full) = relay.as_ref().and_then(doctor::relay_room) {
         tally.tell(&full)?;
     }
@@ -127,29 +133,31 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     })
 }
 
-/// Whether a daemon runs; and how it stands, if it is a relay's.
-fn daemon(global: &Global) -> Result<(Check, Option<RelayStatus>), Failure> {
+/// Whether a daemon runs and how it is confined; and how it stands, if it is a relay's.
+fn daemon(global: &Global) -> Result<(Vec<Check>, Option<RelayStatus>), Failure> {
     let place = Place::of(&existing(global)?)?;
     let status = network::ask(&place, Ask::Status)?;
-    let veil = status.as_ref().and_then(|status| status.veil).filter(|veil| veil.wrong_clocks > 0);
-    if let Some(veil) = veil {
-        let check = Check {
-            check: "daemon",
-            verdict: Verdict::Notice,
-            found: format!("the daemon runs. {}", clock_words(veil.ahead_s)),
-            advice: Some(
-                "compare the date and time of this computer with a watch, and tell the others to".to_owned(),
-            ),
-        };
-        return Ok((check, status.and_then(|status| status.relay)));
-    }
+    let clock = status.as_ref().and_then(|status| status.veil).filter(|veil| veil.wrong_clocks > 0);
+    let confined = status.as_ref().map(|status| Confined::of_process(status.pid));
     let found = match &status {
         Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
         Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),
         None => "no daemon runs here: this device syncs when `fieldbook sync` is called".to_owned(),
     };
-    let check = Check { check: "daemon", verdict: Verdict::Good, found, advice: None };
-    Ok((check, status.and_then(|status| status.relay)))
+    let check = match clock {
+        Some(veil) => Check {
+            check: "daemon",
+            verdict: Verdict::Notice,
+            found: format!("{found}. {}", clock_words(veil.ahead_s)),
+            advice: Some(
+                "compare the date and time of this computer with a watch, and tell the others to".to_owned(),
+            ),
+        },
+        None => Check { check: "daemon", verdict: Verdict::Good, found, advice: None },
+    };
+    let mut checks = vec![check];
+    checks.extend(confined.map(|confined| doctor::confinement("the daemon", confined)));
+    Ok((checks, status.and_then(|status| status.relay)))
 }
 
 fn with_event(value: &impl serde::Serialize, event: &str) -> Result<serde_json::Value, Failure> {

@@ -8,6 +8,7 @@ use crate::agent;
 use crate::error::Failure;
 use crate::network;
 use crate::ui::Ui;
+use crate::watch;
 
 #[derive(Debug, Subcommand)]
 pub enum InternalCommand {
@@ -25,6 +26,8 @@ pub enum InternalCommand {
     Relay,
     /// The connection of one pairing, which has no key
     Pair,
+    /// What destroys the keys on a signal, or when the day has come
+    Watch,
 }
 
 pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
@@ -36,5 +39,6 @@ pub fn run(command: InternalCommand, ui: &Ui) -> Result<(), Failure> {
         InternalCommand::Bundle => network::bundle::run(),
         InternalCommand::Relay => network::relay::run(),
         InternalCommand::Pair => network::pair::run(),
+        InternalCommand::Watch => watch::run(),
     }
 }

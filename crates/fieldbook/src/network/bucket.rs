@@ -3,13 +3,14 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fieldbook_bucket::{BucketConfig, BucketDepot, CREDENTIALS_MAX, Credentials};
 use fieldbook_depot::{DepotError, DepotKey};
 use fieldbook_proto::DepotId;
+use fieldbook_vault::Layout;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -156,6 +157,21 @@ fn parse_key(text: &str) -> Option<Hex> {
     bytes.collect::<Option<Vec<u8>>>().map(Hex::new)
 }
 
+/// The directory in a vault for the files that a process with a bucket makes and removes. It may read what is there,
+/// and nothing else that it did not have open before.
+///
+/// # Errors
+/// It cannot be made.
+pub fn work(vault: &Path) -> Result<PathBuf, Failure> {
+    let work = Layout::new(vault).work();
+    match std::fs::DirBuilder::new().mode(0o700).create(&work) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(Failure::io("the relay's directory cannot be made")(error))
+        }
+        _ => Ok(work),
+    }
+}
+
 impl Bucket {
     fn client(&self) -> Result<Arc<dyn fieldbook_bucket::ObjectStore>, Failure> {
         let bad = |error: fieldbook_bucket::ConfigError| Failure::usage("bad-bucket", error.to_string());
@@ -173,7 +189,8 @@ impl Bucket {
     ///
     /// # Errors
     /// There is none, or one where none should be; it is away; it is another's.
-    pub fn open(&self, folder: &Path) -> Result<BucketDepot, Failure> {
+    pub fn open(&self, vault: &Path) -> Result<BucketDepot, Failure> {
+        let folder = &work(vault)?;
         let bytes = self.key.0.as_slice().try_into();
         let key = bytes
             .map(DepotKey::new)

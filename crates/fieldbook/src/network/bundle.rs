@@ -16,7 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use super::courier::{end_with_the_parent, say};
 use super::job::{self, Job, Task};
+use super::relay::There;
 use crate::agent::process::harden;
+use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::sanitise::line;
 use crate::ui::size;
@@ -231,14 +233,39 @@ pub struct Missing {
 pub fn run() -> Result<(), Failure> {
     harden();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
-    end_with_the_parent(io::stdin());
     let key = job::depot_key(&network)?;
-    let done = SqlDepot::open(&network.depot, &key).map_err(Failure::from).and_then(|depot| match task {
+    let opened = SqlDepot::open(&network.depot, &key).map_err(Failure::from);
+    let opened = opened.and_then(|depot| {
+        let reads = matches!(task, Task::ReadBundles { .. });
+        let there = if reads { There::remembered(&depot)? } else { None };
+        Ok((there, depot))
+    });
+    let there = opened.as_ref().ok().and_then(|(there, _)| there.as_ref());
+    confine::enforce(&role(&network.depot, &task, there)?);
+    end_with_the_parent(io::stdin());
+    let done = opened.and_then(|(there, depot)| match task {
         Task::WriteBundle(task) => write(&depot, task),
-        Task::ReadBundles { paths } => read_where_it_is(&depot, &network.depot, &paths),
+        Task::ReadBundles { paths } => read_where_it_is(&depot, &network.depot, there.as_ref(), &paths),
         _ => Err(Failure::failed("internal", "this job is not about bundles")),
     });
     say(&done.unwrap_or_else(Said::Failed))
+}
+
+/// It reaches the stick besides the depot, and the network only if the depot is there.
+fn role<'a>(depot: &'a Path, task: &Task, there: Option<&There>) -> Result<Role<'a>, Failure> {
+    let mut role = super::relay::carrier(depot, there)?;
+    if let Role::Carrier { reads, writes, .. } = &mut role {
+        match task {
+            Task::ReadBundles { paths } => reads.extend(paths.iter().cloned()),
+            Task::WriteBundle(Write { to, .. }) if to.is_dir() => writes.push(to.clone()),
+            Task::WriteBundle(Write { to, .. }) => {
+                let folder = to.parent().filter(|folder| !folder.as_os_str().is_empty());
+                writes.push(folder.unwrap_or(Path::new(".")).to_owned());
+            }
+            _ => {}
+        }
+    }
+    Ok(role)
 }
 
 fn write(depot: &SqlDepot, task: Write) -> Result<Said, Failure> {
@@ -266,14 +293,26 @@ fn write(depot: &SqlDepot, task: Write) -> Result<Said, Failure> {
 }
 
 /// A relay whose depot is in a bucket takes the bundle in there, where its policy is, too.
-fn read_where_it_is(local: &SqlDepot, path: &Path, paths: &[PathBuf]) -> Result<Said, Failure> {
-    #[cfg(feature = "bucket")]
-    if let Some(file) = super::relay::in_bucket(local)? {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        return read(&super::bucket::read(&file, false)?.open(folder)?, paths);
+#[cfg(feature = "bucket")]
+fn read_where_it_is(
+    local: &SqlDepot,
+    path: &Path,
+    there: Option<&There>,
+    paths: &[PathBuf],
+) -> Result<Said, Failure> {
+    match there {
+        Some(there) => read(&there.open(path)?, paths),
+        None => read(local, paths),
     }
-    #[cfg(not(feature = "bucket"))]
-    let _ = (path, super::relay::in_bucket(local)?);
+}
+
+#[cfg(not(feature = "bucket"))]
+fn read_where_it_is(
+    local: &SqlDepot,
+    _: &Path,
+    _: Option<&There>,
+    paths: &[PathBuf],
+) -> Result<Said, Failure> {
     read(local, paths)
 }
 

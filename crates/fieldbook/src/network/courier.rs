@@ -11,6 +11,7 @@ use super::handover;
 use super::job::{self, Attempt, Job, Said, Task, Traffic};
 use crate::agent::process::harden;
 use crate::agent::protocol::Network;
+use crate::confine::{self, Role};
 use crate::error::Failure;
 
 /// A disk that has less free counts as full, in bytes.
@@ -29,6 +30,14 @@ pub fn run() -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
     let Job { network, task } = job::read(&mut orders)?;
     let key = job::depot_key(&network)?;
+    // Open for as long as this process lives: then its files stay those that this process may open again.
+    let held = SqlDepot::open(&network.depot, &key);
+    confine::enforce(&Role::carrier(&network.depot, !matches!(task, Task::Pipe { .. })));
+    let _held = match held {
+        Ok(depot) => depot,
+        Err(error) if matches!(task, Task::Examine { .. }) => return Err(error.into()),
+        Err(error) => return say(&Said::Broke(error.into())),
+    };
     let done = match task {
         Task::Sync { addresses, proxy, only_proxy, limit } => {
             let dialling =

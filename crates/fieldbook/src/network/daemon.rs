@@ -2,7 +2,8 @@
 
 use std::fs::File;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fieldbook_daemon::relay::RelaySettings;
@@ -12,9 +13,11 @@ use serde_json::json;
 
 use super::job::{self, Job, Task};
 use crate::agent::process::harden;
+use crate::agent::protocol::Network;
+use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::ui::Ui;
-use crate::wipe;
+use crate::watch::Watch;
 
 /// Runs the daemon.
 ///
@@ -25,20 +28,25 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let orders = rustix::stdio::stdin();
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
-    if let Some(vault) = network.depot.parent() {
-        wipe::on_signal(vault.to_owned(), true);
-        wipe::on_the_day(vault.to_owned());
-    }
     let depot_key = job::depot_key(&network)?;
     let (mut task, relay) = match task {
-        Task::RelayListen { .. } => {
-            // It is a part of a relay, and does not stay without the rest.
-            super::courier::end_with_the_parent(orders);
-            (task, true)
-        }
+        Task::RelayListen { .. } => (task, true),
         task => (task, false),
     };
     let served = Served::of(&mut task, &network.depot, &depot_key)?;
+    // Kept to the end: the depot's files stay those that this process may open again.
+    let _held = served.local.clone();
+    if runs(&network.lock) {
+        return Err(DaemonError::InUse.into());
+    }
+    let vault = network.depot.parent().unwrap_or(Path::new("."));
+    let watch = Watch::start(vault)?;
+    confine::enforce(&role(&network, &task, &served)?);
+    watch.hear_signals();
+    if relay {
+        // It is a part of a relay, and does not stay without the rest.
+        super::courier::end_with_the_parent(orders);
+    }
     let nobody = (Vec::new(), false, None, false, None);
     let (listen, (udp, tcp, unveiled), control, (with, known, proxy, only_proxy, limit)) = match task {
         Task::Listen {
@@ -51,9 +59,6 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     };
     let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
     let dialling = Dialling { ways, limit, ..Dialling::default() };
-    if runs(&network.lock) {
-        return Err(DaemonError::InUse.into());
-    }
     let memory: Arc<dyn Depot> = served.local.clone();
     let depot = served.open(&network.depot, relay, ui.json())?;
     let listen = match listen {
@@ -76,11 +81,27 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     };
     let json = ui.json();
     let mut told = Ok(());
-    let listening =
-        |bound: &[SocketAddr]| told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui);
+    let listening = |bound: &[SocketAddr]| {
+        // The control socket is there, and nobody was heard yet.
+        confine::no_more_sockets();
+        told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui);
+    };
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
     Ok(ended?)
+}
+
+/// It has the depot, the way to its control socket, and the network.
+fn role<'a>(network: &'a Network, task: &'a Task, served: &Served) -> Result<Role<'a>, Failure> {
+    // Made by the vault, and needed from now on.
+    let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(&network.lock);
+    lock.map_err(Failure::io("the daemon's lock file cannot be used"))?;
+    let control = match task {
+        Task::Listen { control, .. } | Task::RelayListen { control, .. } => control.parent(),
+        _ => None,
+    };
+    let writes = served.work(&network.depot)?.into_iter().collect();
+    Ok(Role::Carrier { depot: &network.depot, reads: Vec::new(), writes, network: true, control })
 }
 
 /// The depot that is served.
@@ -114,6 +135,18 @@ impl Served {
             #[cfg(feature = "bucket")]
             bucket,
         })
+    }
+
+    /// The directory that it works in, if it is in a bucket.
+    #[cfg(feature = "bucket")]
+    fn work(&self, depot: &Path) -> Result<Option<PathBuf>, Failure> {
+        let vault = depot.parent().filter(|_| self.bucket.is_some());
+        vault.map(super::bucket::work).transpose()
+    }
+
+    #[cfg(not(feature = "bucket"))]
+    fn work(&self, _: &Path) -> Result<Option<PathBuf>, Failure> {
+        Ok(None)
     }
 
     #[cfg(not(feature = "bucket"))]

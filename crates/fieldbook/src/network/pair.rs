@@ -12,6 +12,7 @@ use fieldbook_proto::pairing::MESSAGE_MAX;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::wire::{self, Hex};
+use crate::confine::{self, Role};
 use crate::error::{Failure, plain};
 
 /// How long a connection may stay silent before it has shown that it speaks the protocol.
@@ -84,6 +85,7 @@ enum Event {
 /// # Errors
 /// There is none, or the parent cannot be told.
 pub fn run() -> Result<(), Failure> {
+    confine::enforce(&Role::Pairing);
     let job = wire::read(&mut io::stdin().lock()).map_err(Failure::io("the job is not understood"))?;
     match job {
         Some(Job::Listen { addresses, patience_s }) => listen(&addresses, Duration::from_secs(patience_s)),

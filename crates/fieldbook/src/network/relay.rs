@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::courier::{end_with_the_parent, say};
 use super::job::{self, Job, Task};
 use crate::agent::process::harden;
+use crate::confine::{self, Role};
 use crate::error::Failure;
 
 /// The setting of the vault's depot that names the file that names the bucket.
@@ -138,11 +139,67 @@ pub fn run() -> Result<(), Failure> {
     let Task::Relay(ask) = task else {
         return Err(Failure::failed("internal", "this job is not a relay's"));
     };
-    end_with_the_parent(orders);
     let key = job::depot_key(&network)?;
-    let answer = SqlDepot::open(&network.depot, &key).map_err(Failure::from);
-    let answer = answer.and_then(|local| answer_where_it_is(&local, &network.depot, ask));
+    let opened = SqlDepot::open(&network.depot, &key).map_err(Failure::from);
+    let opened = opened.and_then(|local| Ok((There::of(&local, &ask)?, local)));
+    let there = opened.as_ref().ok().and_then(|(there, _)| there.as_ref());
+    confine::enforce(&carrier(&network.depot, there)?);
+    end_with_the_parent(orders);
+    let answer = opened.and_then(|(there, local)| answer_where_it_is(&local, &network.depot, there, ask));
     say(&answer.unwrap_or_else(Said::Failed))
+}
+
+/// What a process with a depot may do that may be in a bucket.
+///
+/// # Errors
+/// The directory that it works in cannot be made.
+pub(super) fn carrier<'a>(depot: &'a Path, there: Option<&There>) -> Result<Role<'a>, Failure> {
+    let mut role = Role::carrier(depot, there.is_some());
+    #[cfg(feature = "bucket")]
+    if let (Role::Carrier { writes, .. }, Some(_), Some(vault)) = (&mut role, there, depot.parent()) {
+        writes.push(super::bucket::work(vault)?);
+    }
+    Ok(role)
+}
+
+/// The bucket in which a relay's depot is. Its files are read before this process is confined.
+#[derive(Debug)]
+pub(super) struct There {
+    #[cfg(feature = "bucket")]
+    bucket: super::bucket::Bucket,
+}
+
+impl There {
+    /// The one that is named now, or that was remembered.
+    fn of(local: &dyn Depot, ask: &Ask) -> Result<Option<Self>, Failure> {
+        #[cfg(feature = "bucket")]
+        if let Ask::SetInBucket { file, new, .. } = ask {
+            return Ok(Some(Self { bucket: super::bucket::read(file, *new)? }));
+        }
+        let _ = ask;
+        Self::remembered(local)
+    }
+
+    /// The one that was remembered.
+    ///
+    /// # Errors
+    /// Its files cannot be read; or this program knows no buckets.
+    pub(super) fn remembered(local: &dyn Depot) -> Result<Option<Self>, Failure> {
+        let Some(file) = in_bucket(local)? else { return Ok(None) };
+        #[cfg(feature = "bucket")]
+        return Ok(Some(Self { bucket: super::bucket::read(&file, false)? }));
+        #[cfg(not(feature = "bucket"))]
+        {
+            drop(file);
+            Ok(None)
+        }
+    }
+
+    /// Opens the depot.
+    #[cfg(feature = "bucket")]
+    pub(super) fn open(&self, depot: &Path) -> Result<fieldbook_bucket::BucketDepot, Failure> {
+        self.bucket.open(depot.parent().unwrap_or(Path::new(".")))
+    }
 }
 
 /// The file that names the bucket in which this relay's depot is, if it is in one.
@@ -159,24 +216,26 @@ pub(super) fn in_bucket(local: &dyn Depot) -> Result<Option<PathBuf>, Failure> {
 }
 
 #[cfg(not(feature = "bucket"))]
-fn answer_where_it_is(local: &SqlDepot, _: &Path, ask: Ask) -> Result<Said, Failure> {
-    in_bucket(local)?;
+fn answer_where_it_is(local: &SqlDepot, _: &Path, _: Option<There>, ask: Ask) -> Result<Said, Failure> {
     answer(local, ask)
 }
 
 #[cfg(feature = "bucket")]
-fn answer_where_it_is(local: &SqlDepot, path: &Path, ask: Ask) -> Result<Said, Failure> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    if let Ask::SetInBucket { change, file, new } = ask {
-        let depot = super::bucket::read(&file, new)?.open(folder)?;
+fn answer_where_it_is(
+    local: &SqlDepot,
+    path: &Path,
+    there: Option<There>,
+    ask: Ask,
+) -> Result<Said, Failure> {
+    let Some(there) = there else { return answer(local, ask) };
+    let depot = there.open(path)?;
+    if let Ask::SetInBucket { change, file, .. } = ask {
         super::in_step::adopt(local, &depot)?;
         let said = answer(&depot, Ask::Set(change))?;
         // Last: what is remembered can be used.
         local.set_setting(BUCKET, Some(file.as_os_str().as_bytes()))?;
         return Ok(said);
     }
-    let Some(file) = in_bucket(local)? else { return answer(local, ask) };
-    let depot = super::bucket::read(&file, false)?.open(folder)?;
     let collected = matches!(ask, Ask::Collect { dry_run: false });
     let said = answer(&depot, ask)?;
     if collected {

@@ -1,0 +1,107 @@
+//! The process that destroys a vault's keys when a signal says so, or when the day has come that its owner set.
+//!
+//! One stands beside each agent that stays and beside each daemon, and ends with it. These two may be what somebody
+//! breaks into, so that neither may do this itself: an agent speaks to no other process, and a daemon has no file of
+//! the vault's. They can ask only, and the vault's own rules say whether anything is done.
+
+use std::io::{Read as _, Write as _};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
+
+use fieldbook_vault::{Layout, Rules, destroy_keys};
+
+use crate::agent::place::Place;
+use crate::agent::process::harden;
+use crate::agent::wire;
+use crate::confine::{self, Role};
+use crate::error::Failure;
+use crate::wipe;
+
+/// How often the day is looked at.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// The process, seen from the one beside which it stands.
+#[derive(Debug)]
+pub struct Watch {
+    to: ChildStdin,
+}
+
+impl Watch {
+    /// Starts it. Before this process is confined: after that it starts nothing.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(vault: &Path) -> Result<Self, Failure> {
+        let doing = "the process that watches over the vault cannot be started";
+        let program = std::env::current_exe().map_err(Failure::io(doing))?;
+        let mut child = Command::new(program)
+            .args(["internal", "watch"])
+            .env_remove("CREDENTIALS_DIRECTORY")
+            .current_dir("/")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .map_err(Failure::io(doing))?;
+        let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
+        wire::write(&mut to, &vault).map_err(Failure::io(doing))?;
+        Ok(Self { to })
+    }
+
+    /// From now on SIGUSR1 to this process is passed on.
+    pub fn hear_signals(self) {
+        use tokio::signal::unix::{SignalKind, signal};
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+        // Before this returns: without a handler the signal would end the process.
+        let entered = runtime.enter();
+        let Ok(mut wanted) = signal(SignalKind::user_defined1()) else { return };
+        drop(entered);
+        let mut to = self.to;
+        thread::spawn(move || {
+            runtime.block_on(async {
+                while wanted.recv().await.is_some() {
+                    let _ = to.write_all(&[0]);
+                }
+            });
+        });
+    }
+}
+
+/// Runs it: the vault's directory on standard input, then a byte for each signal, and its end.
+///
+/// # Errors
+/// There is no vault.
+pub fn run() -> Result<(), Failure> {
+    harden();
+    let doing = "the job cannot be read";
+    let orders = rustix::stdio::stdin();
+    let mut orders = std::fs::File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
+    let Some(vault) = wire::read::<PathBuf>(&mut orders).map_err(Failure::io(doing))? else { return Ok(()) };
+    let (layout, place) = (Layout::new(&vault), Place::of(&vault)?);
+    confine::enforce(&Role::Watch { vault: &vault, sockets: place.directory() });
+    let (sender, signals) = mpsc::channel();
+    thread::spawn(move || {
+        let mut signal = [0];
+        while orders.read(&mut signal).is_ok_and(|read| read > 0) && sender.send(()).is_ok() {}
+    });
+    loop {
+        // A disk that fails now is tried again.
+        if Rules::enforce(&layout).unwrap_or(false) {
+            wipe::kill(&place.agent());
+            wipe::kill(&place.daemon());
+            wipe::await_release(&layout.lock());
+            // Should one of them have written a key in between.
+            return Ok(destroy_keys(&layout)?);
+        }
+        match signals.recv_timeout(LOOK) {
+            Ok(()) if Rules::of(&layout).wipe_unasked => return wipe::everything(&vault).map(drop),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        }
+    }
+}
