@@ -115,7 +115,7 @@ fn the_child() {
     try_("read-home", || File::open(at("home/key")));
     try_("write-home", || File::create(at("home/profile")));
     try_("write-stick", || File::create(at("stick/bundle")));
-    try_("write-work", || File::create(at("vault/work/file")));
+    try_("write-work", || File::create(vault.join("work").join("file")));
     try_("read-etc", || File::open("/etc/passwd"));
     try_("write-etc", || {
         let file = format!("/etc/fieldbook-test-{}", std::process::id());
