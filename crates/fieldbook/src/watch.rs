@@ -7,8 +7,9 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,10 +25,11 @@ use crate::wipe;
 /// How often the day is looked at.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// The process, seen from the one beside which it stands.
+/// The process, seen from the one beside which it stands. It ends when this value is dropped.
 #[derive(Debug)]
 pub struct Watch {
-    to: ChildStdin,
+    child: Child,
+    to: Arc<Mutex<Option<ChildStdin>>>,
 }
 
 impl Watch {
@@ -50,25 +52,34 @@ impl Watch {
             .map_err(Failure::io(doing))?;
         let mut to = child.stdin.take().ok_or_else(|| Failure::failed("internal", doing))?;
         wire::write(&mut to, &vault).map_err(Failure::io(doing))?;
-        Ok(Self { to })
+        Ok(Self { child, to: Arc::new(Mutex::new(Some(to))) })
     }
 
     /// From now on SIGUSR1 to this process is passed on.
-    pub fn hear_signals(self) {
+    pub fn hear_signals(&self) {
         use tokio::signal::unix::{SignalKind, signal};
         let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
         // Before this returns: without a handler the signal would end the process.
         let entered = runtime.enter();
         let Ok(mut wanted) = signal(SignalKind::user_defined1()) else { return };
         drop(entered);
-        let mut to = self.to;
+        let to = self.to.clone();
         thread::spawn(move || {
             runtime.block_on(async {
                 while wanted.recv().await.is_some() {
-                    let _ = to.write_all(&[0]);
+                    if let Some(to) = &mut *to.lock().unwrap_or_else(PoisonError::into_inner) {
+                        let _ = to.write_all(&[0]);
+                    }
                 }
             });
         });
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.to.lock().unwrap_or_else(PoisonError::into_inner).take());
+        let _ = self.child.wait();
     }
 }
 
