@@ -663,7 +663,7 @@ fn write_conversations() {
     compared("pad-without-the-bit", "out-of-phase", "padding without the bit", both, &padded);
     let early = [pad(0), sized[0].clone()];
     compared("pad-early", "out-of-phase", "padding before the Since", FEATURE_PADDING, &early);
-    let much = [&sized[..1], &[pad(16_384), pad(16_384)]].concat();
+    let much = [&sized[..1], &[pad(16_384), pad(16_384), pad(0), pad(100)]].concat();
     compared("pad-much", "too-much-padding", "more padding than may be", FEATURE_PADDING, &much);
     compared("answer-unasked", "unasked", "an Answer without an offer", both, &unasked);
     let settled = Frame::Settled { count: 1, refused: vec![], declined: vec![(0, Decline::Full)] };
