@@ -38,7 +38,7 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
 
     // Bytes: what passes through a proxy on the way, once with nothing to do and once with ten.
     let proxy = Link::start(daemon.address().parse()?, Weather::default());
-    sync_with(&monitor, &proxy.address())?;
+    let nothing = sync_with(&monitor, &proxy.address())?;
     let idle_bytes = proxy.bytes();
     write_reports(&monitor, reports..reports + NEW);
     let traffic = sync_with(&monitor, &proxy.address())?;
@@ -119,6 +119,10 @@ pub fn run(reports: usize) -> Result<(), Box<dyn Error>> {
         println!("| Syncthing, from the order to look | {} | | | |", millis(ten));
     }
     println!();
+    println!(
+        "Of the bytes, the monitor's padding is {} with nothing to do and {} with {NEW} new; the other side pads, too.",
+        nothing["padding"], traffic["padding"],
+    );
     println!(
         "With {} ms to the other side and back, the command takes {} ({:.1} round trips longer); with nothing to do {} ({:.1}).",
         2 * ONE_WAY.as_millis(),

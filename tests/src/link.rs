@@ -60,6 +60,8 @@ struct Inner {
     ended: AtomicBool,
     there: AtomicU64,
     back: AtomicU64,
+    /// Of these, what went through streams.
+    streamed: [AtomicU64; 2],
     lost: AtomicU64,
     seed: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
@@ -86,6 +88,7 @@ impl Link {
             ended: AtomicBool::new(false),
             there: AtomicU64::new(0),
             back: AtomicU64::new(0),
+            streamed: Default::default(),
             lost: AtomicU64::new(0),
             seed: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             connections: Mutex::default(),
@@ -114,6 +117,12 @@ impl Link {
     /// Bytes that came towards the target.
     pub fn bytes_there(&self) -> u64 {
         self.inner.there.load(Relaxed)
+    }
+
+    /// Bytes that streams carried since it was asked last: towards the target, and back.
+    pub fn take_streamed(&self) -> (u64, u64) {
+        let [there, back] = &self.inner.streamed;
+        (there.swap(0, Relaxed), back.swap(0, Relaxed))
     }
 
     /// Datagrams that were lost.
@@ -263,6 +272,7 @@ impl Inner {
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             let count = if there { &self.there } else { &self.back };
             count.fetch_add(len as u64, Relaxed);
+            self.streamed[usize::from(!there)].fetch_add(len as u64, Relaxed);
             let (at, waits) = pace.through(len);
             if late.send((at, buffer[..len].to_vec())).is_err() {
                 break;

@@ -11,12 +11,11 @@ use fieldbook_net::limit::Limit;
 use fieldbook_net::plain::plain;
 use fieldbook_net::quic::{self, Connection, VarInt};
 use fieldbook_net::secured::Secured;
-use fieldbook_net::session::{SessionFailure, Staying, Terms, run_session};
+use fieldbook_net::session::{FAREWELL, SessionFailure, Staying, Terms, read_out, run_session};
 use fieldbook_net::signals::Signals;
 use fieldbook_proto::DeviceId;
-use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURES};
+use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURE_PADDING, FEATURES};
 use fieldbook_proto::session::{Declined, Engine, Event, Setup, Side, Summary};
-use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use crate::counts::Counts;
@@ -26,8 +25,6 @@ use crate::identity::Identity;
 use crate::store::{DepotStore, now_ms};
 use crate::{declined, relays, ways};
 
-/// How long the other side may take to hear our last words.
-const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a peer that shook hands may take to open its stream.
 const OPENING: Duration = Duration::from_secs(10);
 
@@ -110,7 +107,7 @@ pub(crate) async fn session(
     let Link { way, channel, carrier, ending } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
     let How { address, staying, limit, gauge, counts, patience } = how;
-    let features = if staying.is_some() { FEATURES | FEATURE_LIVE } else { FEATURES };
+    let features = FEATURES | FEATURE_PADDING | if staying.is_some() { FEATURE_LIVE } else { 0 };
     let pings = way != Way::Quic;
     let terms = Terms { staying: staying.map(|signals| Staying { signals, pings }), limit, gauge, patience };
     // A depot beyond the network is asked here whether others have added to it, and may take its time.
@@ -240,10 +237,10 @@ async fn over_quic(
     let (summary, result) = run_session(engine, &mut reader, writer, store, terms, on_event).await;
     if result.is_ok() {
         // Each side has finished its stream; whoever dialled closes once it has heard the other end.
-        let _ = match side {
-            Side::Client => timeout(FAREWELL, reader.read_to_end(0)).await.map(drop),
-            Side::Server => timeout(FAREWELL, connection.closed()).await.map(drop),
-        };
+        match side {
+            Side::Client => read_out(&mut reader).await,
+            Side::Server => drop(timeout(FAREWELL, connection.closed()).await),
+        }
     }
     (summary, result)
 }
@@ -260,7 +257,7 @@ async fn over_stream(
     if result.is_ok() {
         // Each side has said that this was all. Both hear the other's end before they hang up: what is
         // closed with bytes unread can take with it what was just sent.
-        let _ = timeout(FAREWELL, reader.read(&mut [0; 1])).await;
+        read_out(&mut reader).await;
     }
     (summary, result)
 }

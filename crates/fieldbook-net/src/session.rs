@@ -17,7 +17,7 @@ use std::time::Duration;
 use crate::gauge::Gauge;
 use crate::limit::Limit;
 use crate::signals::Signals;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use fieldbook_proto::session::{
     Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, Remembered, SessionError, Span, Summary,
 };
@@ -31,6 +31,9 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 const READ_LEN: usize = 128 * 1024;
 /// Bytes written at once: each is progress.
 const WRITE_LEN: usize = 64 * 1024;
+/// What is said in one go is written in one piece, up to so much: where one frame ends and the next begins would show in
+/// the records of TLS, and padding would hide nothing.
+const TOGETHER: usize = 64 * 1024;
 /// Pieces that wait to be written: entries come in frames of up to a quarter of a MiB.
 const WRITES_WAITING: usize = 8;
 /// While so many events wait to be noted by the store, nothing more is read.
@@ -50,6 +53,8 @@ const PROGRESS_LEN: usize = 16 * 1024;
 const PULSE: Duration = Duration::from_secs(30);
 /// A peer that stays and answers nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(110);
+/// How long the other side may take to hear our last words, and between two of its own.
+pub const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a peer may take to show that it is of the team.
 const HELLO_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -313,8 +318,16 @@ where
         drive(&mut engine, &mut reader, &pieces, questions, answers, (terms, &written), on_event).await;
     let result = match result {
         Ok(()) => {
+            if engine.hears_out() {
+                read_out(&mut reader).await;
+            }
             drop(pieces);
-            match timeout(STALL, &mut writing.0).await {
+            // The other side writes its padding as well, and neither waits for the other to read.
+            let written = tokio::select! {
+                written = timeout(STALL, &mut writing.0) => written,
+                never = async { read_out(&mut reader).await; std::future::pending().await } => never,
+            };
+            match written {
                 Ok(Ok(Err(error))) => Err(SessionFailure::Connection(error)),
                 Ok(_) => Ok(()),
                 Err(_) => Err(SessionFailure::Stalled),
@@ -324,6 +337,20 @@ where
         Err(failure) => Err(failure),
     };
     (engine.summary(), result)
+}
+
+/// Reads what the other side still says after the end of a session, which is padding, until it has said all.
+pub async fn read_out(reader: &mut (impl AsyncRead + Unpin)) {
+    let mut buffer = vec![0; READ_LEN];
+    let all = async { while let Ok(Ok(1..)) = timeout(FAREWELL, reader.read(&mut buffer)).await {} };
+    // One that drips does not keep us.
+    let _ = timeout(STALL, all).await;
+}
+
+/// Hands a piece to the writer. One that ended has an error to tell: the session's end asks it.
+fn pass(pieces: &mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), SessionFailure> {
+    let passed = pieces.try_send(piece);
+    passed.map_err(|_| SessionFailure::Connection(io::ErrorKind::BrokenPipe.into()))
 }
 
 async fn drive<R: AsyncRead + Unpin>(
@@ -348,13 +375,16 @@ async fn drive<R: AsyncRead + Unpin>(
     // Events that the store has not taken note of yet.
     let mut notes: usize = 0;
     loop {
+        let mut together = BytesMut::new();
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
             match output {
-                // A writer that ended has an error to tell: the session's end asks it.
-                Output::Send(piece) => match pieces.try_send(piece) {
-                    Ok(()) => {}
-                    Err(_) => return Err(SessionFailure::Connection(io::ErrorKind::BrokenPipe.into())),
-                },
+                Output::Send(piece) if together.is_empty() && piece.len() >= TOGETHER => pass(pieces, piece)?,
+                Output::Send(piece) => {
+                    together.extend_from_slice(&piece);
+                    if together.len() >= TOGETHER {
+                        pass(pieces, together.split().freeze())?;
+                    }
+                }
                 Output::Event(event) => {
                     notes += 1;
                     questions.send(Question::Note(event.clone())).map_err(|_| gone("its thread"))?;
@@ -362,6 +392,10 @@ async fn drive<R: AsyncRead + Unpin>(
                 }
                 question => questions.send(Question::Ask(question)).map_err(|_| gone("its thread"))?,
             }
+        }
+        if !together.is_empty() {
+            // There was room for it when it was polled.
+            pass(pieces, together.freeze())?;
         }
         if let Some(gauge) = &gauge {
             gauge.set(engine.progress());

@@ -6,7 +6,9 @@
 use bytes::{Bytes, BytesMut};
 use ed25519_dalek::{Signer, SigningKey};
 use fieldbook_proto::certificate::{Authority, Certificate, CertificateBody, DeviceKeys, Recipient, Role};
-use fieldbook_proto::session::limits::{FEATURE_DECLINE, FEATURE_LIVE, FEATURE_RECONCILE, ID_SHORT};
+use fieldbook_proto::session::limits::{
+    FEATURE_DECLINE, FEATURE_LIVE, FEATURE_PADDING, FEATURE_RECONCILE, FEATURES, ID_SHORT,
+};
 use fieldbook_proto::session::{
     Arrival, Comparison, DIGEST_LEN, Decline, Engine, Fault, Fingerprint, Frame, Hello, Limits, Output, Part,
     Remembered, SessionError, Setup, ShortId, Side, Span, TransportSecret, WireEntry, short,
@@ -106,7 +108,7 @@ fn pieces(mut bytes: &[u8]) -> Vec<&[u8]> {
 /// A server with an empty depot hears `bytes`. What it failed with, how many bytes it sent, and whose
 /// membership has run out.
 fn converse(setup: Setup, bytes: &[u8]) -> (Option<SessionError>, usize, Limits) {
-    let mut engine = Engine::new(setup).unwrap();
+    let mut engine = Engine::with_features(setup, FEATURES | FEATURE_PADDING).unwrap();
     let mut known = Vec::new();
     let mut past = Vec::new();
     let mut sent = 0;
@@ -174,6 +176,7 @@ const fn class_of_fault(fault: Fault) -> &'static str {
         Fault::Endless => "endless",
         Fault::Unasked => "unasked",
         Fault::FalseAcknowledgement => "false-acknowledgement",
+        Fault::TooMuchPadding => "too-much-padding",
         Fault::ImpossiblePosition => "impossible-position",
     }
 }
@@ -275,6 +278,8 @@ fn write_frames() {
             Frame::Settled { count: 2, refused: vec![], declined: vec![(1, Decline::Dropped)] },
         ),
         ("ping", Frame::Ping { answer: false }),
+        ("pad", Frame::Pad { len: 100 }),
+        ("pad-empty", Frame::Pad { len: 0 }),
         ("ping-answer", Frame::Ping { answer: true }),
         (
             "settled",
@@ -304,10 +309,12 @@ fn write_frames() {
     kind[7] = 3;
     let mut upside_down = compare(vec![], vec![one(0, 9, 1)]);
     upside_down[8] = 1;
-    let bad: [(&str, &str, &str, Vec<u8>); 43] = [
+    let bad: [(&str, &str, &str, Vec<u8>); 45] = [
         ("type-0", "unknown-frame", "type 0", raw(0, &[])),
         ("type-255", "unknown-frame", "type 255", raw(255, &[])),
         ("ping-long", "too-long", "a Ping of 2 bytes", raw(15, &[0, 0])),
+        ("pad-long", "too-long", "16,385 bytes announced", vec![16, 0, 0, 64, 1]),
+        ("pad-other", "malformed", "a byte that is not zero", raw(16, &[0, 0, 1])),
         ("ping-flags", "malformed", "flag 2", raw(15, &[2])),
         ("sized-offer-none", "malformed", "no id", raw(12, &[])),
         (
@@ -643,6 +650,21 @@ fn write_conversations() {
     let unasked = [&sized[..1], &[answer]].concat();
     let ping = [&sized[..1], &[Frame::Ping { answer: false }]].concat();
     compared("ping-early", "out-of-phase", "a Ping before both stay", both | FEATURE_LIVE, &ping);
+    let pad = |len| Frame::Pad { len };
+    let padded = [
+        sized[0].clone(),
+        Frame::Entries(vec![wire(1), wire(2)]),
+        mark(2, true),
+        pad(13_000),
+        Frame::Done { received: 0, fingerprint, busy: false },
+        pad(900),
+    ];
+    compared("good-padded", "ok", "padding after the entries and after the Done", FEATURE_PADDING, &padded);
+    compared("pad-without-the-bit", "out-of-phase", "padding without the bit", both, &padded);
+    let early = [pad(0), sized[0].clone()];
+    compared("pad-early", "out-of-phase", "padding before the Since", FEATURE_PADDING, &early);
+    let much = [&sized[..1], &[pad(16_384), pad(16_384), pad(0), pad(100)]].concat();
+    compared("pad-much", "too-much-padding", "more padding than may be", FEATURE_PADDING, &much);
     compared("answer-unasked", "unasked", "an Answer without an offer", both, &unasked);
     let settled = Frame::Settled { count: 1, refused: vec![], declined: vec![(0, Decline::Full)] };
     let false_settled = [&sized[..1], &[settled]].concat();

@@ -2,6 +2,7 @@
 //! ssh.
 
 mod capture;
+mod padding;
 mod pipe;
 mod proxy;
 mod ssh;

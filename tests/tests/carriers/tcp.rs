@@ -14,7 +14,7 @@ use crate::network::{on_a_runtime, stranger};
 use crate::reading::ids;
 
 /// This machine's daemon, by TCP only.
-fn daemon_by_tcp(machine: &Machine) -> (fieldbook_tests::Running, String) {
+pub fn daemon_by_tcp(machine: &Machine) -> (fieldbook_tests::Running, String) {
     let address = format!("127.0.0.1:{}", free_port());
     let mut process = machine.start(&["daemon", "--listen", &address, "--no-udp"]);
     let said = process.object_with("listening");

@@ -19,10 +19,11 @@ use super::hello::{Hello, PREFIX_LEN, TransportSecret};
 use super::incoming::Incoming;
 use super::lacks::Lacks;
 use super::limits::{
-    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_LIVE, FEATURE_RECONCILE, FEATURES,
-    FRAME_MAX, VERSION,
+    CONTROL_BYTES_MAX, FEATURE_DECLINE, FEATURE_DROPPED, FEATURE_LIVE, FEATURE_PADDING, FEATURE_RECONCILE,
+    FEATURES, FRAME_MAX, VERSION,
 };
 use super::outgoing::{Act, Outgoing, Settled};
+use super::padding::Padding;
 use super::reconcile::Reconcile;
 use super::walks::Walks;
 use super::{Event, Limits, Output, Peer, Setup, Side, Summary};
@@ -78,6 +79,7 @@ pub struct Engine {
     known_asked: bool,
     end: Option<Summary>,
     rounds: Rounds,
+    padding: Padding,
     /// Both sides stay after a verdict.
     live: bool,
     /// Something was sent, offered or heard since the last verdict.
@@ -106,7 +108,7 @@ impl Engine {
         let newest = setup.secrets.first().ok_or(SessionError::Misused("no transport secret"))?.clone();
         let mut engine = Self {
             setup,
-            features: features & (FEATURES | FEATURE_LIVE),
+            features: features & (FEATURES | FEATURE_LIVE | FEATURE_PADDING),
             phase: Phase::Hello,
             failed: None,
             peer: None,
@@ -133,6 +135,7 @@ impl Engine {
             known_asked: false,
             end: None,
             rounds: Rounds::default(),
+            padding: Padding::default(),
             live: false,
             moved: false,
             woken: false,
@@ -165,6 +168,7 @@ impl Engine {
             (Some(error), _) => Err(*error),
             (None, Phase::Finished) => Ok(()),
             (None, _) if self.is_at_rest() => {
+                self.padding.cancel();
                 self.phase = Phase::Finished;
                 Ok(())
             }
@@ -179,7 +183,16 @@ impl Engine {
 
     /// Both sides are done, and everything that this side had to say was polled.
     pub fn is_finished(&self) -> bool {
-        self.phase == Phase::Finished && self.control.is_empty() && self.events.is_empty()
+        self.phase == Phase::Finished
+            && self.control.is_empty()
+            && self.events.is_empty()
+            && !self.padding.owes()
+    }
+
+    /// The session is over, and the other side ends its half first: whoever was dialled hears all of the padding
+    /// before it ends its own.
+    pub fn hears_out(&self) -> bool {
+        self.setup.side == Side::Server && self.padding.is_on() && !self.live && self.is_finished()
     }
 
     /// What was moved so far.
@@ -204,6 +217,7 @@ impl Engine {
             received: self.incoming.received(),
             received_bytes: self.incoming.received_bytes(),
             refused: self.incoming.refused(),
+            padding: self.padding.padded(),
             round_trips: self.rounds.now,
         }
     }
@@ -223,7 +237,11 @@ impl Engine {
             return Err(error);
         }
         self.advance().map_err(|error| self.fail(error))?;
-        Ok(self.next_output(can_send))
+        let output = self.next_output(can_send);
+        if let Some(Output::Send(bytes)) = &output {
+            self.padding.said(bytes);
+        }
+        Ok(output)
     }
 
     /// Whether both sides speak this optional part, once the peer is known.
@@ -257,7 +275,9 @@ impl Engine {
                 if self.cursor_wanted || self.cursor_asked {
                     break;
                 }
+                let before = self.input.len();
                 let Some(frame) = Frame::take(&mut self.input)? else { break };
+                self.padding.heard(before - self.input.len(), &frame)?;
                 self.handle(frame)?;
                 self.follow_store();
                 self.judge();
@@ -301,6 +321,9 @@ impl Engine {
         }
         if !self.has(FEATURE_DECLINE) {
             self.features &= !FEATURE_DROPPED;
+        }
+        if self.has(FEATURE_PADDING) {
+            self.padding.begin();
         }
         self.incoming =
             Incoming::new(hello.known, self.has(FEATURE_DECLINE)).telling_dropped(self.has(FEATURE_DROPPED));
@@ -437,9 +460,10 @@ impl Engine {
                     return Err(Fault::OutOfPhase.into());
                 }
                 if !answer {
-                    self.say(Frame::Ping { answer: true }.encode().into());
+                    self.say_ping(true);
                 }
             }
+            Frame::Pad { .. } => {}
             Frame::Ack { count, refused } => outgoing.ack(count, &refused, &[], &mut self.events)?,
             Frame::Settled { count, refused, declined } => {
                 may_decline()?;
@@ -504,6 +528,7 @@ impl Engine {
             None => {}
             Some(Verdict::Repair) => {
                 self.walks.begin(self.claimed, self.incoming.brought() + outgoing.acked());
+                self.padding.cancel();
                 if reconciles {
                     outgoing.differences();
                     let begins = self.setup.side == Side::Client;
@@ -570,8 +595,22 @@ impl Engine {
         if let Some((ids, sizes)) = self.incoming.next_check() {
             return Some(Output::FindUnknown { ids, sizes });
         }
-        if can_send && let Some(bytes) = self.control.pop_front() {
+        if self.padding.is_on() && self.wants_snapshot() {
+            // The acknowledgement goes with the `Done`: alone it would show on the line that something came.
+            return Some(self.ask_snapshot());
+        }
+        let held = self.padding.is_on() && self.snapshot_asked;
+        if can_send
+            && !held
+            && let Some(bytes) = self.control.pop_front()
+        {
             self.control_bytes -= bytes.len();
+            return Some(Output::Send(bytes));
+        }
+        if can_send
+            && self.control.is_empty()
+            && let Some(bytes) = self.padding.take()
+        {
             return Some(Output::Send(bytes));
         }
         // Hello and Since stand before anything of the transfer.
@@ -594,6 +633,9 @@ impl Engine {
             }
             Some(Act::SendMark(bytes)) => {
                 self.rounds.mark = self.rounds.now;
+                if outgoing.end_marked() {
+                    self.padding.entries_ended();
+                }
                 return Some(Output::Send(bytes));
             }
             Some(Act::ReadArrivals { after, max_entries }) => {
@@ -605,13 +647,19 @@ impl Engine {
             Some(Act::ReadEntries(ids)) => return Some(Output::ReadEntries { ids }),
             None => {}
         }
-        let due = !self.live || self.moved;
-        let quiet = due && outgoing.end_marked() && self.incoming.is_over() && !self.check.has_spoken();
-        if quiet && !self.snapshot_asked {
-            self.snapshot_asked = true;
-            let past = self.peer.as_ref().filter(|_| self.has(FEATURE_RECONCILE)).map(Peer::depot);
-            return Some(Output::TakeSnapshot { past });
-        }
-        None
+        self.wants_snapshot().then(|| self.ask_snapshot())
+    }
+
+    /// Everything is settled, and this side has to say what it knows now.
+    fn wants_snapshot(&self) -> bool {
+        let due = (!self.live || self.moved) && self.phase == Phase::Transfer && !self.cursor_asked;
+        let ended = self.outgoing.as_ref().is_some_and(Outgoing::end_marked);
+        due && ended && self.incoming.is_over() && !self.check.has_spoken() && !self.snapshot_asked
+    }
+
+    fn ask_snapshot(&mut self) -> Output {
+        self.snapshot_asked = true;
+        let past = self.peer.as_ref().filter(|_| self.has(FEATURE_RECONCILE)).map(Peer::depot);
+        Output::TakeSnapshot { past }
     }
 }

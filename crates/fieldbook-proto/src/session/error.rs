@@ -38,6 +38,8 @@ pub enum Fault {
     Unasked,
     /// An acknowledgement of what was never sent, or one that goes backwards.
     FalseAcknowledgement,
+    /// More padding than its frames call for.
+    TooMuchPadding,
     /// A position that goes backwards or is impossible.
     ImpossiblePosition,
 }
@@ -55,6 +57,7 @@ impl fmt::Display for Fault {
             Self::Endless => "it keeps comparing without coming to an end",
             Self::Unasked => "it answered a question that was not asked",
             Self::FalseAcknowledgement => "it acknowledged what was not sent",
+            Self::TooMuchPadding => "it sent more padding than there was to hide",
             Self::ImpossiblePosition => "it named an impossible position",
         })
     }

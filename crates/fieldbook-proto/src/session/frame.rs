@@ -8,7 +8,7 @@ use super::error::Fault;
 use super::fingerprint::Fingerprint;
 use super::limits::{
     COMPARE_FRAME_MAX, ENTRIES_FRAME_MAX, ENTRY_OVERHEAD, FRAME_MAX, ID_PREFIX, OFFER_IDS_MAX, OFFERED_MAX,
-    POSITION_MAX,
+    PAD_FRAME_MAX, POSITION_MAX,
 };
 use crate::EntryId;
 use crate::codec::{DecodeError, Reader, Writer};
@@ -32,6 +32,7 @@ const SIZED_OFFER: u8 = 12;
 const ANSWER: u8 = 13;
 const SETTLED: u8 = 14;
 const PING: u8 = 15;
+const PAD: u8 = 16;
 
 /// An id with a size.
 const SIZED_ID: usize = EntryId::LEN + 4;
@@ -120,6 +121,11 @@ pub enum Frame {
         /// "I am."
         answer: bool,
     },
+    /// Says nothing, and takes room on the line.
+    Pad {
+        /// So many zero bytes, at most [`PAD_FRAME_MAX`].
+        len: usize,
+    },
 }
 
 impl Frame {
@@ -200,6 +206,10 @@ impl Frame {
             Self::Ping { answer } => {
                 writer.u8(if *answer { PING_ANSWER } else { 0 });
                 PING
+            }
+            Self::Pad { len } => {
+                writer.raw(&vec![0; *len]);
+                PAD
             }
         };
         let payload = writer.finish();
@@ -291,6 +301,13 @@ impl Frame {
                 Self::Settled { count, refused, declined }
             }
             PING => Self::Ping { answer: flag(&mut reader, PING_ANSWER)? },
+            PAD => {
+                let zeros = reader.rest();
+                if zeros.iter().any(|byte| *byte != 0) {
+                    return Err(DecodeError::Invalid { field: "padding" });
+                }
+                Self::Pad { len: zeros.len() }
+            }
             _ => return Err(DecodeError::Invalid { field: "frame type" }),
         };
         reader.end()?;
@@ -332,6 +349,7 @@ const fn payload_max(kind: u8) -> Option<usize> {
         ANSWER => Some(2 + OFFER_IDS_MAX / 8 + 3 * OFFER_IDS_MAX),
         SETTLED => Some(12 + 5 * OFFERED_MAX),
         PING => Some(1),
+        PAD => Some(PAD_FRAME_MAX),
         _ => None,
     }
 }
@@ -458,6 +476,8 @@ mod tests {
             },
             Frame::Ping { answer: false },
             Frame::Ping { answer: true },
+            Frame::Pad { len: 0 },
+            Frame::Pad { len: 100 },
             Frame::Settled { count: 9, refused: vec![], declined: vec![(3, Decline::Size)] },
             Frame::Settled { count: 9, refused: vec![1, 4], declined: vec![(0, Decline::Share)] },
         ]
@@ -541,7 +561,7 @@ mod tests {
         for kind in 0..=u8::MAX {
             let mut input = BytesMut::from(&[kind, 0xff, 0, 0, 0][..]);
             let expected =
-                if (SINCE..=PING).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
+                if (SINCE..=PAD).contains(&kind) { Fault::FrameTooLong } else { Fault::UnknownFrame };
             assert_eq!(Frame::take(&mut input), Err(expected), "type {kind}");
         }
     }

@@ -18,6 +18,9 @@ pub const FEATURE_LIVE: u32 = 4;
 /// The bit of a side that says, of what it is offered, what it knows and no longer holds. Only together with declining.
 pub const FEATURE_DROPPED: u32 = 8;
 
+/// The bit of a side that pads what it sends, see `padding`.
+pub const FEATURE_PADDING: u32 = 16;
+
 /// The optional parts of a session that ends when both sides are in step.
 pub const FEATURES: u32 = FEATURE_RECONCILE | FEATURE_DECLINE | FEATURE_DROPPED;
 
@@ -66,6 +69,22 @@ pub const ID_SHORT: usize = 16;
 
 /// Most ids that a peer may name in a session, and a depot remembers of it, as known there and no longer held.
 pub const PAST_MAX: usize = 1 << 20;
+
+/// Largest payload of a `Pad` frame, in bytes.
+pub const PAD_FRAME_MAX: usize = 16 * 1024;
+
+/// What a side sends is padded to at least so much: a report of 900 words in any of the languages fits with all that is
+/// said around it.
+pub const PADDED_LEAST: u64 = 16 * 1024;
+
+/// Up to here each class is twice the one before.
+pub const PADDED_DOUBLES_UP_TO: u64 = 256 * 1024;
+
+/// Beyond, there are so many classes between one power of two and the next.
+pub const PADDED_STEPS: u64 = 8;
+
+/// So much of a class is kept, when all entries were sent, for acknowledgements and the `Done`.
+pub const PADDING_KEPT: u64 = 1024;
 
 /// Highest position in an arrival order. Stores keep positions in signed 64-bit integers.
 pub const POSITION_MAX: u64 = i64::MAX as u64;

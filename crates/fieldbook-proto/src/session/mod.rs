@@ -90,7 +90,7 @@
 //! ```
 //!
 //! Where to look: `hello` proves the team, `frame` is what follows on the wire, `outgoing` and `incoming`
-//! are the two halves of the transfer, `check` compares at the end, `reconcile` finds out what differs,
+//! are the two halves of the transfer, `padding` hides how much it was, `check` compares at the end, `reconcile` finds out what differs,
 //! `engine` joins them.
 
 mod check;
@@ -106,6 +106,7 @@ mod incoming;
 mod lacks;
 pub mod limits;
 mod outgoing;
+mod padding;
 mod progress;
 mod reconcile;
 mod span;
@@ -121,6 +122,8 @@ mod tests_limited;
 mod tests_live;
 #[cfg(test)]
 mod tests_network;
+#[cfg(test)]
+mod tests_padding;
 #[cfg(test)]
 mod tests_progress;
 #[cfg(test)]
@@ -446,6 +449,8 @@ pub struct Summary {
     pub received_bytes: u64,
     /// Received entries that were refused.
     pub refused: u64,
+    /// Bytes that this side sent for nothing but to hide how much it sent.
+    pub padding: u64,
     /// How many answers this side had to wait for, one after the other. Waits for room to send, until
     /// earlier entries are acknowledged, do not count.
     pub round_trips: u64,

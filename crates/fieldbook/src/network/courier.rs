@@ -87,6 +87,7 @@ pub fn run() -> Result<(), Failure> {
             declined_by_peer_bytes: summary.declined_by_peer_bytes.into(),
             declined: summary.declined.into(),
             round_trips: summary.round_trips,
+            padding: summary.padding,
             in_step: summary.in_step && summary.gone_at_peer == 0,
         })),
         None => Ok(()),

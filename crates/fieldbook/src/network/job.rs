@@ -249,6 +249,9 @@ pub struct Traffic {
     pub declined: Declined,
     /// How often this side waited for an answer.
     pub round_trips: u64,
+    /// Bytes that this side sent for nothing but to hide how much it sent.
+    #[serde(default)]
+    pub padding: u64,
     /// Whether both sides knew the same at the end, and nothing that one had offered was missing.
     pub in_step: bool,
     /// At the end the two still differed, or nobody could tell, and not only in what one does not take now.

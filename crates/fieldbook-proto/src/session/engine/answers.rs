@@ -175,6 +175,7 @@ impl Engine {
             Next::Say(Claim { received, fingerprint, busy }) => {
                 // All was settled before the snapshot was asked for, so its acknowledgement went first.
                 self.say(Frame::Done { received, fingerprint, busy }.encode().into());
+                self.padding.done();
             }
         }
         Ok(())

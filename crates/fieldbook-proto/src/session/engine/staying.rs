@@ -33,8 +33,15 @@ impl Engine {
     /// Asks a peer that stays whether it is still there. Its answer shows as input and nowhere else.
     pub fn ping(&mut self) {
         if self.live && self.control.is_empty() {
-            self.say(Frame::Ping { answer: false }.encode().into());
+            self.say_ping(false);
         }
+    }
+
+    /// Is no part of what is padded: it always has the same size.
+    pub(super) fn say_ping(&mut self, answer: bool) {
+        let bytes = Frame::Ping { answer }.encode();
+        self.padding.not_counting(&bytes);
+        self.say(bytes.into());
     }
 
     /// What arrived in the depot goes out; after our `Done` not before the verdict.
