@@ -11,6 +11,7 @@ mod devices;
 mod floor;
 mod links;
 mod process;
+mod raid;
 mod sample;
 mod save;
 mod sets;
@@ -23,7 +24,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | links | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
+const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | links | raid | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         ["carriers"] => carriers::run(),
         ["depot"] => depot::run(),
         ["links"] => links::run(),
+        ["raid"] => raid::run(),
         ["save"] => save::run(),
         ["sets"] => sets::run(&sets::SIZES),
         // What `sets` starts once it has made its depots.
@@ -98,5 +100,7 @@ fn all() -> Result<(), Box<dyn Error>> {
     println!();
     crowd::run(crowd::ENTRIES)?;
     println!();
-    veil::run()
+    veil::run()?;
+    println!();
+    raid::run()
 }

@@ -217,8 +217,8 @@ fn relays_in_a_bucket_sweep_it_by_themselves_take_sticks_by_its_policy_and_write
     let one =
         relay_of(&coordinator, &server, &["--per-device", "2M", "--keep-received", "7s", "--floor", "7s"]);
     // Neither this vault nor a copy of it has a chain that could fork.
-    let draft = one.write(&["--template", "detention", "--set", "date=2017-03-25"]);
-    assert_eq!(one.fails(1, &["finish", &draft, "--incomplete"])["code"], "relay-writes-nothing");
+    let writing = ["new", "--template", "detention", "--set", "date=2017-03-25"];
+    assert_eq!(one.fails(1, &writing)["code"], "relay");
     let two = brought_to(&one);
     let elsewhere = two.path("bucket.json").display().to_string();
     let (_first, at_one) = relay_runs(&one, &[]);

@@ -94,7 +94,8 @@ pub fn run() -> Result<(), Failure> {
     let mut orders = std::fs::File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
     let Some(vault) = wire::read::<PathBuf>(&mut orders).map_err(Failure::io(doing))? else { return Ok(()) };
     let (layout, place) = (Layout::new(&vault), Place::of(&vault)?);
-    confine::enforce(&Role::Watch { vault: &vault, sockets: place.directory() });
+    let sockets = [place.directory(), place.daemon_directory()];
+    confine::enforce(&Role::Watch { vault: &vault, sockets });
     let (sender, signals) = mpsc::channel();
     thread::spawn(move || {
         let mut signal = [0];
@@ -105,6 +106,7 @@ pub fn run() -> Result<(), Failure> {
         if Rules::enforce(&layout).unwrap_or(false) {
             wipe::kill(&place.agent());
             wipe::kill(&place.daemon());
+            wipe::await_release(&layout.network_lock());
             wipe::await_release(&layout.lock());
             // Should one of them have written a key in between.
             return Ok(destroy_keys(&layout)?);

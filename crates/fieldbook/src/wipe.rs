@@ -48,6 +48,8 @@ pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
         kill(&place.agent());
         kill(&place.daemon());
     }
+    // A daemon may have been started where its socket is not looked for.
+    await_release(&layout.network_lock());
     await_release(&layout.lock());
     match destroy_keys(&layout) {
         Err(VaultError::NoVault) | Ok(()) => {}
@@ -59,6 +61,7 @@ pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
         let _ = fs::remove_file(place.agent());
         let _ = fs::remove_file(place.daemon());
         let _ = fs::remove_dir(place.directory());
+        let _ = fs::remove_dir(place.daemon_directory());
     }
     destroyed?;
     Ok(Wiped { keys, left: left? })

@@ -11,10 +11,14 @@ use crate::error::{Failure, Kind};
 /// Longest path a Unix socket can have, its closing zero not counted.
 const SOCKET_PATH_MAX: usize = 107;
 
+/// What the name of the daemon's directory has at its end.
+const DAEMON: &str = "d";
+
 /// The sockets of one vault.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     dir: PathBuf,
+    daemon_dir: PathBuf,
 }
 
 impl Place {
@@ -25,12 +29,24 @@ impl Place {
     pub fn of(vault: &Path) -> Result<Self, Failure> {
         let vault = fs::canonicalize(vault).map_err(Failure::io("the vault's directory cannot be found"))?;
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
-        Ok(Self { dir: directory(&vault, runtime.as_deref()) })
+        Ok(Self::in_directory(directory(&vault, runtime.as_deref())))
     }
 
-    /// The directory of the sockets.
+    /// The directory of the agent's socket.
     pub fn directory(&self) -> &Path {
         &self.dir
+    }
+
+    /// The directory of the daemon's. Another one: what speaks to the network must not be able to put its socket in the
+    /// agent's place.
+    pub fn daemon_directory(&self) -> &Path {
+        &self.daemon_dir
+    }
+
+    fn in_directory(dir: PathBuf) -> Self {
+        let mut daemon_dir = dir.as_os_str().to_owned();
+        daemon_dir.push(DAEMON);
+        Self { dir, daemon_dir: daemon_dir.into() }
     }
 
     /// The agent's socket.
@@ -40,43 +56,58 @@ impl Place {
 
     /// The daemon's control socket.
     pub fn daemon(&self) -> PathBuf {
-        self.dir.join("daemon")
+        self.daemon_dir.join("daemon")
     }
 
-    /// Whether the directory is there and ours alone; false when it is not there.
+    /// Whether the agent's directory is there and ours alone; false when it is not there.
     ///
     /// # Errors
     /// Somebody else made it, or others may enter it: nothing in it is trusted.
     pub fn exists(&self) -> Result<bool, Failure> {
-        let metadata = match fs::symlink_metadata(&self.dir) {
-            Ok(metadata) => metadata,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(Failure::io("the directory for sockets cannot be read")(error)),
-        };
-        let ours = metadata.uid() == rustix::process::geteuid().as_raw();
-        if metadata.is_dir() && ours && metadata.mode() & 0o077 == 0 {
-            return Ok(true);
-        }
-        Err(Failure::new(
-            Kind::Failed,
-            "runtime-directory-unsafe",
-            format!("{} is not a directory of yours that is closed to others", self.dir.display()),
-        )
-        .hint("remove it, or set XDG_RUNTIME_DIR to a directory of your own"))
+        is_ours(&self.dir)
     }
 
-    /// Makes the directory if it is not there.
+    /// The same of the daemon's.
     ///
     /// # Errors
-    /// As [`Place::exists`], or it cannot be made.
-    pub fn make(&self) -> Result<(), Failure> {
-        match DirBuilder::new().mode(0o700).create(&self.dir) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                Err(Failure::io("the directory for sockets cannot be made")(error))
-            }
-            _ => self.exists().map(drop),
-        }
+    /// As [`Place::exists`].
+    pub fn daemon_exists(&self) -> Result<bool, Failure> {
+        is_ours(&self.daemon_dir)
     }
+
+    /// Makes both directories if they are not there.
+    ///
+    /// # Errors
+    /// As [`Place::exists`], or one cannot be made.
+    pub fn make(&self) -> Result<(), Failure> {
+        for dir in [&self.dir, &self.daemon_dir] {
+            match DirBuilder::new().mode(0o700).create(dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Failure::io("the directory for sockets cannot be made")(error));
+                }
+                _ => is_ours(dir).map(drop)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_ours(dir: &Path) -> Result<bool, Failure> {
+    let metadata = match fs::symlink_metadata(dir) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(Failure::io("the directory for sockets cannot be read")(error)),
+    };
+    let ours = metadata.uid() == rustix::process::geteuid().as_raw();
+    if metadata.is_dir() && ours && metadata.mode() & 0o077 == 0 {
+        return Ok(true);
+    }
+    Err(Failure::new(
+        Kind::Failed,
+        "runtime-directory-unsafe",
+        format!("{} is not a directory of yours that is closed to others", dir.display()),
+    )
+    .hint("remove it, or set XDG_RUNTIME_DIR to a directory of your own"))
 }
 
 fn directory(vault: &Path, runtime: Option<&Path>) -> PathBuf {
@@ -84,7 +115,7 @@ fn directory(vault: &Path, runtime: Option<&Path>) -> PathBuf {
     let hash = &hash[..16];
     let inside_runtime = runtime.filter(|dir| dir.is_absolute()).map(|dir| dir.join(format!("fb-{hash}")));
     match inside_runtime {
-        Some(dir) if dir.join("daemon").as_os_str().len() <= SOCKET_PATH_MAX => dir,
+        Some(dir) if dir.as_os_str().len() + "d/daemon".len() <= SOCKET_PATH_MAX => dir,
         _ => PathBuf::from(format!("/tmp/fb-{}-{hash}", rustix::process::geteuid().as_raw())),
     }
 }
@@ -108,7 +139,7 @@ mod tests {
     #[test]
     fn a_directory_that_others_may_enter_is_not_trusted() {
         let tmp = tempfile::tempdir().unwrap();
-        let place = Place { dir: tmp.path().join("fb") };
+        let place = Place::in_directory(tmp.path().join("fb"));
         assert!(!place.exists().unwrap());
         place.make().unwrap();
         place.make().unwrap();

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_daemon::control::Ask;
-use fieldbook_vault::{CreateOptions, Passphrase, Vault, VaultError};
+use fieldbook_vault::{CreateOptions, Layout, Passphrase, Vault, VaultError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde_json::Value;
 
@@ -153,6 +153,7 @@ fn end_what_tells(vault: &Vault, dir: &Path) {
             thread::sleep(RETRY);
         }
         wipe::kill(&daemon);
+        wipe::await_release(&Layout::new(dir).network_lock());
         let _ = std::fs::remove_file(daemon);
     } else {
         drop(UnixStream::connect(daemon));

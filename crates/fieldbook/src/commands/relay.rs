@@ -108,6 +108,9 @@ pub struct RunArgs {
     /// Answer plain QUIC as well, for networks that pass nothing else by UDP: anybody can then see what listens here
     #[arg(long)]
     unveiled: bool,
+    /// Listen by UDP only: by TCP anybody can see what listens here, and the relay's lasting key
+    #[arg(long)]
+    no_tcp: bool,
     /// The bucket is named by this file this time
     #[cfg(feature = "bucket")]
     #[arg(long, value_name = "FILE")]
@@ -149,6 +152,7 @@ pub fn run(command: RelayCommand, global: &Global) -> Result<(), Failure> {
             let how = run::How {
                 listen: args.listen,
                 unveiled: args.unveiled,
+                no_tcp: args.no_tcp,
                 #[cfg(feature = "bucket")]
                 bucket: args.bucket.map(|file| network::bucket::read(&file, false)).transpose()?,
             };

@@ -65,6 +65,8 @@ const NEVER: &[c_long] = &[
     SYS_swapon,
     SYS_swapoff,
     SYS_acct,
+    // By its name: before Linux 6.2 Landlock did not look at it.
+    SYS_truncate,
     SYS_quotactl,
     SYS_syslog,
     SYS_vhangup,
@@ -230,7 +232,14 @@ fn forbidden(role: &Role<'_>) -> Result<Rules, BackendError> {
     }
     if !matches!(role, Role::Agent { .. } | Role::Watch { .. }) {
         rules.extend(always(SIGNALS));
+        // To its own threads it may: that is how a process aborts.
+        let own = u64::from(std::process::id());
+        rules.insert(SYS_tgkill, vec![rule(vec![argument(0, Op::Ne, own)?])?]);
+        rules.insert(SYS_prlimit64, vec![rule(vec![argument(0, Op::Ne, 0)?, argument(0, Op::Ne, own)?])?]);
     }
+    // Pairs of streams only: a datagram socket could be turned to anybody.
+    let datagrams = u64::from(SOCK_DGRAM.unsigned_abs());
+    rules.insert(SYS_socketpair, vec![rule(vec![argument(1, Op::MaskedEq(0xf), datagrams)?])?]);
     Ok(also_x32(rules))
 }
 

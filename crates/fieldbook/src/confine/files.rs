@@ -30,7 +30,7 @@ const SYSTEM: [&str; 11] = [
 ];
 
 /// Directories of the root in which an agent writes nothing: what is there is run by others, or is no file.
-const NOT_WRITTEN: [&str; 18] = [
+const NOT_WRITTEN: [&str; 16] = [
     "bin",
     "boot",
     "dev",
@@ -43,15 +43,11 @@ const NOT_WRITTEN: [&str; 18] = [
     "libx32",
     "nix",
     "opt",
-    "run",
     "sbin",
     "snap",
     "usr",
-    "var",
     "lost+found",
 ];
-/// And below those, where sticks and disks appear.
-const WRITTEN: [&str; 3] = ["/run/media", "/var/backups", "/var/tmp"];
 /// What is no file at all, and tells of other processes.
 const NOT_READ: [&str; 3] = ["dev", "proc", "sys"];
 
@@ -116,7 +112,11 @@ fn apply(role: &Role<'_>, granted: Vec<(PathBuf, Right)>) -> Result<(), RulesetE
     };
     let mut rules = rules.scope(scope)?.create()?;
     for (path, right) in granted {
-        rules = rules.add_rules(path_beneath_rules([path], right.access()))?;
+        // One that cannot be granted is not granted; the others hold.
+        let rule = path_beneath_rules([path], right.access()).next();
+        if let Some(Ok(rule)) = rule {
+            let _ = (&mut rules).add_rule(rule);
+        }
     }
     rules.restrict_self().map(drop)
 }
@@ -133,9 +133,13 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
         Role::Pairing => system(&mut grant),
         Role::Watch { vault, sockets } => {
             grant(vault, Right::All);
-            grant(sockets, Right::Sockets);
-            // The two directories themselves.
-            vault.parent().into_iter().chain(sockets.parent()).for_each(|above| grant(above, Right::Prune));
+            sockets.iter().for_each(|sockets| grant(sockets, Right::Sockets));
+            // The directories themselves.
+            vault
+                .parent()
+                .into_iter()
+                .chain(sockets[0].parent())
+                .for_each(|above| grant(above, Right::Prune));
         }
         Role::Carrier { depot, reads, writes, network, control } => {
             for end in ["", "-wal", "-shm"] {
@@ -155,6 +159,9 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
             }
             if *network {
                 system(&mut grant);
+                if !writes.is_empty() {
+                    certificates(&mut grant);
+                }
             }
         }
         Role::Agent { vault, sockets } => {
@@ -182,10 +189,17 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
 
 fn system(grant: &mut impl FnMut(&Path, Right)) {
     SYSTEM.iter().for_each(|path| grant(Path::new(path), Right::Read));
-    // As the libraries for TLS look for certificates.
+}
+
+/// As the libraries for TLS look for certificates: for a bucket only.
+fn certificates(grant: &mut impl FnMut(&Path, Right)) {
     for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
-        if let Some(path) = std::env::var_os(variable) {
-            grant(Path::new(&path), Right::Read);
+        let path = std::env::var_os(variable).and_then(|path| fs::canonicalize(path).ok());
+        let is_place = |path: &PathBuf| {
+            path.components().count() > 2 && !["/proc", "/dev", "/sys"].iter().any(|no| path.starts_with(no))
+        };
+        if let Some(path) = path.filter(is_place) {
+            grant(&path, Right::Read);
         }
     }
 }
@@ -200,7 +214,6 @@ fn people(grant: &mut impl FnMut(&Path, Right)) {
         }
         grant(&entry.path(), if is_in(&NOT_WRITTEN) { Right::Read } else { Right::All });
     }
-    WRITTEN.iter().for_each(|path| grant(Path::new(path), Right::All));
 }
 
 /// What this process itself was made of: the program, and where it is linked to them, the loader and its libraries.

@@ -31,8 +31,8 @@ pub enum Role<'a> {
     Watch {
         /// The vault's directory.
         vault: &'a Path,
-        /// The directory of the sockets.
-        sockets: &'a Path,
+        /// The directories of the sockets, agent's and daemon's.
+        sockets: [&'a Path; 2],
     },
     /// It has a depot open, and nothing else of the vault.
     Carrier {

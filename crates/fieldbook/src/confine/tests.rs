@@ -77,7 +77,7 @@ fn the_child() {
     match std::env::var(ROLE).unwrap().as_str() {
         "agent" => enforce(&Role::Agent { vault: &vault, sockets: Some(&sockets) }),
         "worker" => enforce(&Role::Worker),
-        "watch" => enforce(&Role::Watch { vault: &vault, sockets: &sockets }),
+        "watch" => enforce(&Role::Watch { vault: &vault, sockets: [&sockets, &sockets] }),
         "daemon" => {
             let (reads, writes) = (Vec::new(), vec![at("vault/work")]);
             enforce(&Role::Carrier { depot: &depot, reads, writes, network: true, control: Some(&sockets) });

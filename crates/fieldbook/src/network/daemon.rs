@@ -52,8 +52,8 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         Task::Listen {
             address, udp, tcp, unveiled, control, with, known, proxy, only_proxy, limit, ..
         } => (address, (udp, tcp, unveiled), control, (with, known, proxy, only_proxy, limit)),
-        Task::RelayListen { listen, unveiled, control, .. } => {
-            (listen, (true, true, unveiled), control, nobody)
+        Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
+            (listen, (true, !no_tcp, unveiled), control, nobody)
         }
         _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
     };

@@ -64,6 +64,9 @@ pub enum Task {
         /// By plain QUIC, too.
         #[serde(default)]
         unveiled: bool,
+        /// Not by TCP.
+        #[serde(default)]
+        no_tcp: bool,
         /// The control socket.
         control: PathBuf,
         /// The bucket that is served this time, if it is not the one that was remembered.

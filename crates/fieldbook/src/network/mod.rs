@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// # Errors
 /// Its socket is not safe, or it does not answer as it should.
 pub fn ask(place: &Place, ask: Ask) -> Result<Option<DaemonStatus>, Failure> {
-    if !place.exists()? {
+    if !place.daemon_exists()? {
         return Ok(None);
     }
     control::ask(&place.daemon(), ask).map_err(Failure::io("the daemon does not answer"))

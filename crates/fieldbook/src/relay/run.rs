@@ -46,6 +46,8 @@ pub struct How {
     pub listen: Option<String>,
     /// It answers plain QUIC, too.
     pub unveiled: bool,
+    /// It does not listen by TCP.
+    pub no_tcp: bool,
     /// The bucket, if it is not the one that was remembered. What its file names may be credentials that the
     /// manager gives to this process alone.
     #[cfg(feature = "bucket")]
@@ -82,6 +84,7 @@ pub fn run(how: How, global: &Global) -> Result<(), Failure> {
     let task = Task::RelayListen {
         listen: how.listen,
         unveiled: how.unveiled,
+        no_tcp: how.no_tcp,
         control: place.daemon(),
         #[cfg(feature = "bucket")]
         bucket: how.bucket,
