@@ -25,7 +25,7 @@ use crate::passphrase::Passphrase;
 use crate::rekey::step;
 use crate::rules::Rules;
 use crate::slots;
-use crate::vault::{Vault, lock};
+use crate::vault::{Opening, Vault, lock};
 use crate::views::{BackupSummary, DeviceInfo};
 use crate::{duress, rejoin, rekey, store};
 
@@ -99,7 +99,7 @@ impl Vault {
         touch(&to.network_lock())?;
         Rules::default().write(&to)?;
         step()?;
-        let (mut vault, renewed) = Self::open_with(to, to_lock, &wrapped, passphrase, true)?;
+        let (mut vault, renewed) = Self::open_with(to, to_lock, &wrapped, passphrase, Opening::Restored)?;
         if !renewed {
             vault.become_new_device()?;
         }

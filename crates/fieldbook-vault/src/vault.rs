@@ -40,6 +40,17 @@ pub struct CreateOptions {
     pub work_factor: Option<u8>,
 }
 
+/// What a vault is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// To be used.
+    Whatever,
+    /// For its decoy.
+    Decoy,
+    /// To become a new device.
+    Restored,
+}
+
 /// An open vault. Dropping it locks it.
 pub struct Vault {
     pub(crate) db: Connection,
@@ -132,6 +143,19 @@ impl Vault {
     /// [`VaultError::NoVault`], [`VaultError::InUse`], [`VaultError::WrongPassphrase`],
     /// [`VaultError::KeysDestroyed`], [`VaultError::Damaged`], [`VaultError::NewerVersion`], or the disk's.
     pub fn open(dir: &Path, passphrase: &Passphrase) -> Result<Self, VaultError> {
+        Self::open_for(dir, passphrase, Opening::Whatever)
+    }
+
+    /// Opens the decoy that lies beside the vault in `dir`, with that vault's own passphrase, and destroys nothing.
+    ///
+    /// # Errors
+    /// [`VaultError::NoDecoy`], also for the duress passphrase: whoever has that must not learn what it is, and whoever took
+    /// it by mistake must not lose anything. Else those of [`Vault::open`].
+    pub fn open_decoy(dir: &Path, passphrase: &Passphrase) -> Result<Self, VaultError> {
+        Self::open_for(dir, passphrase, Opening::Decoy)?.into_decoy()
+    }
+
+    fn open_for(dir: &Path, passphrase: &Passphrase, opening: Opening) -> Result<Self, VaultError> {
         let layout = Layout::new(dir);
         if Rules::enforce(&layout)? {
             return Err(VaultError::KeysDestroyed);
@@ -142,20 +166,24 @@ impl Vault {
         let lock = lock(&layout)?;
         // Not before: whoever has the vault may put others in their place.
         let slots = slots::read(&layout)?;
-        Ok(Self::open_with(layout, lock, &slots, passphrase, false)?.0)
+        Ok(Self::open_with(layout, lock, &slots, passphrase, opening)?.0)
     }
 
     /// Opens the vault whose key slots are given, and which is locked. Whether it was made a new device.
-    /// `restoring`: the slots stay out of the directory until [`Vault::publish_slots`].
+    /// While it is restored the slots stay out of the directory until [`Vault::publish_slots`].
     pub(crate) fn open_with(
         layout: Layout,
         lock: File,
         slots: &[u8],
         passphrase: &Passphrase,
-        restoring: bool,
+        opening: Opening,
     ) -> Result<(Self, bool), VaultError> {
+        let restoring = opening == Opening::Restored;
         let Opened { slot, held, meant } = slots::open_slots(slots, passphrase)?;
         let destroys = matches!(held, Held::Identity { destroys: true, .. });
+        if destroys && opening == Opening::Decoy {
+            return Err(VaultError::NoDecoy);
+        }
         let mut unpublished = match (restoring, destroys) {
             (false, _) => None,
             (true, false) => Some(slots.to_vec()),

@@ -275,9 +275,24 @@ fn choose_new(what: &str, weak: bool, ui: &Ui) -> Result<Secret, Failure> {
          bring back a forgotten one.",
         drawn.as_str()
     ));
-    let first = ask("Passphrase: ", ui)?;
-    // What chance drew is as strong as it is, also if it looks like something.
-    let chosen = if first.is_empty() { drawn } else { tidied(&strong_enough(first, weak, ui)?) };
+    let mut tries = TRIES;
+    let chosen = loop {
+        let first = ask("Passphrase: ", ui)?;
+        if first.is_empty() {
+            // What chance drew is as strong as it is, also if it looks like something.
+            break drawn;
+        }
+        tries -= 1;
+        match strong_enough(first, weak, ui) {
+            Ok(first) => break tidied(&first),
+            Err(failure) if tries == 0 => return Err(failure),
+            // Asked again here, so that what is typed next does not end in a shell and its history.
+            Err(failure) => ui.note(format_args!(
+                "{}. Press Enter for the six words, or type another one.",
+                failure.message
+            )),
+        }
+    };
     let second = ask("Type it once more: ", ui)?;
     if tidied(&chosen) != tidied(&second) {
         return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same")
@@ -351,9 +366,10 @@ fn ask(prompt: &str, ui: &Ui) -> Result<Secret, Failure> {
         return Err(Failure::cannot_ask("the vault is locked and --no-input forbids asking", flag));
     }
     let _echo = interrupt::Echo::remember();
-    rpassword::prompt_password(prompt)
-        .map(Zeroizing::new)
-        .map_err(|_| Failure::cannot_ask("the vault is locked and there is no terminal to ask on", flag))
+    rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| match error.kind() {
+        io::ErrorKind::Interrupted => Failure::new(Kind::Interrupted, "interrupted", "interrupted"),
+        _ => Failure::cannot_ask("the vault is locked and there is no terminal to ask on", flag),
+    })
 }
 
 fn warn_if_others_can_read(file: &File, name: &str, ui: &Ui) {

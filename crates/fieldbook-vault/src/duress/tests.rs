@@ -250,6 +250,17 @@ fn a_decoy_that_is_open_from_beside_can_do_nothing_to_the_real_vault() {
 }
 
 #[test]
+fn who_wants_the_decoy_with_the_wrong_one_of_two_passphrases_loses_nothing() {
+    let (_dir, path) = made();
+    assert!(matches!(Vault::open_decoy(&path, &own()), Err(VaultError::NoDecoy)));
+    set(&path);
+    // As a vault without a decoy answers to its own passphrase.
+    assert!(matches!(Vault::open_decoy(&path, &duress()), Err(VaultError::NoDecoy)));
+    assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"]);
+    assert!(Vault::open_decoy(&path, &own()).unwrap().is_open_from_beside());
+}
+
+#[test]
 fn a_log_that_a_crash_left_beside_the_decoy_goes_when_the_real_vault_closes() {
     let (_dir, path) = made();
     set(&path);

@@ -54,6 +54,42 @@ impl Agent {
         })
     }
 
+    /// As [`Agent::open`], with the passphrase, which is asked once whether or not the vault is unlocked.
+    ///
+    /// # Errors
+    /// As [`Agent::open`].
+    pub fn open_asking(global: &Global) -> Result<(Self, Secret), Failure> {
+        let vault = existing(global)?;
+        if let Some(agent) = Self::running(&Place::of(&vault)?)? {
+            return Ok((agent, global.passphrase.read(&vault, &global.ui)?));
+        }
+        global.passphrase.open(&vault, &global.ui, |passphrase| {
+            Ok((Self::start(&opening(&vault, passphrase), &global.ui)?, passphrase.clone()))
+        })
+    }
+
+    /// Asks, and if the vault was locked since it was opened, opens it once more and asks again: what a person has typed
+    /// for an hour must not be lost because the vault locked itself meanwhile.
+    ///
+    /// # Errors
+    /// As [`Agent::call`] and [`Agent::open`].
+    pub fn call_surely<T: DeserializeOwned>(
+        &mut self,
+        request: &Request,
+        global: &Global,
+    ) -> Result<T, Failure> {
+        match self.call(request) {
+            Err(failure) if failure.code == AGENT_GONE => {
+                global
+                    .ui
+                    .note("The vault was locked in the meantime. What you wrote is kept; open it once more.");
+                *self = Self::open(global)?;
+                self.call(request)
+            }
+            answered => answered,
+        }
+    }
+
     /// The agent that `unlock` left running, if one does.
     ///
     /// # Errors

@@ -125,14 +125,16 @@ fn make(dir: &Path, passphrase: &Passphrase, create: Create) -> Result<Value, Fa
 fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
     let until = Instant::now() + Duration::from_millis(opening.wait_ms);
     loop {
-        match Vault::open(&opening.vault, passphrase) {
+        let opened = if opening.decoy {
+            Vault::open_decoy(&opening.vault, passphrase)
+        } else {
+            Vault::open(&opening.vault, passphrase)
+        };
+        match opened {
             Err(VaultError::InUse) if Instant::now() < until => thread::sleep(RETRY),
             opened => {
                 let mut vault = opened?;
                 end_what_tells(&vault, &opening.vault);
-                if opening.decoy {
-                    vault = vault.into_decoy()?;
-                }
                 vault.set_merger(Box::new(Worker::default()));
                 return Ok(vault);
             }

@@ -38,7 +38,8 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
         }
     }
     let text = ask::text(args.text, &global.ui)?;
-    let noted: Noted = agent.call(&Request::Answer { report: shown.summary.id, to: args.to, text })?;
+    let noted: Noted =
+        agent.call_surely(&Request::Answer { report: shown.summary.id, to: args.to, text }, global)?;
     network::nudge(&global.vault);
     global.ui.emit(json(&noted)?)?;
     let question = noted.reply_to.as_deref().map(render::short).unwrap_or_default();

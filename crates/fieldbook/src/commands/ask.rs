@@ -33,7 +33,7 @@ pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
     // A report that is not here is noticed before a text is typed.
     let shown: ShownReport = agent.call(&Request::Show { report: args.id })?;
     let text = text(args.text, &global.ui)?;
-    let noted: Noted = agent.call(&Request::Ask { report: shown.summary.id, text })?;
+    let noted: Noted = agent.call_surely(&Request::Ask { report: shown.summary.id, text }, global)?;
     network::nudge(&global.vault);
     global.ui.emit(json(&noted)?)?;
     let (note, report) = (render::short(&noted.note), render::short(&noted.report.id));

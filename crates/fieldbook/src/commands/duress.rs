@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use crate::agent::client::{Agent, existing};
+use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::agent::wire::Hex;
 use crate::error::Failure;
@@ -61,9 +61,7 @@ pub fn run(command: DuressCommand, global: &Global) -> Result<(), Failure> {
 }
 
 fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
-    let vault = existing(global)?;
-    let mut agent = Agent::open(global)?;
-    let own = global.passphrase.read(&vault, &global.ui)?;
+    let (mut agent, own) = Agent::open_asking(global)?;
     // Whoever gives the key file to every command gives it under duress too.
     let key_file = global.passphrase.key_file().map(std::path::Path::to_owned);
     let (file, weak) = (args.duress_passphrase_file, args.weak_passphrase);
@@ -79,7 +77,7 @@ fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
     if made {
         global.ui.note(
             "The decoy is empty. Fill it: `fieldbook lock`, `fieldbook unlock --decoy`, write, `fieldbook lock`.\n\
-             Your shell may keep these commands in its history: see the handbook, \"When somebody forces you\".",
+             Your shell may keep these commands in its history: see the handbook, \"A raid, and when somebody forces you\".",
         );
     }
     Ok(())

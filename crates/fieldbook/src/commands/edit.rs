@@ -105,7 +105,7 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
         return Err(Failure::usage("nothing-to-change", "nothing is to be changed")
             .hint("for example --set date=2017-03-25"));
     }
-    let summary: ReportSummary = agent.call(&Request::Edit { report: args.id, changes })?;
+    let summary: ReportSummary = agent.call_surely(&Request::Edit { report: args.id, changes }, global)?;
     network::nudge(&global.vault);
     global.ui.emit(json(&summary)?)?;
     global.ui.say(format_args!("Saved {}: {}", render::short(&summary.id), render::title(&summary.title)))

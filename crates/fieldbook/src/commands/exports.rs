@@ -122,7 +122,11 @@ fn remove(
         return Err(Failure::new(Kind::Interrupted, "not-shredded", "nothing was removed"));
     }
     let (mut gone, mut left) = (Vec::new(), Vec::new());
+    let mut not_there = Vec::new();
     for export in chosen {
+        not_there.extend(
+            export.files.iter().filter(|file| look(file) == Found::Gone).map(|file| file.path.clone()),
+        );
         let kept = remove_one(export, args.changed);
         // What was not completed has no list of files: only a person can say that nothing is there.
         if kept.is_empty() && (!export.files.is_empty() || nothing_at(&export.path)) {
@@ -139,11 +143,22 @@ fn remove(
     }
     agent.call::<usize>(&Request::DropExports { paths: gone.clone() })?;
     let kept: Vec<_> = left.iter().map(|(path, why)| json!({"path": path, "why": why})).collect();
-    global.ui.emit(json!({"event": "shredded", "exports": gone, "left": kept}))?;
+    global.ui.emit(json!({"event": "shredded", "exports": gone, "left": kept, "not_there": not_there}))?;
     global.ui.say(format_args!(
         "Removed {}. On flash, and where copies were made, something may survive.",
         count(gone.len() as u64, "export", "exports")
     ))?;
+    if !not_there.is_empty() {
+        global.ui.warn(
+            "exports-moved",
+            format_args!(
+                "{} not there any more. If somebody moved or renamed them, they still are where they went, and no longer on the \
+                 list: {}",
+                count(not_there.len() as u64, "file was", "files were"),
+                line(&not_there.join(", "))
+            ),
+        );
+    }
     for (path, why) in &left {
         global.ui.say(format_args!("  left: {} ({})", line(path), line(why)))?;
     }

@@ -44,11 +44,12 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         (Some(path), _) => {
             let source = read_text(&path, &global.ui)?;
             misplaced = misplaced_fields(&source);
-            agent.call::<Created>(&Request::Import { source })?
+            agent.call_surely::<Created>(&Request::Import { source }, global)?
         }
         (None, Some(template)) => {
             let changes = args.content.changes(&global.ui)?;
-            let summary: ReportSummary = agent.call(&Request::New(NewReport { template, changes }))?;
+            let request = Request::New(NewReport { template, changes });
+            let summary: ReportSummary = agent.call_surely(&request, global)?;
             Created { summary, already_there: false }
         }
         (None, None) => return Err(Failure::usage("usage", "give --template or --from")),

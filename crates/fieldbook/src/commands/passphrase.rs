@@ -10,7 +10,7 @@ use fieldbook_vault::passphrase::{Language, MAX_WORDS, MIN_WORDS, WORDS};
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use crate::agent::client::{Agent, existing};
+use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
 use crate::agent::wire::Hex;
 use crate::error::Failure;
@@ -105,9 +105,7 @@ fn key_file(path: &Path, global: &Global) -> Result<(), Failure> {
 }
 
 fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
-    let vault = existing(global)?;
-    let mut agent = Agent::open(global)?;
-    let own = global.passphrase.read(&vault, &global.ui)?;
+    let (mut agent, own) = Agent::open_asking(global)?;
     let before = global.passphrase.key_file().filter(|_| !args.no_key_file).map(Path::to_owned);
     let new = New {
         file: args.new_passphrase_file,
@@ -122,6 +120,14 @@ fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
     agent.call::<()>(&Request::ChangePassphrase { own: bytes(&own), new: bytes(&new) })?;
     global.ui.emit(json!({"event": "passphrase-changed"}))?;
     global.ui.say("The passphrase is changed. Copies and backups from before keep the old one.")?;
+    if other_key_file {
+        global.ui.say(match key_of(&new) {
+            Some(_) => {
+                "From now on the vault opens with the key file too, and not without: `--key-file FILE`."
+            }
+            None => "From now on no key file is needed, and with one it does not open.",
+        })?;
+    }
     if duress {
         global.ui.warn(
             "duress-key-file",

@@ -54,9 +54,15 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
             .hint("`fieldbook lock` first, then `fieldbook unlock --decoy`"));
     }
     global.ui.emit(json!({"event": "unlocked", "already": already}))?;
-    global.ui.say(if already {
-        "It was unlocked already."
-    } else {
-        "Unlocked. `fieldbook lock` locks it again."
+    global.ui.say(match (already, args.decoy) {
+        (true, _) if args.idle.is_some() => {
+            "It was unlocked already, and stays so as it was: `fieldbook lock` first, for `--for` to count."
+        }
+        (true, _) => "It was unlocked already.",
+        (false, true) => {
+            "The DECOY is open: what is written now goes there. `fieldbook lock` locks it again; after 15 minutes without a \
+             command it locks by itself."
+        }
+        (false, false) => "Unlocked. `fieldbook lock` locks it again.",
     })
 }
