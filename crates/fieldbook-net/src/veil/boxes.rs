@@ -1,6 +1,8 @@
 //! The box around one datagram: keys, sizes, sealing and opening. No socket, no clock, no randomness.
 //!
-//!     masked header (15)  ‖  AES-256-GCM of: content ‖ 0x80 ‖ zeros  ‖  tag (16)
+//! ```text
+//! masked header (15)  ‖  AES-256-GCM of: content ‖ 0x80 ‖ zeros  ‖  tag (16)
+//! ```
 //!
 //! The header is the sender's salt and a counter that never repeats under it. It is hidden by a mask that
 //! follows from the tag under a key of the team: the construction HN1 of "Nonces are Noticed" (Bellare, Ng,
