@@ -154,6 +154,7 @@ pub fn run() -> Result<(), Failure> {
 /// # Errors
 /// The directory that it works in cannot be made.
 pub(super) fn carrier<'a>(depot: &'a Path, there: Option<&There>) -> Result<Role<'a>, Failure> {
+    #[cfg_attr(not(feature = "bucket"), expect(unused_mut, reason = "a bucket adds to it"))]
     let mut role = Role::carrier(depot, there.is_some());
     #[cfg(feature = "bucket")]
     if let (Role::Carrier { writes, .. }, Some(_), Some(vault)) = (&mut role, there, depot.parent()) {
