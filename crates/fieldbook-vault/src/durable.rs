@@ -39,9 +39,12 @@ pub(crate) fn write_ahead_log(store: &Path) -> PathBuf {
     name.into()
 }
 
+/// What the names of the files end in that belong to a database.
+pub(crate) const BESIDE_A_STORE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
 /// Removes a database with all that belongs to it.
 pub(crate) fn remove_store(path: &Path) -> std::io::Result<()> {
-    for suffix in ["", "-wal", "-shm", "-journal"] {
+    for suffix in [""].iter().chain(&BESIDE_A_STORE) {
         let mut name = path.as_os_str().to_owned();
         name.push(suffix);
         match fs::remove_file(&name) {

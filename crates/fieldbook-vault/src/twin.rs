@@ -34,7 +34,8 @@ pub(crate) fn destroy(layout: &Layout, slot: usize, slots_file: &[u8]) -> io::Re
     slot_gone.and(key_gone)
 }
 
-/// Gives the small files the present time, whichever of them were written. A medium that cannot be written keeps theirs.
+/// Gives the small files the present time, whichever of them were written, durably, as a destruction is. A medium that
+/// cannot be written keeps theirs.
 pub(crate) fn freshen(layout: &Layout) {
     let now = SystemTime::now();
     for path in [layout.slots(), layout.keys(0), layout.keys(1)] {
@@ -62,7 +63,7 @@ pub(crate) fn even(layout: &Layout, slot: usize, destroyed: bool, closed: bool) 
                 }
                 _ => {}
             }
-            for suffix in ["-wal", "-shm", "-journal"] {
+            for suffix in durable::BESIDE_A_STORE {
                 let mut name = twin.as_os_str().to_owned();
                 name.push(suffix);
                 let _ = fs::remove_file(name);
@@ -77,12 +78,12 @@ pub(crate) fn even(layout: &Layout, slot: usize, destroyed: bool, closed: bool) 
     }
     // One time for all, so that none tells which was written last.
     let now = SystemTime::now();
-    for path in [layout.vault(0), layout.vault(1), layout.depot(0), layout.depot(1)] {
+    let of = |slot| [layout.vault(slot), layout.depot(slot), layout.keys(slot)];
+    for path in of(0).into_iter().chain(of(1)).chain([layout.slots()]) {
         if let Ok(file) = File::options().write(true).open(path) {
             let _ = file.set_modified(now);
         }
     }
-    freshen(layout);
     Ok(())
 }
 

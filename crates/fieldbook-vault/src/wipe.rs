@@ -10,7 +10,7 @@ use std::io;
 
 use crate::durable;
 use crate::error::VaultError;
-use crate::keyfile::{KEY_FILE_LEN, Kek, Keys};
+use crate::keyfile::{Kek, Keys};
 use crate::layout::Layout;
 use crate::slots;
 
@@ -40,7 +40,6 @@ pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
             _ => {}
         }
     }
-    debug_assert_eq!(KEY_FILE_LEN, 1024, "one write");
     gone
 }
 
@@ -80,7 +79,7 @@ fn is_ours(name: &str) -> bool {
     let store = |name: &str| matches!(name, "0.a" | "0.b" | "1.a" | "1.b" | "next");
     matches!(name, "slots" | "rules" | "new" | "lock" | "lock.net" | "0.k" | "1.k")
         || store(name)
-        || ["-wal", "-shm", "-journal"].iter().any(|end| name.strip_suffix(end).is_some_and(store))
+        || durable::BESIDE_A_STORE.iter().any(|end| name.strip_suffix(end).is_some_and(store))
 }
 
 #[cfg(test)]

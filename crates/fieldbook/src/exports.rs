@@ -3,7 +3,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fieldbook_vault::ExportedFile;
 
@@ -35,10 +35,8 @@ impl Noted {
     /// Notes what was written.
     ///
     /// # Errors
-    /// A file cannot be read back, or the vault cannot note it.
-    pub fn done(self, agent: &mut Agent, files: &[PathBuf]) -> Result<(), Failure> {
-        let files = files.iter().map(|file| described(file)).collect::<io::Result<_>>();
-        let files = files.map_err(Failure::io("what was exported cannot be read back"))?;
+    /// The vault cannot note it.
+    pub fn done(self, agent: &mut Agent, files: Vec<ExportedFile>) -> Result<(), Failure> {
         let request = Request::NoteExport { path: self.path, kind: self.kind.to_owned(), files };
         agent.call::<bool>(&request).map(drop)
     }
@@ -50,15 +48,6 @@ impl Noted {
             let _ = agent.call::<usize>(&Request::DropExports { paths: vec![self.path] });
         }
     }
-}
-
-fn described(path: &Path) -> io::Result<ExportedFile> {
-    let path = std::path::absolute(path)?;
-    let mut file = File::open(&path)?;
-    let mut hasher = blake3::Hasher::new();
-    let len = io::copy(&mut file, &mut hasher)?;
-    let blake3 = hasher.finalize().to_hex().to_string();
-    Ok(ExportedFile { path: path.to_string_lossy().into_owned(), len, blake3 })
 }
 
 /// How a file of an export is found.
@@ -83,6 +72,12 @@ impl Found {
     }
 }
 
+fn hash(path: &Path) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    io::copy(&mut File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
 /// Looks for a file. A link is something else than what was written.
 pub fn look(file: &ExportedFile) -> Found {
     let path = Path::new(&file.path);
@@ -91,8 +86,8 @@ pub fn look(file: &ExportedFile) -> Found {
         Ok(data) if data.is_file() && data.len() == file.len => {}
         _ => return Found::Changed,
     }
-    match described(path) {
-        Ok(now) if now.blake3 == file.blake3 => Found::AsWritten,
+    match hash(path) {
+        Ok(now) if now == file.blake3 => Found::AsWritten,
         _ => Found::Changed,
     }
 }
@@ -156,8 +151,9 @@ mod tests {
         let path = dir.path().join("report.html");
         let words = "quokka ".repeat(20_000);
         fs::write(&path, &words).unwrap();
-        let file = described(&path).unwrap();
-        assert_eq!((file.len, look(&file)), (words.len() as u64, Found::AsWritten));
+        let blake3 = hash(&path).unwrap();
+        let file = ExportedFile { path: path.to_str().unwrap().to_owned(), len: words.len() as u64, blake3 };
+        assert_eq!(look(&file), Found::AsWritten);
         fs::write(&path, "Quokka".to_owned() + &words[6..]).unwrap();
         assert_eq!(look(&file), Found::Changed);
         fs::write(&path, &words).unwrap();

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use fieldbook_vault::ExportedFile;
+
 use crate::error::{Failure, Kind};
 use crate::sanitise::line;
 
@@ -12,7 +14,7 @@ use crate::sanitise::line;
 /// owner can read it.
 #[derive(Debug)]
 pub struct NewFile {
-    file: File,
+    file: Hashed,
     partial: PathBuf,
     target: PathBuf,
     kept: bool,
@@ -40,20 +42,54 @@ impl NewFile {
             .mode(0o600)
             .open(&partial)
             .map_err(on_disk(format!("{name} cannot be written")))?;
-        Ok(Self { file, partial, target: target.to_owned(), kept: false })
+        Ok(Self { file: Hashed::new(file), partial, target: target.to_owned(), kept: false })
     }
 
-    /// Makes it durable under its name.
+    /// Makes it durable under its name: what was written there.
     ///
     /// # Errors
     /// The disk's.
-    pub fn keep(mut self) -> Result<(), Failure> {
+    pub fn keep(mut self) -> Result<ExportedFile, Failure> {
         let doing = || format!("{} cannot be written", line(&self.target.to_string_lossy()));
-        self.file.sync_all().map_err(on_disk(doing()))?;
+        self.file.file.sync_all().map_err(on_disk(doing()))?;
         fs::rename(&self.partial, &self.target).map_err(on_disk(doing()))?;
         sync_directory(self.target.parent()).map_err(on_disk(doing()))?;
         self.kept = true;
-        Ok(())
+        self.file.at(&self.target).map_err(on_disk(doing()))
+    }
+}
+
+/// A file of which it is known what was written.
+#[derive(Debug)]
+struct Hashed {
+    file: File,
+    hasher: blake3::Hasher,
+}
+
+impl Hashed {
+    fn new(file: File) -> Self {
+        Self { file, hasher: blake3::Hasher::new() }
+    }
+
+    /// What was written, as it is found at this path.
+    fn at(&self, path: &Path) -> io::Result<ExportedFile> {
+        Ok(ExportedFile {
+            path: std::path::absolute(path)?.to_string_lossy().into_owned(),
+            len: self.hasher.count(),
+            blake3: self.hasher.finalize().to_hex().to_string(),
+        })
+    }
+}
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
     }
 }
 
@@ -80,8 +116,8 @@ impl Drop for NewFile {
 pub struct NewDirectory {
     target: PathBuf,
     partial: PathBuf,
-    files: Vec<String>,
-    current: Option<File>,
+    files: Vec<(String, ExportedFile)>,
+    current: Option<(String, Hashed)>,
     kept: bool,
 }
 
@@ -129,7 +165,7 @@ impl NewDirectory {
             return Err(Failure::failed("internal", "a file of the publication has an impossible name"));
         }
         let doing = || format!("{} cannot be written", line(name));
-        if self.files.last().is_none_or(|last| last != name) {
+        if self.current.as_ref().is_none_or(|(current, _)| current != name) {
             self.finish_file()?;
             let file = OpenOptions::new()
                 .write(true)
@@ -137,38 +173,40 @@ impl NewDirectory {
                 .mode(0o600)
                 .open(self.partial.join(name))
                 .map_err(on_disk(doing()))?;
-            self.files.push(name.to_owned());
-            self.current = Some(file);
+            self.current = Some((name.to_owned(), Hashed::new(file)));
         }
         match &mut self.current {
-            Some(file) => file.write_all(bytes).map_err(on_disk(doing())),
+            Some((_, file)) => file.write_all(bytes).map_err(on_disk(doing())),
             None => Ok(()),
         }
     }
 
     fn finish_file(&mut self) -> Result<(), Failure> {
-        match self.current.take() {
-            Some(file) => file.sync_all().map_err(Failure::io("the publication cannot be written")),
-            None => Ok(()),
+        let doing = "the publication cannot be written";
+        if let Some((name, file)) = self.current.take() {
+            file.file.sync_all().map_err(Failure::io(doing))?;
+            let written = file.at(&self.target.join(&name)).map_err(Failure::io(doing))?;
+            self.files.push((name, written));
         }
+        Ok(())
     }
 
-    /// Makes it durable under its name: the paths of its files.
+    /// Makes it durable under its name: its files.
     ///
     /// # Errors
     /// The disk's.
-    pub fn keep(mut self) -> Result<Vec<PathBuf>, Failure> {
+    pub fn keep(mut self) -> Result<Vec<ExportedFile>, Failure> {
         self.finish_file()?;
         self.move_into_place().map_err(Failure::io("the publication cannot be written"))?;
         self.kept = true;
-        Ok(self.files.iter().map(|name| self.target.join(name)).collect())
+        Ok(std::mem::take(&mut self.files).into_iter().map(|(_, file)| file).collect())
     }
 
     fn move_into_place(&self) -> io::Result<()> {
         sync_directory(Some(&self.partial))?;
         // Works where the target is not there, or is an empty directory.
         if fs::rename(&self.partial, &self.target).is_err() {
-            for name in &self.files {
+            for (name, _) in &self.files {
                 fs::rename(self.partial.join(name), self.target.join(name))?;
             }
             fs::remove_dir(&self.partial)?;

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use fieldbook_proto::session::TransportSecret;
 use quinn::udp::{RecvMeta, Transmit};
@@ -15,7 +15,7 @@ use quinn::{AsyncUdpSocket, UdpPoller};
 
 use super::boxes::{self, BoxKey, HeaderKey, Salt};
 use super::listening::seal_all;
-use super::receive::{Waiting, open_all};
+use super::receive::{Waiting, receive};
 use super::window::Window;
 use super::{Clock, new_salt};
 
@@ -115,16 +115,7 @@ impl AsyncUdpSocket for Dialling {
     ) -> Poll<io::Result<usize>> {
         let mut heard = self.heard.lock().unwrap_or_else(PoisonError::into_inner);
         let Heard { listeners, waiting } = &mut *heard;
-        let filled = waiting.hand_over(bufs, meta);
-        if filled > 0 {
-            return Poll::Ready(Ok(filled));
-        }
-        let received = ready!(self.inner.poll_recv(cx, bufs, meta))?;
-        open_all(&mut bufs[..received], &mut meta[..received], waiting, |_, datagram| {
-            self.open(listeners, datagram)
-        });
-        meta[..received].iter_mut().for_each(|meta| meta.ecn = None);
-        Poll::Ready(Ok(received))
+        receive(self.inner.as_ref(), waiting, cx, (bufs, meta), |_, datagram| self.open(listeners, datagram))
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use fieldbook_proto::session::TransportSecret;
 use quinn::udp::{RecvMeta, Transmit};
@@ -21,7 +21,7 @@ use zeroize::Zeroizing;
 
 use super::boxes::{self, BoxKey, CannotSeal, Header, HeaderKey, Salt};
 use super::peers::{Answer, Peer, Peers};
-use super::receive::{Waiting, open_all};
+use super::receive::{Waiting, receive};
 use super::seen::{REMEMBERED_LEN, Seen, WINDOW_S};
 use super::{Clock, new_salt, random};
 
@@ -312,21 +312,16 @@ impl AsyncUdpSocket for Listening {
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        let filled = waiting.hand_over(bufs, meta);
-        if filled > 0 {
-            return Poll::Ready(Ok(filled));
-        }
-        let received = ready!(self.inner.poll_recv(cx, bufs, meta))?;
-        let mut inside = self.veil.lock();
-        open_all(&mut bufs[..received], &mut meta[..received], &mut waiting, |meta, datagram| {
-            match self.veil.judge(&mut inside, meta.addr, datagram) {
+        // Once for all that came, and not while nothing does.
+        let mut inside = None;
+        receive(self.inner.as_ref(), &mut waiting, cx, (bufs, meta), |meta, datagram| {
+            let inside = inside.get_or_insert_with(|| self.veil.lock());
+            match self.veil.judge(inside, meta.addr, datagram) {
                 Opened::Content(content) => Some(content),
                 Opened::NotOurs if self.unveiled => Some(0..datagram.len()),
                 Opened::NotOurs | Opened::Nothing => None,
             }
-        });
-        meta[..received].iter_mut().for_each(|meta| meta.ecn = None);
-        Poll::Ready(Ok(received))
+        })
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

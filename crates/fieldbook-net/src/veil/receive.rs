@@ -5,9 +5,11 @@
 //! lengths: where they do not fit this rule, the rest waits for the next call, in order.
 
 use std::collections::VecDeque;
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::ops::Range;
+use std::task::{Context, Poll, ready};
 
+use quinn::AsyncUdpSocket;
 use quinn::udp::RecvMeta;
 
 /// Contents that found no place: a buffer of them each.
@@ -16,7 +18,7 @@ pub(super) struct Waiting(VecDeque<(RecvMeta, Vec<u8>)>);
 
 impl Waiting {
     /// Fills the buffers; how many, none if nothing waits.
-    pub fn hand_over(&mut self, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
+    fn hand_over(&mut self, bufs: &mut [IoSliceMut<'_>], metas: &mut [RecvMeta]) -> usize {
         let mut filled = 0;
         for (buf, place) in bufs.iter_mut().zip(metas) {
             let Some((meta, contents)) = self.0.pop_front() else { break };
@@ -44,8 +46,28 @@ impl Waiting {
     }
 }
 
+/// What a veiled socket hands to QUIC: what waits, else what comes now, opened, and without the marks of congestion
+/// control.
+pub(super) fn receive(
+    inner: &dyn AsyncUdpSocket,
+    waiting: &mut Waiting,
+    cx: &mut Context<'_>,
+    (bufs, metas): (&mut [IoSliceMut<'_>], &mut [RecvMeta]),
+    open: impl FnMut(&RecvMeta, &mut [u8]) -> Option<Range<usize>>,
+) -> Poll<io::Result<usize>> {
+    let filled = waiting.hand_over(bufs, metas);
+    if filled > 0 {
+        return Poll::Ready(Ok(filled));
+    }
+    let received = ready!(inner.poll_recv(cx, bufs, metas))?;
+    let metas = &mut metas[..received];
+    open_all(&mut bufs[..received], metas, waiting, open);
+    metas.iter_mut().for_each(|meta| meta.ecn = None);
+    Poll::Ready(Ok(received))
+}
+
 /// Opens what was received. `open` tells where in a datagram its content lies, or that it is none.
-pub(super) fn open_all(
+fn open_all(
     bufs: &mut [IoSliceMut<'_>],
     metas: &mut [RecvMeta],
     waiting: &mut Waiting,

@@ -1,4 +1,5 @@
 use super::*;
+use crate::keyfile::KEY_FILE_LEN;
 use crate::rules::{DEAD_MAN_MIN_DAYS, Rules};
 use crate::vault::{Vault, now_s};
 use crate::{CreateOptions, Passphrase, WORK_FACTOR_MIN};

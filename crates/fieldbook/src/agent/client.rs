@@ -318,7 +318,7 @@ fn opening(vault: &Path, passphrase: &Secret) -> Opening {
     Opening {
         v: VERSION,
         vault: vault.to_owned(),
-        passphrase: Hex::new(passphrase.as_bytes().to_vec()),
+        passphrase: Hex::from(passphrase.as_str()),
         wait_ms: WAIT_MS,
         create: None,
         restore: None,

@@ -18,6 +18,7 @@ use super::place::Place;
 use super::protocol::{Answer, Create, Greeting, Opening, Stay, VERSION};
 use super::server::{self, Ending, Event, SocketFile};
 use super::service::Desk;
+use super::typed;
 use super::wire::{self, Hex};
 use super::worker::Worker;
 use crate::confine::{self, Role};
@@ -63,9 +64,7 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             "client and agent are of different versions",
         ));
     }
-    let passphrase = std::str::from_utf8(&typed.0)
-        .map(|text| Passphrase::new(text.to_owned()))
-        .map_err(|_| Failure::usage("passphrase-not-text", "the passphrase is not UTF-8"))?;
+    let passphrase = typed::passphrase(&typed)?;
     drop(typed);
     if let Some(create) = opening.create {
         return answer(to, &make(&opening.vault, &passphrase, create)?);

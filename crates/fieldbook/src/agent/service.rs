@@ -8,7 +8,7 @@ use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_report::Keep;
 use fieldbook_vault::{
-    AddendumText, ForgetWhat, Layout, ListFilter, Passphrase, SealConsent, ShareSelection, Vault, VaultError,
+    AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -73,11 +73,15 @@ impl Desk {
             // Both are answered before they come here.
             Request::Hello { .. } | Request::Lock => Ok(Value::Null),
             Request::ChangePassphrase { own, new } => {
-                json(&self.vault.change_passphrase(&passphrase(&own)?, &passphrase(&new)?)?)
+                json(&self.vault.change_passphrase(&typed::passphrase(&own)?, &typed::passphrase(&new)?)?)
             }
             Request::SetDuress { own, duress, name } => {
                 let name = name.unwrap_or_else(|| self.vault.device().name);
-                json(&self.vault.set_duress(&passphrase(&own)?, &passphrase(&duress)?, &name)?)
+                json(&self.vault.set_duress(
+                    &typed::passphrase(&own)?,
+                    &typed::passphrase(&duress)?,
+                    &name,
+                )?)
             }
             Request::RemoveDuress => json(&self.vault.remove_duress()?),
             Request::IsDecoy => json(&self.vault.is_open_from_beside()),
@@ -456,12 +460,6 @@ impl Write for Chunks<'_, '_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-fn passphrase(bytes: &Hex) -> Result<Passphrase, Failure> {
-    std::str::from_utf8(&bytes.0)
-        .map(|text| Passphrase::new(text.to_owned()))
-        .map_err(|_| Failure::usage("passphrase-not-text", "the passphrase is not UTF-8"))
 }
 
 fn each<T: Serialize>(items: Vec<T>, item: Items<'_>) -> Result<Value, Failure> {

@@ -2,10 +2,18 @@
 
 use fieldbook_report::template::{self, Template};
 use fieldbook_report::{Edit, FieldValue, InputError, NewPerson, ReportInput, parse_person};
-use fieldbook_vault::VaultError;
+use fieldbook_vault::{Passphrase, VaultError};
 
 use super::protocol::{Changes, NewReport};
+use super::wire::Hex;
 use crate::error::Failure;
+
+/// A passphrase.
+pub fn passphrase(typed: &Hex) -> Result<Passphrase, Failure> {
+    std::str::from_utf8(&typed.0)
+        .map(|text| Passphrase::new(text.to_owned()))
+        .map_err(|_| Failure::usage("passphrase-not-text", "the passphrase is not UTF-8"))
+}
 
 /// A new report.
 pub fn new_report(new: &NewReport) -> Result<ReportInput, Failure> {

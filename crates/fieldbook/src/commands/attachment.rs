@@ -46,8 +46,7 @@ pub fn run(args: AttachmentArgs, global: &Global) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    file.keep()?;
-    noted.done(&mut agent, std::slice::from_ref(&args.out))?;
+    noted.done(&mut agent, vec![file.keep()?])?;
     global.ui.emit(json(&view)?)?;
     global.ui.say(format_args!("Saved {} as {}.", line(&view.name), line(&args.out.to_string_lossy())))
 }

@@ -209,19 +209,23 @@ mod tests {
         Daemon::Runs(Box::new(serde_json::from_value(status).unwrap()))
     }
 
-    #[test]
-    fn each_connection_that_matters_is_a_line_and_who_is_not_named_is_a_device_of_the_team() {
-        let peer = PeerView {
-            name: "Relay".into(),
+    fn relay(name: &str, declined: DeclinedView) -> PeerView {
+        PeerView {
+            name: name.into(),
             device: "aa".into(),
             role: "relay".into(),
             address: None,
             path: None,
             last_sync_ms: 0,
             removed: false,
-            declined: DeclinedView::default(),
-        };
-        let relay = ConnectionStatus {
+            declined,
+        }
+    }
+
+    #[test]
+    fn each_connection_that_matters_is_a_line_and_who_is_not_named_is_a_device_of_the_team() {
+        let peer = relay("Relay", DeclinedView::default());
+        let sending = ConnectionStatus {
             device: Some("aa".into()),
             role: Some("relay".into()),
             address: Some("relay:1".into()),
@@ -239,7 +243,7 @@ mod tests {
         };
         let connected =
             CallStatus { address: "relay:1".into(), connected_ms: Some(0), ..CallStatus::default() };
-        let daemon = daemon([&[relay][..], &vec![other; 5]].concat(), vec![call, connected]);
+        let daemon = daemon([&[sending][..], &vec![other; 5]].concat(), vec![call, connected]);
         let text = daemon.text(std::slice::from_ref(&peer));
         let lines: Vec<&str> = text.lines().map(str::trim).collect();
         assert_eq!(
@@ -269,16 +273,7 @@ mod tests {
     #[test]
     fn beside_a_full_relay_nobody_is_in_step() {
         let full = ReasonsView { full: 2, ..ReasonsView::default() };
-        let peer = PeerView {
-            name: "the relay".into(),
-            device: "aa".into(),
-            role: "relay".into(),
-            address: None,
-            path: None,
-            last_sync_ms: 0,
-            removed: false,
-            declined: DeclinedView { all: full, own: full },
-        };
+        let peer = relay("the relay", DeclinedView { all: full, own: full });
         let connection = ConnectionStatus {
             device: Some("aa".into()),
             path: "tcp".into(),

@@ -7,10 +7,9 @@ use serde_json::json;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
-use crate::agent::wire::Hex;
 use crate::error::Failure;
 use crate::global::Global;
-use crate::passphrase::{New, Secret};
+use crate::passphrase::New;
 
 /// A second passphrase, to be given up when somebody forces you: it opens a decoy, and destroys the keys of this vault.
 #[derive(Debug, Subcommand)]
@@ -67,8 +66,8 @@ fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
     let (file, weak) = (args.duress_passphrase_file, args.weak_passphrase);
     let new = New { file, what: "duress passphrase", key_file, weak };
     let duress = new.read(&global.ui)?;
-    let bytes = |secret: &Secret| Hex::new(secret.as_bytes().to_vec());
-    let request = Request::SetDuress { own: bytes(&own), duress: bytes(&duress), name: args.name };
+    let request =
+        Request::SetDuress { own: own.as_str().into(), duress: duress.as_str().into(), name: args.name };
     let made: bool = agent.call(&request)?;
     global.ui.emit(json!({"event": "duress-set", "decoy_made": made}))?;
     global.ui.say(

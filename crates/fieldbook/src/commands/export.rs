@@ -87,8 +87,8 @@ pub fn run(args: ExportArgs, global: &Global) -> Result<(), Failure> {
         }
     };
     let files = out.keep()?;
-    noted.done(&mut agent, &files)?;
-    let paths: Vec<String> = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+    let paths: Vec<String> = files.iter().map(|file| file.path.clone()).collect();
+    noted.done(&mut agent, files)?;
     global.ui.emit(json!({
         "event": "exported", "reports": exported.reports, "format": format, "internal": args.internal,
         "out": args.out.to_string_lossy(), "files": paths,

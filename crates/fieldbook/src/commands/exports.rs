@@ -124,10 +124,7 @@ fn remove(
     let (mut gone, mut left) = (Vec::new(), Vec::new());
     let mut not_there = Vec::new();
     for export in chosen {
-        not_there.extend(
-            export.files.iter().filter(|file| look(file) == Found::Gone).map(|file| file.path.clone()),
-        );
-        let kept = remove_one(export, args.changed);
+        let kept = remove_one(export, args.changed, &mut not_there);
         // What was not completed has no list of files: only a person can say that nothing is there.
         if kept.is_empty() && (!export.files.is_empty() || nothing_at(&export.path)) {
             gone.push(export.path.clone());
@@ -169,13 +166,16 @@ fn remove(
         .hint("--changed removes also what was changed since"))
 }
 
-/// What was left of an export, and why.
-fn remove_one(export: &ExportRecord, changed: bool) -> Vec<(String, String)> {
+/// What was left of an export, and why. What is not there any more is added to `not_there`.
+fn remove_one(export: &ExportRecord, changed: bool, not_there: &mut Vec<String>) -> Vec<(String, String)> {
     let mut left = Vec::new();
     for file in &export.files {
         let path = Path::new(&file.path);
         let done = match look(file) {
-            Found::Gone => Ok(()),
+            Found::Gone => {
+                not_there.push(file.path.clone());
+                Ok(())
+            }
             Found::Changed if !changed => Err("changed since it was written".to_owned()),
             Found::Changed if !path.is_file() || path.is_symlink() => Err("not a plain file".to_owned()),
             _ => shred(path).map_err(|error| crate::error::plain(&error)),

@@ -12,7 +12,6 @@ use zeroize::Zeroizing;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
-use crate::agent::wire::Hex;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::passphrase::{self, New, Secret};
@@ -114,10 +113,9 @@ fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
         weak: args.weak_passphrase,
     };
     let new = new.read(&global.ui)?;
-    let bytes = |secret: &Secret| Hex::new(secret.as_bytes().to_vec());
     let other_key_file = key_of(&new) != key_of(&own);
     let duress = other_key_file && agent.call::<bool>(&Request::HasDuress)?;
-    agent.call::<()>(&Request::ChangePassphrase { own: bytes(&own), new: bytes(&new) })?;
+    agent.call::<()>(&Request::ChangePassphrase { own: own.as_str().into(), new: new.as_str().into() })?;
     global.ui.emit(json!({"event": "passphrase-changed"}))?;
     global.ui.say("The passphrase is changed. Copies and backups from before keep the old one.")?;
     if other_key_file {

@@ -66,8 +66,7 @@ fn identity(args: IdentityArgs, global: &Global) -> Result<(), Failure> {
             file.write_all(&identity.0)
                 .and_then(|()| file.write_all(b"\n"))
                 .map_err(Failure::io("the file cannot be written"))?;
-            file.keep()?;
-            noted.done(&mut agent, std::slice::from_ref(&out))?;
+            noted.done(&mut agent, vec![file.keep()?])?;
             global.ui.emit(json!({"event": "identity-exported", "out": out.to_string_lossy()}))?;
             global.ui.say(format_args!(
                 "Saved the desk's reading identity as {} (only you can read the file).",

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use clap::{Args, Subcommand};
 use fieldbook_seal::recovery::Share;
-use fieldbook_vault::{RecoveryCheck, RecoveryRestored};
+use fieldbook_vault::{ExportedFile, RecoveryCheck, RecoveryRestored};
 use serde_json::json;
 use zeroize::Zeroizing;
 
@@ -120,8 +120,8 @@ pub fn create(
             let place = out.unwrap_or(Path::new("."));
             // The sheets are made: that they cannot be noted must not keep them from being saved.
             let noted = exports::begin(agent, place, "sheets");
-            let paths = save(files, &shares, global)?;
-            noted.and_then(|noted| noted.done(agent, &paths))?;
+            let saved = save(files, &shares, global)?;
+            noted.and_then(|noted| noted.done(agent, saved))?;
         }
         None => show(&shares, global)?,
     }
@@ -144,13 +144,16 @@ fn begin(dir: &Path, shares: usize) -> Result<Vec<(PathBuf, NewFile)>, Failure> 
     names.map(|path| Ok((path.clone(), NewFile::begin(&path)?))).collect()
 }
 
-fn save(files: Vec<(PathBuf, NewFile)>, shares: &[Share], global: &Global) -> Result<Vec<PathBuf>, Failure> {
+fn save(
+    files: Vec<(PathBuf, NewFile)>,
+    shares: &[Share],
+    global: &Global,
+) -> Result<Vec<ExportedFile>, Failure> {
     let mut saved = Vec::new();
     for ((path, mut file), share) in files.into_iter().zip(shares) {
         file.write_all(sheets::print(share, shares.len()).as_bytes())
             .map_err(Failure::io("a sheet cannot be written"))?;
-        file.keep()?;
-        saved.push(path.clone());
+        saved.push(file.keep()?);
         let path = path.to_string_lossy();
         global.ui.emit(json!({
             "sheet": share.number(), "of": shares.len(), "threshold": share.threshold(),

@@ -160,14 +160,13 @@ fn text(synced: &Synced) -> String {
 
 /// What the other side knows of and could not give. Nothing that is here is touched by it.
 fn not_given(entries: u64) -> String {
-    let (entries, they) = match entries {
-        1 => ("1 entry is".to_owned(), "it"),
-        number => (format!("{} are", count(number, "entry", "entries")), "they"),
+    let (entries, they, them) = match entries {
+        1 => ("1 entry is".to_owned(), "it", "it"),
+        number => (format!("{} are", count(number, "entry", "entries")), "they", "them"),
     };
     format!(
         "{entries} no longer there at the other side, or cannot be read there now: {they} may come when you sync again, or from \
-         whoever else has {}.\n",
-        if they == "it" { "it" } else { "them" }
+         whoever else has {them}.\n"
     )
 }
 

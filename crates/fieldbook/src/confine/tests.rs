@@ -170,6 +170,22 @@ fn only(role: &str, scene: &Scene, allowed: &[&str]) {
     allowed.iter().for_each(|name| assert!(tried.contains_key(*name), "{name}"));
 }
 
+/// What whoever has the vault's directory can do there.
+const VAULT: [&str; 12] = [
+    "read-0.a",
+    "read-0.b",
+    "read-0.b-wal",
+    "read-0.k",
+    "read-1.k",
+    "read-slots",
+    "write-0.a",
+    "write-0.b",
+    "write-0.k",
+    "write-slots",
+    "write-work",
+    "link",
+];
+
 /// The attempts take privileges (raw packets, another process's memory), so that their failure means something.
 fn skip() -> bool {
     !rustix::process::geteuid().is_root() || !files::are_there()
@@ -184,25 +200,11 @@ fn a_worker_has_its_pipes_and_its_memory() {
 
 #[test]
 fn an_agent_has_no_network_no_program_and_no_place_in_the_system() {
-    let vault = [
-        "read-0.a",
-        "read-0.b",
-        "read-0.b-wal",
-        "read-0.k",
-        "read-1.k",
-        "read-slots",
-        "write-0.a",
-        "write-0.b",
-        "write-0.k",
-        "write-slots",
-        "write-work",
-        "link",
-    ];
     // What people attach, and where they put backups, it cannot know before.
     let people = ["read-home", "write-home", "list-home", "write-stick", "read-etc"];
     if !skip() {
         let more = ["pair", "itself", "thread", "randomness"];
-        only("agent", &scene(), &[&vault[..], &people, &more].concat());
+        only("agent", &scene(), &[&VAULT[..], &people, &more].concat());
     }
 }
 
@@ -221,21 +223,7 @@ fn what_speaks_to_others_has_the_depot_and_no_file_of_the_vault() {
 
 #[test]
 fn what_destroys_the_keys_has_the_vault_and_local_sockets() {
-    let vault = [
-        "read-0.a",
-        "read-0.b",
-        "read-0.b-wal",
-        "read-0.k",
-        "read-1.k",
-        "read-slots",
-        "write-0.a",
-        "write-0.b",
-        "write-0.k",
-        "write-slots",
-        "write-work",
-        "link",
-    ];
     if !skip() {
-        only("watch", &scene(), &[&vault[..], &["bus", "pair", "signal", "thread", "randomness"]].concat());
+        only("watch", &scene(), &[&VAULT[..], &["bus", "pair", "signal", "thread", "randomness"]].concat());
     }
 }
