@@ -78,12 +78,17 @@ fn own(seed: u8) -> Identity {
 
 #[test]
 fn a_device_that_claims_anothers_depot_does_not_move_the_cursor_in_it() {
-    for own_seed in [1, 4] {
-        claims_anothers_depot(own_seed);
-    }
+    // A coordinator's device keeps names.
+    assert_eq!(cursor_after_a_claim(1), 5);
+    // A monitor's does not. Its boxes are chosen by chance: one in 64 times the second takes the first one's, and
+    // then nothing is remembered of the first. In no case what the second said.
+    let cursors: Vec<u64> = (0..12).map(|_| cursor_after_a_claim(4)).collect();
+    assert!(cursors.iter().all(|cursor| [0, 5].contains(cursor)), "{cursors:?}");
+    assert!(cursors.contains(&5), "{cursors:?}");
 }
 
-fn claims_anothers_depot(own_seed: u8) {
+/// How far device 2 was read, in the eyes of this one, after device 3 gave the same depot as its own.
+fn cursor_after_a_claim(own_seed: u8) -> u64 {
     let dir = tempfile::tempdir().unwrap();
     let key = DepotKey::new([1; 32]);
     let depot = SqlDepot::create(&dir.path().join("d"), &key, DepotId::from_bytes([1; 16])).unwrap();
@@ -96,7 +101,7 @@ fn claims_anothers_depot(own_seed: u8) {
     };
     session(2).note(&Event::CursorAdvanced { depot: theirs, position: 5 }).unwrap();
     session(3).note(&Event::CursorAdvanced { depot: theirs, position: 99 }).unwrap();
-    assert_eq!(session(2).remembered(&theirs).unwrap().position, 5);
+    session(2).remembered(&theirs).unwrap().position
 }
 
 #[test]
