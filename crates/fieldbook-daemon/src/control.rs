@@ -77,6 +77,24 @@ pub struct DaemonStatus {
     /// How it is behind the veil; none if it does not listen by UDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub veil: Option<VeilStatus>,
+    /// How LAN discovery stands; none if it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<LanStatus>,
+}
+
+/// How LAN discovery stands. It tells of no device which it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanStatus {
+    /// Networks to which the last beacons went.
+    pub networks: u64,
+    /// Beacons that were sent.
+    pub sent: u64,
+    /// When a device of the team was heard last, milliseconds since 1970.
+    pub heard_ms: Option<i64>,
+    /// When one was heard last that has only earlier secrets of the team.
+    pub earlier_ms: Option<i64>,
+    /// Sessions that run because of it.
+    pub sessions: u64,
 }
 
 /// How a daemon that listens by UDP is behind the veil.
@@ -263,6 +281,7 @@ mod tests {
                 connections: Vec::new(),
                 connections_more: 0,
                 veil: None,
+                lan: None,
             }
         }
 

@@ -3,7 +3,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fieldbook_net::channel::Way;
 use fieldbook_net::gauge::Gauge;
@@ -50,6 +52,8 @@ pub(crate) struct Seen {
     way: Way,
     since_ms: i64,
     gauge: Arc<Gauge>,
+    /// The other end's address, as far as the way shows it. For nobody but this process.
+    from: Option<IpAddr>,
 }
 
 impl Seen {
@@ -63,7 +67,13 @@ impl Seen {
             way,
             since_ms: now_ms(),
             gauge,
+            from: None,
         }
+    }
+
+    /// The same, and where the other end is.
+    pub fn at(self, from: Option<IpAddr>) -> Self {
+        Self { from, ..self }
     }
 
     fn status(&self) -> ConnectionStatus {
@@ -124,6 +134,12 @@ impl Met {
         }
     }
 
+    /// Whether a session runs with somebody at this address.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        let is = |running: &Running| running.seen.from == Some(address) && running.ending.why().is_none();
+        self.lock().running.values().any(is)
+    }
+
     /// How the connections stand: those that this device dialled first, then those whose device is named; and how
     /// many more there are.
     pub fn connections(&self) -> (Vec<ConnectionStatus>, u64) {
@@ -132,6 +148,21 @@ impl Met {
         seen.sort_by_key(|seen| (Reverse((seen.address.is_some(), seen.device.is_some())), seen.since_ms));
         let more = seen.len().saturating_sub(SHOWN_MAX) as u64;
         (seen.into_iter().take(SHOWN_MAX).map(Seen::status).collect(), more)
+    }
+}
+
+impl Session {
+    /// Whether another session with the same device stands and is to go on instead of this one: it is older by so
+    /// much; or by less, and it is this one that `yields` then.
+    pub fn has_twin(&self, older_by: Duration, yields: bool) -> bool {
+        let sessions = self.among.lock();
+        let Some(own) = sessions.running.get(&self.number) else { return false };
+        let older_by = i64::try_from(older_by.as_millis()).unwrap_or(i64::MAX);
+        sessions.running.iter().any(|(number, other)| {
+            let is_twin = *number != self.number && other.peer.device.id() == own.peer.device.id();
+            let is_older = other.seen.since_ms.saturating_add(older_by) < own.seen.since_ms;
+            is_twin && other.ending.why().is_none() && (is_older || yields)
+        })
     }
 }
 
@@ -161,6 +192,7 @@ mod tests {
                 way: Way::Quic,
                 since_ms: 0,
                 gauge: Arc::default(),
+                from: None,
             };
             (met.enter(peer(seed, DepotId::from_bytes([seed; 16])), ending.clone(), seen), ending)
         };
