@@ -120,13 +120,14 @@ impl Controlled for State {
     /// Sessions read the depot as they go, and each new one reads who is believed. What runs with a device
     /// that was removed meanwhile ends here, also when it is idle.
     fn nudge(&self) {
+        // Before anybody is sent away: whoever was removed is not told any more that this device is here.
+        if let Some(lan) = &self.lan {
+            lan.renew();
+        }
         self.serving.nudge();
         self.serving.retry();
         if let Some(veiled) = &self.veiled {
             veiled.renew();
-        }
-        if let Some(lan) = &self.lan {
-            lan.renew();
         }
     }
 }

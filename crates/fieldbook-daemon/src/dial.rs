@@ -254,7 +254,9 @@ pub(crate) async fn by_quic(target: SocketAddr, look: Look, caller: &Caller) -> 
 /// and hears nothing after the first packets.
 pub(crate) async fn by_veil(target: SocketAddr, identity: &Identity) -> Result<Reached, String> {
     match identity.secrets.first() {
-        Some(newest) => shake(quic::dialler(&identity.transport, target, Some(newest)), target, PATIENCE).await,
+        Some(newest) => {
+            shake(quic::dialler(&identity.transport, target, Some(newest)), target, PATIENCE).await
+        }
         None => Err("this device knows no secret of its team".to_owned()),
     }
 }

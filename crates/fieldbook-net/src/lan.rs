@@ -76,8 +76,7 @@ fn broadcasts(routes: &str) -> Vec<Ipv4Addr> {
         let mut words = line.split_whitespace();
         let Some(name) = words.next() else { continue };
         let mut number = |skip: usize| words.nth(skip).and_then(|word| u32::from_str_radix(word, 16).ok());
-        let (Some(to), Some(gateway), Some(flags), Some(mask)) =
-            (number(0), number(0), number(0), number(3))
+        let (Some(to), Some(gateway), Some(flags), Some(mask)) = (number(0), number(0), number(0), number(3))
         else {
             continue;
         };
@@ -111,7 +110,8 @@ mod tests {
     #[test]
     fn networks_around_this_device_are_found_and_what_lies_behind_routers_is_not() {
         let table = [
-            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n".to_owned(),
+            "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
+                .to_owned(),
             route("wlan0", [0; 4], [192, 168, 1, 1], "0003", [0; 4]),
             route("wlan0", [192, 168, 1, 0], [0; 4], "0001", [255, 255, 255, 0]),
             route("eth0", [10, 8, 0, 0], [0; 4], "0001", [255, 252, 0, 0]),

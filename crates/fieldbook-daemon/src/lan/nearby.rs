@@ -126,8 +126,7 @@ impl Nearby {
             let Some(oldest) = oldest else { return };
             self.devices.remove(&oldest);
         }
-        let new =
-            Device { mark, heard_ms: now_ms, told: 0, visiting: false, not_before_ms: 0, failures: 0 };
+        let new = Device { mark, heard_ms: now_ms, told: 0, visiting: false, not_before_ms: 0, failures: 0 };
         self.devices.insert(at, new);
     }
 

@@ -34,7 +34,8 @@ pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
         return Visit::Failed;
     };
     let (way, ending, from) = (link.way, link.ending(), link.from());
-    let (counts, again, gauge) = (Counts::among(&serving.moved), Again::default(), Arc::new(Gauge::default()));
+    let (counts, again, gauge) =
+        (Counts::among(&serving.moved), Again::default(), Arc::new(Gauge::default()));
     let mut signals = serving.hub.signals();
     let how = How {
         address: None,

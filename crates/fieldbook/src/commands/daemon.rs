@@ -214,7 +214,9 @@ pub fn clock_words(ahead_s: i64) -> String {
 pub fn lan_words(lan: &LanStatus) -> String {
     let mut words = match (lan.networks, lan.heard_ms) {
         (_, Some(heard)) => format!("LAN discovery is on: your team was heard last at {}.", time(heard)),
-        (0, None) if lan.sent == 0 => "LAN discovery is on: this machine is in no network yet where it listens.".to_owned(),
+        (0, None) if lan.sent == 0 => {
+            "LAN discovery is on: this machine is in no network yet where it listens.".to_owned()
+        }
         _ => "LAN discovery is on: nobody of your team was heard yet.".to_owned(),
     };
     if let Some(earlier) = lan.earlier_ms {

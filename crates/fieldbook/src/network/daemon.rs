@@ -50,7 +50,18 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let nobody = (Vec::new(), false, false, None, false, None);
     let (listen, (udp, tcp, unveiled), control, (with, known, lan, proxy, only_proxy, limit)) = match task {
         Task::Listen {
-            address, udp, tcp, unveiled, control, with, known, lan, proxy, only_proxy, limit, ..
+            address,
+            udp,
+            tcp,
+            unveiled,
+            control,
+            with,
+            known,
+            lan,
+            proxy,
+            only_proxy,
+            limit,
+            ..
         } => (address, (udp, tcp, unveiled), control, (with, known, lan, proxy, only_proxy, limit)),
         Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
             (listen, (true, !no_tcp, unveiled), control, nobody)
