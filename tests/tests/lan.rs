@@ -92,7 +92,9 @@ impl Cable {
         other.args(["-t", &self.there.id().to_string(), "-n", "--"]);
         other.arg(command.get_program()).args(command.get_args());
         other.env_clear().envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
-        command.get_current_dir().into_iter().for_each(|dir| drop(other.current_dir(dir)));
+        if let Some(dir) = command.get_current_dir() {
+            other.current_dir(dir);
+        }
         other
     }
 
