@@ -181,6 +181,31 @@ mod tests {
     use crate::store::tests::peer;
 
     #[test]
+    fn of_two_sessions_with_one_device_the_younger_goes_or_else_the_one_that_yields() {
+        let met = Arc::new(Met::default());
+        let come = |seed, since_ms| {
+            let from = Some(IpAddr::from([192, 0, 2, seed]));
+            let (device, role, address, way) = (None, None, None, Way::Quic);
+            let seen = Seen { device, role, address, way, since_ms, gauge: Arc::default(), from };
+            let ending = Arc::<Ending>::default();
+            (met.enter(peer(seed, DepotId::from_bytes([seed; 16])), ending.clone(), seen).unwrap(), ending)
+        };
+        let by = Duration::from_secs(3);
+        let (first, first_ending) = come(2, 10_000);
+        assert!(!first.has_twin(by, true), "it is alone");
+        assert!(met.is_at([192, 0, 2, 2].into()) && !met.is_at([192, 0, 2, 3].into()));
+        let ((at_once, _), (other, _)) = (come(2, 12_000), come(3, 10_000));
+        assert!(!other.has_twin(by, true), "another device is no twin");
+        assert!(first.has_twin(by, true) && !first.has_twin(by, false));
+        assert!(at_once.has_twin(by, true) && !at_once.has_twin(by, false));
+        let (late, _) = come(2, 13_001);
+        assert!(late.has_twin(by, false), "the first was there long before");
+        assert!(!at_once.has_twin(by, false));
+        first_ending.end(Why::Newer);
+        assert!(!late.has_twin(by, false), "who was told to go does not count");
+    }
+
+    #[test]
     fn one_device_has_a_bounded_number_of_places_whether_or_not_what_was_ended_goes() {
         let met = Arc::new(Met::default());
         let come = |seed| {
