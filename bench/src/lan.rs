@@ -1,5 +1,5 @@
 //! What noise at the port of LAN discovery costs: the tries of one datagram under the newest secret, and under all that a
-//! device may keep. The daemon looks at 20,000 a second at most, and tries earlier secrets on 16 of them.
+//! device may keep. The daemon looks at 10,000 a second at most, and tries earlier secrets on 16 of them.
 
 use std::error::Error;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use crate::sample;
 
 const NOISE: u32 = 200_000;
 /// Datagrams that the daemon looks at in a second, and those that it tries under earlier secrets.
-const LOOKED_AT: f64 = 20_000.0;
+const LOOKED_AT: f64 = 10_000.0;
 const OLDER_TRIES: f64 = 16.0;
 
 pub fn run() -> Result<(), Box<dyn Error>> {

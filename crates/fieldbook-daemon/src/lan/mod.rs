@@ -34,9 +34,9 @@ const PAUSE: (Duration, Duration) = (Duration::from_secs(8), Duration::from_secs
 /// Before the first, and between the beacons of two networks at most.
 const FIRST: Duration = Duration::from_secs(2);
 const BETWEEN: Duration = Duration::from_millis(400);
-/// So many datagrams are looked at, and then none until this time is over: 20,000 a second at most. Of more, chance
+/// So many datagrams are looked at, and then none until this time is over: 10,000 a second at most. Of more, chance
 /// decides which the system still has room for, and beacons come again.
-const BATCH: usize = 200;
+const BATCH: usize = 100;
 const BATCH_TIME: Duration = Duration::from_millis(10);
 /// Visits at a time.
 const VISITS_MAX: usize = 16;
@@ -139,7 +139,7 @@ impl Lan {
         let mut inside = self.lock();
         let Some(key) = inside.keys.own(now_s()) else { return };
         let met = &self.serving.met;
-        let heard = inside.nearby.to_tell(now_ms, |at| met.is_at(IpAddr::V4(at)));
+        let heard = inside.nearby.next_told(now_ms, |at| met.is_at(IpAddr::V4(at)));
         let beacon = Beacon { address: network.own.to_ipv6_mapped().octets(), port, heard };
         // Before it goes: it may come back at once.
         inside.nearby.sent(now_ms, salt);

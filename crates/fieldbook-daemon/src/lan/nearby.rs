@@ -131,7 +131,7 @@ impl Nearby {
     }
 
     /// The marks that the next beacon tells: of those who were heard and are not connected, whoever waited longest.
-    pub fn to_tell(&mut self, now_ms: u64, is_connected: impl Fn(Ipv4Addr) -> bool) -> Vec<Mark> {
+    pub fn next_told(&mut self, now_ms: u64, is_connected: impl Fn(Ipv4Addr) -> bool) -> Vec<Mark> {
         let mut waiting: Vec<&mut Device> = self
             .devices
             .iter_mut()
@@ -238,14 +238,14 @@ mod tests {
         }
         let mut all: Vec<Mark> = Vec::new();
         for _ in 0..3 {
-            let told = nearby.to_tell(100, |at| at == address(3));
+            let told = nearby.next_told(100, |at| at == address(3));
             assert!(told.len() <= HEARD_MAX);
             all.extend(told);
         }
         let told: BTreeSet<Mark> = all.iter().copied().collect();
         assert_eq!(told.len(), 19, "each within three beacons");
         assert!(!told.contains(&mark(&salt(3))));
-        assert!(nearby.to_tell(100 + HEARD_MS, |_| false).is_empty(), "they are gone");
+        assert!(nearby.next_told(100 + HEARD_MS, |_| false).is_empty(), "they are gone");
     }
 
     #[test]
