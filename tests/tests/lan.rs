@@ -277,7 +277,6 @@ fn two_devices_that_know_no_address_find_each_other_and_a_report_arrives() {
         !lengths.is_empty() && lengths.iter().all(|len| [128, 512, 1232, 1452].contains(len)),
         "{lengths:?}"
     );
-    assert_eq!(*cable.tcp.lock().expect("a count"), 0, "by TCP nobody is dialled who was only heard");
 }
 
 #[test]
@@ -299,19 +298,55 @@ fn without_the_flag_nothing_is_sent_and_no_port_is_opened() {
     // That the test would see it.
     let mut daemon = a.start(&["daemon", "--listen", "0.0.0.0:4040", "--lan"]);
     daemon.object_with("listening");
-    assert!(hears());
+    wait_for("the port of beacons", || hears().then_some(()));
     wait_for("a beacon", || (!cable.beacons_from(HERE).is_empty()).then_some(()));
     assert!(wait_for("the count of beacons", || lan(&a)["sent"].as_u64().filter(|sent| *sent > 0)) < 3);
     a.ok(&["daemon", "stop"]);
     assert!(!hears());
     // What cannot work is not begun.
-    for bad in [
-        &["daemon", "--listen", "127.0.0.1:0", "--lan"][..],
-        &["daemon", "--listen", "0.0.0.0:0", "--no-udp", "--lan"],
-        &["daemon", "--with", "192.0.2.1:1", "--only-via", "socks5://127.0.0.1:9", "--lan"],
+    let before = cable.beacons_from(HERE).len();
+    for (bad, words) in [
+        (&["daemon", "--listen", "127.0.0.1:0", "--lan"][..], "this machine alone"),
+        (&["daemon", "--listen", "0.0.0.0:0", "--no-udp", "--lan"], "--no-udp"),
+        (&["daemon", "--listen", "0.0.0.0:0", "--unveiled", "--lan"], "--unveiled"),
+        (&["daemon", "--with", "192.0.2.1:1", "--only-via", "socks5://127.0.0.1:9", "--lan"], "--only-via"),
     ] {
-        a.fails(2, bad);
+        let error = a.fails(2, bad);
+        assert!(error["message"].as_str().is_some_and(|said| said.contains(words)), "{error}");
     }
+    assert_eq!(cable.beacons_from(HERE).len(), before);
+    // Beside TCP it is said what that shows; without, there is nothing to say.
+    for (tcp, options) in [
+        (true, &["--listen", "0.0.0.0:4040"][..]),
+        (false, &["--listen", "0.0.0.0:4040", "--no-tcp"]),
+        (false, &[]),
+    ] {
+        let mut daemon = a.start(&[&["daemon", "--lan"], options].concat());
+        daemon.object_with("port");
+        wait_for("a status", || lan(&a)["networks"].as_u64());
+        a.ok(&["daemon", "stop"]);
+        assert!(daemon.ends().success());
+        assert_eq!(daemon.err().contains("which device this is"), tcp, "{options:?}: {}", daemon.err());
+    }
+}
+
+#[test]
+fn whoever_was_only_heard_is_dialled_by_udp_and_by_nothing_else() {
+    if !world::inside("lan::whoever_was_only_heard_is_dialled_by_udp_and_by_nothing_else") {
+        return;
+    }
+    let (a, b) = team_of_two();
+    let cable = Cable::lay();
+    // What is meant for this end alone goes to a machine that is not there: beacons arrive, answers do not.
+    cable.do_there("ip", "neigh add 10.77.0.1 lladdr 02:00:00:00:00:99 dev there nud permanent");
+    let _here = a.start(&["daemon", "--lan"]);
+    let _there = cable.daemon_there(&b, &["--lan"]);
+    wait_for("a call", || (!cable.to_somebody().is_empty()).then_some(()));
+    // Several times as long as dialling waits before it tries TCP as well.
+    thread::sleep(Duration::from_secs(4));
+    assert!(cable.to_somebody().iter().all(|passed| *passed.to.ip() == THERE && passed.bytes.len() == 1232));
+    assert_eq!(*cable.tcp.lock().expect("a count"), 0);
+    assert_eq!(connections(&a) + connections(&b), 0);
 }
 
 #[test]
@@ -323,33 +358,31 @@ fn recordings_and_noise_move_nobody_and_keep_nobody_from_being_heard() {
     let cable = Cable::lay();
     let begin = || {
         let mut daemon = a.start(&["daemon", "--lan"]);
-        daemon.object_with("listening");
-        daemon
+        let at = daemon.object_with("listening")["address"].as_str().map(str::to_owned);
+        (daemon, at.and_then(|at| at.rsplit(':').next().map(str::to_owned)).expect("a port"))
     };
-    let mut here = begin();
+    let first = begin();
     let there = cable.daemon_there(&b, &["--lan"]);
     wait_for("the two to meet", || (connections(&a) == 1).then_some(()));
-    wait_for("a beacon to record", || (!cable.beacons_from(THERE).is_empty()).then_some(()));
+    wait_for("beacons to record", || (cable.beacons_from(THERE).len() > 1).then_some(()));
     let recorded: Vec<Vec<u8>> = cable.beacons_from(THERE).into_iter().map(|passed| passed.bytes).collect();
     b.ok(&["daemon", "stop"]);
     drop(there);
-
-    // To the same device again, from where they came; then to one that has never heard them, from elsewhere.
-    wait_for("the end of the connection", || (connections(&a) == 0).then_some(()));
-    let before = cable.settled();
-    cable.shout(THERE, &recorded);
-    assert_eq!(cable.settled(), before, "what came before was answered");
     a.ok(&["daemon", "stop"]);
-    drop(here);
-    here = begin();
-    cable.shout(OTHER, &recorded);
+    drop(first);
+
+    // To a device that has heard none of them: from where they came, and from elsewhere. Nobody stirs, and no word is said
+    // of what may be a recording.
+    let before = cable.settled();
+    let (mut here, port) = begin();
+    wait_for("the port of beacons", || hears().then_some(()));
+    for from in [OTHER, THERE] {
+        cable.shout(from, &recorded);
+    }
     wait_for("its own beacon", || lan(&a)["sent"].as_u64().filter(|sent| *sent > 0));
-    assert_eq!(lan(&a)["heard_ms"], Value::Null, "a recording from elsewhere");
-    // From where they came they show that somebody was there, which is no reason to stir.
-    cable.shout(THERE, &recorded);
-    wait_for("what was recorded", || lan(&a)["heard_ms"].as_i64());
-    thread::sleep(Duration::from_secs(3));
-    assert_eq!(cable.to_somebody().len(), before, "a recording was answered");
+    cable.shout(OTHER, &recorded);
+    assert_eq!(cable.settled(), before, "a recording was answered");
+    assert_eq!((&lan(&a)["heard_ms"], &lan(&a)["earlier_ms"]), (&Value::Null, &Value::Null));
 
     // The other comes back, in the midst of noise.
     let mut noise = cable.shouting();
@@ -360,14 +393,26 @@ fn recordings_and_noise_move_nobody_and_keep_nobody_from_being_heard() {
     noise.wait().expect("its end");
     assert!(here.runs(), "{}", here.err());
 
-    // Removed from the team, it is heard, and not called.
+    // Removed from the team, it is heard, and not called. That lasts longer than the pause after a session.
     a.ok(&["team", "remove", "Monitor", "--yes"]);
     wait_for("the end of the connection", || (connections(&a) == 0).then_some(()));
     let before = cable.settled();
     wait_for("the device with earlier keys", || lan(&a)["earlier_ms"].as_i64());
     let count = cable.beacons_from(THERE).len();
-    wait_for("more of its beacons", || (cable.beacons_from(THERE).len() > count).then_some(()));
+    wait_for("more of its beacons", || (cable.beacons_from(THERE).len() > count + 2).then_some(()));
     assert_eq!(cable.settled(), before, "a device that was removed was called");
     assert!(a.ok(&["daemon", "status"]).out().contains("has only earlier keys of your team"));
+    // Nor is it answered when it asks at the very port.
+    b.ok(&["daemon", "stop"]);
     drop(there);
+    let asked = || {
+        cable.passed().iter().filter(|passed| *passed.to.ip() == HERE && passed.bytes.len() == 1232).count()
+    };
+    let had = asked();
+    let address = format!("{HERE}:{port}");
+    let calling = b.command(&["--json", "sync", "--with", &address]);
+    run(cable.at_the_other_end(&calling), b"");
+    assert!(asked() > had, "it asked by UDP");
+    assert_eq!(cable.settled(), before, "a device that was removed was answered");
+    assert!(here.runs());
 }

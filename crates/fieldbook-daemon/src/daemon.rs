@@ -188,10 +188,8 @@ pub fn run_daemon_on(
         }
         let acceptor = Acceptor::new(&identity.transport).map_err(QuicError::from)?;
         let serving = Arc::new(Serving::new(depot, options.calls.dialling, log));
-        let (lan, ear) = match options.calls.lan && options.carriers.udp {
-            true => Some(Lan::begin(serving.clone(), &bound, &identity.secrets)?).unzip(),
-            false => (None, None),
-        };
+        let looks = options.calls.lan && options.carriers.udp;
+        let lan = looks.then(|| Lan::new(serving.clone(), &bound, veiled.clone(), &identity.secrets));
         drop(identity);
         let names = [(options.carriers.udp, Way::Quic), (options.carriers.tcp, Way::Tcp)];
         let names = names.into_iter().filter(|(on, _)| *on).map(|(_, way)| way.word().to_owned());
@@ -220,7 +218,7 @@ pub fn run_daemon_on(
             })
             .collect();
         let keeping = state.veiled.clone().map(|veiled| tokio::spawn(veiled.keep()));
-        let nearby = state.lan.clone().zip(ear).map(|(lan, ear)| tokio::spawn(lan.run(ear)));
+        let nearby = state.lan.clone().map(|lan| tokio::spawn(lan.run()));
         let calling =
             tokio::spawn(calls::call_all(options.calls, state.serving.clone(), state.board.clone()));
         tokio::select! {
@@ -228,6 +226,8 @@ pub fn run_daemon_on(
             () = signals => {}
         }
         state.serving.hub.leave();
+        // Whoever is visited from now on would not hear that this device leaves.
+        state.lan.iter().for_each(|lan| lan.leave());
         for endpoint in &endpoints {
             endpoint.set_server_config(None);
         }

@@ -45,7 +45,7 @@ pub(crate) struct Serving {
     /// For how long nothing may move in any of them.
     pub patience: Duration,
     sessions: Arc<Semaphore>,
-    strangers: Arc<Strangers>,
+    pub strangers: Arc<Strangers>,
     pub met: Arc<Met>,
     pub done: AtomicU64,
     pub failed: AtomicU64,

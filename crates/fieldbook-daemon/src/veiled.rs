@@ -1,7 +1,9 @@
 //! How a daemon keeps itself behind the veil: by the team's newest secrets, with the memory of the daemon before.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,13 +29,19 @@ const CLOCK_AGAIN: Duration = Duration::from_secs(600);
 pub struct Veiling {
     /// Plain QUIC is answered at the same port, too: for networks that pass nothing else by UDP.
     pub unveiled_too: bool,
+    /// It listens for those alone that are heard in this network: under the newest secret, and from where somebody was
+    /// heard under it in the last minutes.
+    pub only_heard: bool,
     /// Where memory is kept, if not in the depot that is served: a bucket is not this device's alone.
     pub memory: Option<Arc<dyn Depot>>,
 }
 
 impl fmt::Debug for Veiling {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Veiling").field("unveiled_too", &self.unveiled_too).finish_non_exhaustive()
+        f.debug_struct("Veiling")
+            .field("unveiled_too", &self.unveiled_too)
+            .field("only_heard", &self.only_heard)
+            .finish_non_exhaustive()
     }
 }
 
@@ -41,6 +49,7 @@ impl fmt::Debug for Veiling {
 pub(crate) struct Veiled {
     veil: Arc<Veil>,
     unveiled_too: bool,
+    only_heard: bool,
     served: Arc<dyn Depot>,
     memory: Arc<dyn Depot>,
     log: Arc<dyn Fn(&str) + Send + Sync>,
@@ -54,7 +63,7 @@ impl Veiled {
     /// # Errors
     /// The depot's; the system gives no random bytes.
     pub fn begin(
-        Veiling { unveiled_too, memory }: Veiling,
+        Veiling { unveiled_too, only_heard, memory }: Veiling,
         served: &Arc<dyn Depot>,
         secrets: &[TransportSecret],
         log: Arc<dyn Fn(&str) + Send + Sync>,
@@ -62,10 +71,22 @@ impl Veiled {
         let memory = memory.unwrap_or_else(|| served.clone());
         let remembered = memory.setting(SETTING)?.filter(|bytes| bytes.len() == REMEMBERED_LEN);
         let cannot = |error: io::Error| DaemonError::io("the veil cannot be made")(error);
+        let secrets = answered(secrets, only_heard);
         let veil = Arc::new(Veil::new(secrets, remembered, system_clock()).map_err(cannot)?);
+        if only_heard {
+            veil.admit_only(BTreeSet::new());
+        }
         let (served, clocks_known) = (served.clone(), AtomicU64::new(0));
-        let veiled =
-            Self { veil, unveiled_too, served, memory, log, clocks_told: Mutex::default(), clocks_known };
+        let veiled = Self {
+            veil,
+            unveiled_too,
+            only_heard,
+            served,
+            memory,
+            log,
+            clocks_told: Mutex::default(),
+            clocks_known,
+        };
         // Before anybody comes: that there is a memory does not show that somebody has.
         veiled.remember();
         Ok(veiled)
@@ -86,7 +107,14 @@ impl Veiled {
         if let Ok(secrets) = identity::secrets(self.served.as_ref())
             && !secrets.is_empty()
         {
-            self.veil.set_secrets(&secrets);
+            self.veil.set_secrets(answered(&secrets, self.only_heard));
+        }
+    }
+
+    /// These are the addresses where somebody of the team was heard under the newest secret just now.
+    pub fn heard(&self, addresses: BTreeSet<IpAddr>) {
+        if self.only_heard {
+            self.veil.admit_only(addresses);
         }
     }
 
@@ -125,6 +153,12 @@ impl Veiled {
     }
 }
 
+/// The secrets under which somebody is answered. Whoever sleeps long does not know a port that chance chose for now; whoever
+/// has but earlier ones may have been removed, and must not learn that this device is here.
+fn answered(secrets: &[TransportSecret], only_heard: bool) -> &[TransportSecret] {
+    if only_heard { &secrets[..secrets.len().min(1)] } else { secrets }
+}
+
 /// That a device of the team was not let in, and why.
 fn wrong_clock(ahead_s: i64) -> String {
     let days = ahead_s.unsigned_abs() / (24 * 3600);
@@ -137,6 +171,15 @@ fn wrong_clock(ahead_s: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_listens_for_those_alone_that_are_heard_answers_by_the_newest_secret_alone() {
+        let secrets = [3, 2, 1].map(|epoch| TransportSecret::new(epoch, [7; 32]));
+        let epochs = |only| answered(&secrets, only).iter().map(|secret| secret.epoch).collect::<Vec<_>>();
+        assert_eq!(epochs(true), [3]);
+        assert_eq!(epochs(false), [3, 2, 1]);
+        assert!(answered(&[], true).is_empty());
+    }
 
     #[test]
     fn a_wrong_clock_is_told_in_days() {

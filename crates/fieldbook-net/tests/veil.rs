@@ -251,6 +251,30 @@ fn only_a_first_packet_of_quic_opens_a_salt_and_each_box_once() {
     }
 }
 
+#[test]
+fn where_only_some_addresses_are_admitted_nobody_else_is_let_in_and_who_is_in_stays() {
+    let veil = Veil::new(&[secret(2)], None, system_clock()).unwrap();
+    let boxed = |epoch: u8, number: u8, counter: u64| {
+        let (secret, salt) = (secret(epoch), Salt::new(system_clock()(), [number; 6]));
+        let (header, key) = (HeaderKey::to_listener(&secret), BoxKey::to_listener(&secret, salt).unwrap());
+        let (mut out, content) = (Vec::new(), [&[0xc3, 0, 0, 0, 1][..], &[7; 1_195]].concat());
+        let size = size_of_box(content.len()).unwrap();
+        key.seal(&header, Header { salt, counter }, &content, size, &mut out).unwrap();
+        out
+    };
+    let at = |host: u8| SocketAddr::from(([192, 0, 2, host], 7));
+    let opens = |from, mut datagram: Vec<u8>| veil.open(from, &mut datagram).is_some();
+    assert!(opens(at(7), boxed(2, 1, 0)), "from anywhere, at first");
+    veil.admit_only(BTreeSet::new());
+    assert!(!opens(at(7), boxed(2, 2, 0)), "nobody was heard");
+    assert!(opens(at(8), boxed(2, 1, 1)), "who is in stays, from wherever it comes now");
+    veil.admit_only(BTreeSet::from([at(7).ip()]));
+    assert!(opens(at(7), boxed(2, 2, 0)), "what was refused before left nothing");
+    assert!(opens("[::ffff:192.0.2.7]:7".parse().unwrap(), boxed(2, 3, 0)));
+    assert!(!opens(at(8), boxed(2, 4, 0)));
+    assert!(!opens(at(7), boxed(1, 5, 0)), "by an earlier secret");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_first_packet_with_any_bit_turned_gets_no_answer() {
     // What a device sends first, which no listener has seen yet.

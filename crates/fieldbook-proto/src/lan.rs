@@ -5,7 +5,8 @@
 //! ```
 //!
 //! The key comes from the team's transport secret, the hour and the salt, and is used once. So each byte of a beacon is
-//! random for whoever does not know the secret, and two of one device have nothing in common. `protocol/lan.md`.
+//! random for whoever does not know the secret, and the bytes of two of one device have nothing in common; the addresses around them
+//! do. `protocol/lan.md`.
 
 use std::fmt;
 

@@ -59,8 +59,16 @@ pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
         }
         event => again.note(event),
     };
-    let mut entered = running.subscribe();
+    let (mut entered, unmet) = (running.subscribe(), running.subscribe());
     let session = connection::session(link, Side::Client, &identity, &serving.depot, how, &mut on_event);
+    // Whoever shakes hands and then says nothing has a place for a while, as who comes by itself has.
+    let overdue = async {
+        sleep(serving.strangers.term()).await;
+        if unmet.borrow().is_none() {
+            ending.end(Why::Stranger);
+        }
+        std::future::pending::<()>().await;
+    };
     let twins = async {
         let entered = entered.wait_for(Option::is_some).await.map(|entered| entered.clone());
         let Ok(Some((session, first))) = entered else { return std::future::pending().await };
@@ -82,10 +90,11 @@ pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
     let (_, result) = tokio::select! {
         done = session => done,
         () = twins => return Visit::Failed,
+        () = overdue => return Visit::Failed,
         () = renewing => return Visit::Failed,
     };
     // It is met no more.
-    drop((running, entered));
+    drop((running, entered, unmet));
     if let Some(endpoint) = endpoint {
         let _ = timeout(LAST_WORD, endpoint.wait_idle()).await;
     }

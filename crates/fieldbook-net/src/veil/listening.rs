@@ -5,9 +5,10 @@
 //! a salt must hold a first packet of QUIC, and a salt that came before and is not known any more is never
 //! taken again.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io::{self, IoSliceMut};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -66,6 +67,8 @@ pub struct Veil {
 
 struct Inside {
     epochs: Vec<Arc<Epoch>>,
+    /// From where newcomers are taken; from anywhere, if there is no such set.
+    admitted: Option<BTreeSet<IpAddr>>,
     peers: Peers,
     seen: Seen,
     wrong_clocks: WrongClocks,
@@ -99,6 +102,7 @@ impl Veil {
             clock,
             inside: Mutex::new(Inside {
                 epochs: Vec::new(),
+                admitted: None,
                 peers: Peers::default(),
                 seen,
                 wrong_clocks: WrongClocks::default(),
@@ -119,6 +123,11 @@ impl Veil {
             known.cloned().unwrap_or_else(|| Arc::new(new))
         });
         inside.epochs = epochs.collect();
+    }
+
+    /// From now on nobody is let in but from these addresses. Whoever was let in before stays.
+    pub fn admit_only(&self, addresses: BTreeSet<IpAddr>) {
+        self.lock().admitted = Some(addresses);
     }
 
     /// What the next process should be given, if that has changed since this was asked last.
@@ -166,6 +175,9 @@ impl Veil {
             let Some(header) = inside.epochs[at].header.read(datagram) else { continue };
             if inside.knows(&inside.epochs[at], header) {
                 return self.of_a_peer(inside, header, from, datagram);
+            }
+            if !inside.admits(from) {
+                continue;
             }
             let in_time = inside.seen.in_time(header.salt, now);
             if in_time.is_ok() || (at < WRONG_CLOCK_EPOCHS && inside.may_try(now)) {
@@ -237,6 +249,10 @@ impl Veil {
 }
 
 impl Inside {
+    fn admits(&self, from: SocketAddr) -> bool {
+        self.admitted.as_ref().is_none_or(|admitted| admitted.contains(&from.ip().to_canonical()))
+    }
+
     /// Whether a header is of somebody who dialled under this secret. Nothing is proven by it.
     fn knows(&self, epoch: &Arc<Epoch>, header: Header) -> bool {
         self.peers.get(header.salt).is_some_and(|peer| Arc::ptr_eq(&peer.epoch, epoch))

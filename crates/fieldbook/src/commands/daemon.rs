@@ -56,8 +56,9 @@ pub struct DaemonArgs {
     #[arg(long, requires = "listen", conflicts_with = "no_udp")]
     unveiled: bool,
     /// Find devices of the team in the networks that this machine is in, and be found by them. Without --listen: at any free
-    /// port, by UDP only. Whoever is in such a network can see that something looks for somebody
-    #[arg(long, conflicts_with_all = ["no_udp", "only_via"])]
+    /// port, by UDP only. Whoever is in such a network and knows Fieldbook can see that it runs on this machine. With --listen:
+    /// give --no-tcp as well, or they can learn which device this is
+    #[arg(long, conflicts_with_all = ["no_udp", "only_via", "unveiled"])]
     lan: bool,
     /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
     #[cfg(feature = "bucket")]
@@ -129,6 +130,7 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
         tcp: !args.no_tcp && !only_found,
         unveiled: args.unveiled,
         lan: args.lan,
+        only_found,
         control: place.daemon(),
         #[cfg(feature = "bucket")]
         bucket,
@@ -221,7 +223,7 @@ pub fn lan_words(lan: &LanStatus) -> String {
     };
     if let Some(earlier) = lan.earlier_ms {
         words.push_str(&format!(
-            " At {} one was heard that has only earlier keys of your team: it was removed, or does not know yet that somebody was; it is not called. If you know that it is one of yours, let it sync by the address of this device, or carry a bundle by stick.",
+            " At {} one was heard that has only earlier keys of your team (or it was a recording): it was removed, or does not know yet that somebody was; it is not called. If you know that it is one of yours, let it sync with a daemon of yours that has --listen, or carry a bundle by stick.",
             time(earlier)
         ));
     }

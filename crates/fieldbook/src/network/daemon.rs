@@ -47,27 +47,34 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         // It is a part of a relay, and does not stay without the rest.
         super::courier::end_with_the_parent(orders);
     }
-    let nobody = (Vec::new(), false, false, None, false, None);
-    let (listen, (udp, tcp, unveiled), control, (with, known, lan, proxy, only_proxy, limit)) = match task {
-        Task::Listen {
-            address,
-            udp,
-            tcp,
-            unveiled,
-            control,
-            with,
-            known,
-            lan,
-            proxy,
-            only_proxy,
-            limit,
-            ..
-        } => (address, (udp, tcp, unveiled), control, (with, known, lan, proxy, only_proxy, limit)),
-        Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
-            (listen, (true, !no_tcp, unveiled), control, nobody)
-        }
-        _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
-    };
+    let nobody = (Vec::new(), false, (false, false), None, false, None);
+    let (listen, (udp, tcp, unveiled), control, (with, known, (lan, only_found), proxy, only_proxy, limit)) =
+        match task {
+            Task::Listen {
+                address,
+                udp,
+                tcp,
+                unveiled,
+                control,
+                with,
+                known,
+                lan,
+                only_found,
+                proxy,
+                only_proxy,
+                limit,
+                ..
+            } => (
+                address,
+                (udp, tcp, unveiled),
+                control,
+                (with, known, (lan, only_found), proxy, only_proxy, limit),
+            ),
+            Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
+                (listen, (true, !no_tcp, unveiled), control, nobody)
+            }
+            _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
+        };
     let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
     let dialling = Dialling { ways, limit, ..Dialling::default() };
     let memory: Arc<dyn Depot> = served.local.clone();
@@ -80,6 +87,10 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         listen => listen,
     };
     let listen = listen.as_deref().map_or(Ok(Vec::new()), addresses)?;
+    if lan && (only_proxy || unveiled) {
+        let message = "LAN discovery sends by other ways than a proxy, and shows where this device listens";
+        return Err(Failure::new(Kind::Usage, "usage", message));
+    }
     if lan && listen.iter().all(|address| address.ip().is_loopback()) {
         let message = "who listens on this machine alone cannot be found by others";
         return Err(Failure::new(Kind::Usage, "bad-address", message)
@@ -94,7 +105,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         control_socket: control,
         lock_path: network.lock,
         relay,
-        veil: Veiling { unveiled_too: unveiled, memory: Some(memory) },
+        veil: Veiling { unveiled_too: unveiled, only_heard: only_found && lan, memory: Some(memory) },
     };
     let json = ui.json();
     let mut told = Ok(());
@@ -102,7 +113,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         // The control socket is there, and nobody was heard yet.
         confine::no_more_sockets();
         told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui)
-            .and_then(|()| if lan { tell_of_lan(ui) } else { Ok(()) });
+            .and_then(|()| if lan { tell_of_lan(tcp, ui) } else { Ok(()) });
     };
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
@@ -226,12 +237,21 @@ fn tell(
 }
 
 /// Says that it can be seen in this network, and by what.
-fn tell_of_lan(ui: &Ui) -> Result<(), Failure> {
+fn tell_of_lan(tcp: bool, ui: &Ui) -> Result<(), Failure> {
     ui.emit(json!({"event": "lan", "port": fieldbook_daemon::LAN_PORT}))?;
     ui.say(format_args!(
-        "Looking for your team in this network, at port {} by UDP. Others here can see that something looks for somebody, not what or whom.",
+        "Looking for your team in this network, at port {} by UDP. Others here who know Fieldbook can see that it runs on this machine, not whose it is.",
         fieldbook_daemon::LAN_PORT
-    ))
+    ))?;
+    if tcp {
+        ui.warn(
+            "lan-tcp",
+            format_args!(
+                "anybody in this network can now learn which device this is, and know it again elsewhere: by TCP it shows its key to whoever connects, and LAN discovery shows where it is. --no-tcp leaves TCP out"
+            ),
+        );
+    }
+    Ok(())
 }
 
 const fn carriers(udp: bool, tcp: bool) -> (&'static str, &'static [&'static str]) {

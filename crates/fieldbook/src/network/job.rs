@@ -53,6 +53,9 @@ pub enum Task {
         /// Find devices of the team in the networks around this one.
         #[serde(default)]
         lan: bool,
+        /// Nobody else is to find this one.
+        #[serde(default)]
+        only_found: bool,
         /// The control socket.
         control: PathBuf,
         /// The bucket that is served instead of the vault's depot.
