@@ -1,8 +1,9 @@
 //! A raid: what locking leaves in memory, how a vault is wiped, what a duress passphrase gives up.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use fieldbook_tests::traces::Canary;
 use fieldbook_tests::{Machine, memory, run, team_of_two, wait_for};
@@ -106,6 +107,28 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     let limits = fs::read_to_string(format!("/proc/{daemon_id}/limits")).expect("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+}
+
+#[test]
+fn locking_ends_a_command_of_another_window_and_what_was_typed_there_is_kept() {
+    let machine = Machine::with_vault("Monitor");
+    let mut command = machine.command(&["--json", "new", "--template", "detention", "--narrative-file", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut writing = command.spawn().expect("another window");
+    // It has the vault open for as long as somebody writes: it confines itself when it has opened it.
+    wait_for("an open vault", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", process(&machine, "agent")?)).ok()?;
+        status.contains("Seccomp:\t2").then_some(())
+    });
+    assert_eq!(machine.ok(&["--json", "lock"]).lines()[0]["ended"], true);
+    assert!(process(&machine, "agent").is_none(), "nobody has it open");
+    assert_eq!(machine.ok(&["--json", "lock"]).lines()[0]["already"], true);
+    let mut stdin = writing.stdin.take().expect("a pipe");
+    stdin.write_all("What the witness told for an hour.\n".as_bytes()).expect("text");
+    drop(stdin);
+    let said = writing.wait_with_output().expect("its end");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert_eq!(machine.reports().len(), 1);
 }
 
 #[test]
@@ -241,7 +264,18 @@ fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     assert_eq!(machine.fails(12, &["list"])["code"], "wrong-passphrase");
     let listed = run(with(&machine, new, &["--json", "list"]), b"").exits(0);
     assert_eq!(titles(&listed.lines()), ["dugongtitle"]);
-    assert!(run(with(&machine, new, &["duress", "show"]), b"").exits(0).out().contains("is set"));
+    let shown = || run(with(&machine, new, &["--json", "duress", "show"]), b"").exits(0).lines().remove(0);
+    assert_eq!((&shown()["set"], &shown()["other_key_file"]), (&true.into(), &false.into()));
+    // With another second factor the own one opens, and the duress passphrase no longer goes with the same.
+    let key = machine.secret_file("key", &"k".repeat(64));
+    let same = machine.secret_file("new", &format!("{new}\n"));
+    let change = ["passphrase", "change", "--new-passphrase-file", &same, "--new-key-file", &key];
+    run(with(&machine, new, &change), b"").exits(0);
+    let keyed =
+        |args: &[&str]| run(with(&machine, new, &[&["--key-file", &key], args].concat()), b"").exits(0);
+    assert_eq!(keyed(&["--json", "duress", "show"]).lines()[0]["other_key_file"], true);
+    assert!(keyed(&["duress", "show"]).out().contains("key file was changed"));
+    keyed(&["passphrase", "change", "--new-passphrase-file", &same, "--no-key-file"]);
     run(with(&machine, new, &["duress", "remove"]), b"").exits(0);
     run(with(&machine, DURESS, &["list"]), b"").exits(12);
 }

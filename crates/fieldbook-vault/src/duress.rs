@@ -24,6 +24,9 @@ use crate::{names, store, twin, wipe};
 /// The identity in the decoy's slot, in the real vault.
 const DECOY: &str = "decoy";
 
+/// In the real vault: since the duress passphrase was set, the own one goes with another second factor.
+const OTHER_FACTOR: &str = "decoy factor";
+
 /// In a decoy: what the passphrase destroyed is gone ([`GONE`]), and its files are cut ([`CUT`]).
 const DESTROYED: &str = "beside";
 const GONE: &[u8] = &[1];
@@ -84,12 +87,26 @@ pub(crate) fn tidy_decoy(db: &Connection, layout: &Layout, slot: usize) {
 }
 
 impl Vault {
-    /// Changes the passphrase. The key slot is all that is written.
+    /// Whether this passphrase opens this vault.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongPassphrase`]; the disk's.
+    pub fn check_passphrase(&self, own: &Passphrase) -> Result<(), VaultError> {
+        self.slots_opened_by(own).map(drop)
+    }
+
+    /// Changes the passphrase. The key slot is all that is written; and, if `other_factor` says that it goes with another
+    /// second factor than before, that the duress passphrase was set with the one of before.
     ///
     /// # Errors
     /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if `new` could be
     /// taken for what opens the other slot; the disk's. Then the old one holds.
-    pub fn change_passphrase(&mut self, own: &Passphrase, new: &Passphrase) -> Result<(), VaultError> {
+    pub fn change_passphrase(
+        &mut self,
+        own: &Passphrase,
+        new: &Passphrase,
+        other_factor: bool,
+    ) -> Result<(), VaultError> {
         let (file, _, destroys) = self.slots_opened_by(own)?;
         for like in [new, &new.other_case()] {
             if slots::open_slots(&file, like).is_ok_and(|opened| opened.slot != self.slot()) {
@@ -97,6 +114,9 @@ impl Vault {
             }
         }
         let file = slots::rewrite_slot(&file, self.slot(), self.kek(), destroys, new)?;
+        if other_factor && self.decoy()?.is_some() {
+            store::set_meta(&self.db, OTHER_FACTOR, &[1])?;
+        }
         durable::replace(self.layout(), &self.layout().slots(), &file)
     }
 
@@ -129,6 +149,7 @@ impl Vault {
         // Also the own one, always: if it was a decoy's it destroyed, and now it must not.
         let file = slots::rewrite_slot(&file, self.slot(), self.kek(), false, &own)?;
         durable::replace(self.layout(), &self.layout().slots(), &file)?;
+        store::set_meta(&self.db, OTHER_FACTOR, &[0])?;
         step()?;
         twin::even(self.layout(), self.slot(), false, false)?;
         Ok(made)
@@ -166,6 +187,15 @@ impl Vault {
     /// The disk's.
     pub fn has_duress(&self) -> Result<bool, VaultError> {
         Ok(self.decoy()?.is_some())
+    }
+
+    /// Whether the vault's own passphrase goes with another second factor since the duress passphrase was set: who
+    /// gives the present one to every command gives the wrong one under duress.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn duress_has_other_factor(&self) -> Result<bool, VaultError> {
+        Ok(self.has_duress()? && store::meta(&self.db, OTHER_FACTOR)?.is_some_and(|other| other == [1]))
     }
 
     /// Closes this vault and opens the decoy in its place. Nothing is destroyed.
@@ -271,7 +301,7 @@ impl Vault {
 
 /// A vault that is copied has no decoy beside it.
 pub(crate) fn forget(db: &Connection) -> Result<(), VaultError> {
-    db.execute("DELETE FROM meta WHERE name = ?1", [DECOY])?;
+    db.execute("DELETE FROM meta WHERE name IN (?1, ?2)", [DECOY, OTHER_FACTOR])?;
     Ok(())
 }
 

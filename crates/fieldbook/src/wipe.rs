@@ -5,6 +5,7 @@
 //! are removed.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -84,20 +85,38 @@ pub fn kill(socket: &Path) {
     }
 }
 
+/// What came of waiting for a lock.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Nobody held it.
+    WasFree,
+    /// Whoever held it was ended.
+    Ended,
+    /// Somebody holds it who cannot be found or ended, or it cannot be looked at.
+    Held,
+}
+
 /// Kills whoever has the vault open for one command: it could still write a key. Waits for its end.
-pub fn await_release(lock: &Path) {
+pub fn await_release(lock: &Path) -> Release {
     let until = Instant::now() + PATIENCE;
-    let Ok(file) = File::open(lock) else { return };
-    while file.try_lock().is_err() && Instant::now() < until {
+    let mut free = Release::WasFree;
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return free,
+        Err(_) => return Release::Held,
+    };
+    while file.try_lock().is_err() {
         let holders = holders(&file);
-        if holders.contains(&rustix::process::getpid()) {
-            return;
+        if holders.contains(&rustix::process::getpid()) || Instant::now() >= until {
+            return Release::Held;
         }
         for holder in holders {
             let _ = kill_process(holder, Signal::KILL);
         }
+        free = Release::Ended;
         thread::sleep(Duration::from_millis(5));
     }
+    free
 }
 
 /// The processes that have locked this file, as Linux lists them. Empty where the system does not.

@@ -201,10 +201,10 @@ fn a_passphrase_is_changed_in_its_slot_alone() {
     let slot = vault.slot_for_tests();
     let (before, slots_before) = (files(&path), fs::read(path.join("slots")).unwrap());
     let new = Passphrase::new("m n o p q r".into());
-    assert!(matches!(vault.change_passphrase(&new, &own()), Err(VaultError::WrongPassphrase)));
-    assert!(matches!(vault.change_passphrase(&duress(), &new), Err(VaultError::WrongPassphrase)));
-    assert!(matches!(vault.change_passphrase(&own(), &duress()), Err(VaultError::SamePassphrase)));
-    vault.change_passphrase(&own(), &new).unwrap();
+    assert!(matches!(vault.change_passphrase(&new, &own(), false), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&duress(), &new, false), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&own(), &duress(), false), Err(VaultError::SamePassphrase)));
+    vault.change_passphrase(&own(), &new, false).unwrap();
     assert_eq!(files(&path), before);
     let after = fs::read(path.join("slots")).unwrap();
     let (a, b) = (slots::halves(&slots_before).unwrap(), slots::halves(&after).unwrap());
@@ -243,7 +243,7 @@ fn a_decoy_that_is_open_from_beside_can_do_nothing_to_the_real_vault() {
     let third = Passphrase::new("third of all".into());
     assert!(matches!(decoy.set_duress(&duress(), &third, "x"), Err(VaultError::InDecoy)));
     // Changing the duress passphrase there keeps what it is for.
-    decoy.change_passphrase(&duress(), &third).unwrap();
+    decoy.change_passphrase(&duress(), &third, false).unwrap();
     decoy.close().unwrap();
     assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"]);
     assert!(Vault::open(&path, &third).unwrap().has_destroyed());
@@ -293,10 +293,10 @@ fn what_opened_by_a_slip_is_never_what_the_slot_is_made_of() {
             vault.set_duress(&own(), &Passphrase::new("a b c d e x".into()), "x"),
             Err(VaultError::SamePassphrase)
         ));
-        let changed = vault.change_passphrase(&own(), &like);
+        let changed = vault.change_passphrase(&own(), &like, false);
         assert_eq!(changed.is_err(), like.as_bytes() != b"g h i j k", "{like:?}");
         if changed.is_ok() {
-            vault.change_passphrase(&like, &own()).unwrap();
+            vault.change_passphrase(&like, &own(), false).unwrap();
         }
     }
 }

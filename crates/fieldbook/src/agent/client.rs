@@ -17,7 +17,7 @@ use super::protocol::{Answer, Create, Greeting, Opening, Request, Stay, VERSION}
 use super::wire::{self, Hex};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
-use crate::passphrase::Secret;
+use crate::passphrase::{Secret, Source};
 use crate::ui::Ui;
 
 /// How long a command waits for another one that has the vault open.
@@ -54,14 +54,22 @@ impl Agent {
         })
     }
 
-    /// As [`Agent::open`], with the passphrase, which is asked once whether or not the vault is unlocked.
+    /// As [`Agent::open`], with the passphrase, which is asked once whether or not the vault is unlocked, and which opens
+    /// it.
     ///
     /// # Errors
     /// As [`Agent::open`].
     pub fn open_asking(global: &Global) -> Result<(Self, Secret), Failure> {
         let vault = existing(global)?;
-        if let Some(agent) = Self::running(&Place::of(&vault)?)? {
-            return Ok((agent, global.passphrase.read(&vault, &global.ui)?));
+        if *global.passphrase.typed() == Source::Terminal {
+            global.ui.note("First the passphrase that opens the vault now.");
+        }
+        if let Some(mut agent) = Self::running(&Place::of(&vault)?)? {
+            let passphrase = global.passphrase.open(&vault, &global.ui, |passphrase| {
+                agent.call::<()>(&Request::CheckPassphrase { own: passphrase.as_str().into() })?;
+                Ok(passphrase.clone())
+            })?;
+            return Ok((agent, passphrase));
         }
         global.passphrase.open(&vault, &global.ui, |passphrase| {
             Ok((Self::start(&opening(&vault, passphrase), &global.ui)?, passphrase.clone()))
@@ -140,9 +148,17 @@ impl Agent {
     fn start(opening: &Opening, ui: &Ui) -> Result<Self, Failure> {
         let mut agent = Self::spawn()?;
         agent.send(opening)?;
-        let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
+        let greeting = agent.opened(ui)?;
         warn_of_copy(&greeting, ui);
         Ok(agent)
+    }
+
+    /// Its word that it has opened the vault. What comes before: that it waits for another window.
+    fn opened(&mut self, ui: &Ui) -> Result<Greeting, Failure> {
+        self.receive(|_: Value| {
+            ui.note("Another window has the vault open. Waiting for it…");
+            Ok(())
+        })
     }
 
     /// Makes a vault of a backup; the agent ends at once.
@@ -192,7 +208,7 @@ impl Agent {
     ) -> Result<(), Failure> {
         let mut agent = Self::spawn()?;
         agent.send(&Opening { stay: Some(stay), decoy, ..opening(vault, passphrase) })?;
-        let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
+        let greeting = agent.opened(ui)?;
         warn_of_copy(&greeting, ui);
         if greeting.exposed {
             ui.warn(

@@ -76,7 +76,7 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
         return answer(to, &value(&Vault::restore(&from, &opening.vault, &passphrase)?)?);
     }
     let exposed = opening.stay.is_some() && memory::keep() == Exposed::Yes;
-    let vault = open(&opening, &passphrase)?;
+    let vault = open(&opening, &passphrase, to)?;
     drop(passphrase);
     let copy = vault.device().copy;
     let greeting =
@@ -121,8 +121,9 @@ fn make(dir: &Path, passphrase: &Passphrase, create: Create) -> Result<Value, Fa
     value(&Vault::create(dir, passphrase, &options)?)
 }
 
-fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
+fn open(opening: &Opening, passphrase: &Passphrase, to: &mut File) -> Result<Vault, Failure> {
     let until = Instant::now() + Duration::from_millis(opening.wait_ms);
+    let mut told = false;
     loop {
         let opened = if opening.decoy {
             Vault::open_decoy(&opening.vault, passphrase)
@@ -130,7 +131,13 @@ fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
             Vault::open(&opening.vault, passphrase)
         };
         match opened {
-            Err(VaultError::InUse) if Instant::now() < until => thread::sleep(RETRY),
+            Err(VaultError::InUse) if Instant::now() < until => {
+                if !std::mem::replace(&mut told, true) {
+                    let waiting = Answer::Item(Value::Null);
+                    wire::write(to, &waiting).map_err(Failure::io("the client cannot be told"))?;
+                }
+                thread::sleep(RETRY);
+            }
             opened => {
                 let mut vault = opened?;
                 end_what_tells(&vault, &opening.vault);

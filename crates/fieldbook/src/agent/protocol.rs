@@ -57,6 +57,15 @@ pub struct Create {
     pub work_factor: Option<u8>,
 }
 
+/// Of the duress passphrase.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DuressState {
+    /// One is set.
+    pub set: bool,
+    /// The vault's own passphrase goes with another key file since then, or with none.
+    pub other_key_file: bool,
+}
+
 /// What applies while the vault is locked.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Safeguards {
@@ -86,12 +95,19 @@ pub enum Request {
     },
     /// Ends the agent. Done: null, when the vault is closed.
     Lock,
+    /// Whether this passphrase opens the vault. Done: null.
+    CheckPassphrase {
+        /// The one, UTF-8.
+        own: Hex,
+    },
     /// Changes the passphrase. Done: null.
     ChangePassphrase {
         /// The present one, UTF-8.
         own: Hex,
         /// The new one, UTF-8.
         new: Hex,
+        /// It goes with another key file than before, or with none.
+        other_key_file: bool,
     },
     /// Sets the duress passphrase, and makes the decoy if there is none. Done: whether it was made.
     SetDuress {
@@ -104,7 +120,7 @@ pub enum Request {
     },
     /// Makes the duress passphrase void and the decoy unreadable. Done: whether there was one.
     RemoveDuress,
-    /// Done: whether a duress passphrase is set.
+    /// Done: whether a duress passphrase is set, as [`DuressState`].
     HasDuress,
     /// Done: whether the decoy is open, to write into it.
     IsDecoy,

@@ -1,15 +1,20 @@
 //! `fieldbook lock`
 
 use clap::Args;
+use fieldbook_vault::Layout;
 use serde_json::json;
 
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
 use crate::agent::protocol::Request;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::wipe::{Release, await_release};
 
-/// Close a vault that `unlock` keeps open. The keys leave memory with the process that held them.
+/// Close the vault: what `unlock` keeps open, and what a command in another window has open.
+///
+/// The keys leave memory with the process that held them. A command that was at work is broken off; what it had saved
+/// is saved.
 #[derive(Debug, Args)]
 pub struct LockArgs {}
 
@@ -20,6 +25,16 @@ pub fn run(_: LockArgs, global: &Global) -> Result<(), Failure> {
     if let Some(mut agent) = running {
         agent.call::<()>(&Request::Lock)?;
     }
-    global.ui.emit(json!({"event": "locked", "already": !was_open}))?;
-    global.ui.say(if was_open { "Locked." } else { "It was locked already." })
+    let others = await_release(&Layout::new(&vault).lock());
+    if others == Release::Held {
+        return Err(Failure::new(Kind::InUse, "still-open", "another program has the vault open and could not be ended")
+            .hint("close the other windows of fieldbook, then `fieldbook lock` again; turn the device off if you must"));
+    }
+    let ended = others == Release::Ended;
+    global.ui.emit(json!({"event": "locked", "already": !was_open && !ended, "ended": ended}))?;
+    global.ui.say(match (was_open, ended) {
+        (_, true) => "Locked. A command that had the vault open was broken off; what it had saved is saved.",
+        (true, false) => "Locked.",
+        (false, false) => "It was locked already.",
+    })
 }

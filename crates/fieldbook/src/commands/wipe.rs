@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::agent::client::{Agent, existing};
 use crate::agent::place::Place;
+use crate::agent::protocol::Request;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::wipe;
@@ -25,12 +26,19 @@ pub struct WipeArgs {
 pub fn run(args: WipeArgs, global: &Global) -> Result<(), Failure> {
     let vault = existing(global)?;
     if !Rules::of(&Layout::new(&vault)).wipe_unasked {
-        let question = "This destroys the vault for good: what no other device has is lost. Go on?";
+        // Whoever sits before an open vault can do anything with it.
+        let mut open = Agent::running(&Place::of(&vault)?)?;
+        // Only to whoever knows the vault's own passphrase, as somebody proved who opened the decoy from beside.
+        let decoy = open.as_mut().map(|agent| agent.call::<bool>(&Request::IsDecoy)).transpose()?;
+        let question = if decoy == Some(true) {
+            "The decoy is open. This destroys the vault AND the decoy for good: what no other device has is lost. Go on?"
+        } else {
+            "This destroys the vault for good: what no other device has is lost. Go on?"
+        };
         if !args.yes && !global.ui.confirm(question, "--yes")? {
             return Err(Failure::new(Kind::Interrupted, "not-wiped", "nothing was destroyed"));
         }
-        // Whoever sits before an open vault can do anything with it.
-        if Agent::running(&Place::of(&vault)?)?.is_none() {
+        if open.is_none() {
             global.passphrase.open(&vault, &global.ui, |passphrase| Agent::wipe(&vault, passphrase))?;
         }
     }
