@@ -37,6 +37,7 @@ mod sealing;
 mod seed;
 mod sticks;
 mod stories;
+mod swap;
 mod team;
 mod veil;
 mod wayback;

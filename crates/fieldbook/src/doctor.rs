@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::agent::protocol::Network;
 use crate::confine::Confined;
 use crate::error::Failure;
+use crate::memory;
 use crate::met;
 use crate::network::examine::{Said, Word};
 use crate::network::job::{Job, Task};
@@ -37,7 +38,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `waiting`, `room`, `removed`,
-    /// `confinement`, `daemon`, `way`, `address`.
+    /// `memory`, `confinement`, `daemon`, `way`, `address`.
     pub check: &'static str,
     /// How it came out.
     pub verdict: Verdict,
@@ -123,6 +124,18 @@ fn clock(standing: &Standing) -> Check {
         }
         _ => Check::new("clock", Verdict::Good, says),
     }
+}
+
+/// Whether what is in memory may come to lie on the disk.
+pub fn memory() -> Check {
+    if memory::is_exposed() {
+        return Check::new("memory", Verdict::Notice, memory::EXPOSED.0).advise(memory::EXPOSED.1);
+    }
+    Check::new(
+        "memory",
+        Verdict::Good,
+        "nothing in the program's memory comes to lie on the disk in the clear",
+    )
 }
 
 /// What the system holds one of this device's processes to. Nothing of it stands in the way of a sync.

@@ -11,6 +11,7 @@ mod error;
 mod exports;
 mod global;
 mod interrupt;
+mod memory;
 mod met;
 mod network;
 mod output;
@@ -40,7 +41,7 @@ use ui::Ui;
 
 fn main() -> ExitCode {
     quiet_panics();
-    agent::process::leave_no_core();
+    agent::process::close_to_others();
     wipe::is_no_end();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -17,6 +17,7 @@ use super::protocol::{Answer, Create, Greeting, Opening, Request, Stay, VERSION}
 use super::wire::{self, Hex};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::memory;
 use crate::passphrase::{Secret, Source};
 use crate::ui::Ui;
 
@@ -210,13 +211,7 @@ impl Agent {
         agent.send(&Opening { stay: Some(stay), decoy, ..opening(vault, passphrase) })?;
         let greeting = agent.opened(ui)?;
         warn_of_copy(&greeting, ui);
-        if greeting.exposed {
-            ui.warn(
-                "memory-not-locked",
-                "while the vault is unlocked this system may write its memory to the swap space on the disk. Turn \
-                 swap off (`swapoff -a`) or encrypt it, and do not hibernate",
-            );
-        }
+        warn_of_swap(ui);
         // It lives on without us.
         agent.child = None;
         Ok(())
@@ -341,6 +336,13 @@ fn opening(vault: &Path, passphrase: &Secret) -> Opening {
         stay: None,
         decoy: false,
         wipe: false,
+    }
+}
+
+/// Says so if what is in memory may come to lie on the disk.
+pub fn warn_of_swap(ui: &Ui) {
+    if memory::is_exposed() {
+        ui.warn("memory-not-locked", format_args!("{}: {}", memory::EXPOSED.0, memory::EXPOSED.1));
     }
 }
 

@@ -13,7 +13,6 @@ use fieldbook_vault::{CreateOptions, Layout, Passphrase, Vault, VaultError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde_json::Value;
 
-use super::memory::{self, Exposed};
 use super::place::Place;
 use super::protocol::{Answer, Create, Greeting, Opening, Stay, VERSION};
 use super::server::{self, Ending, Event, SocketFile};
@@ -23,6 +22,7 @@ use super::wire::{self, Hex};
 use super::worker::Worker;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
+use crate::memory;
 use crate::watch::Watch;
 use crate::wipe;
 
@@ -75,12 +75,10 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     if let Some(from) = opening.restore {
         return answer(to, &value(&Vault::restore(&from, &opening.vault, &passphrase)?)?);
     }
-    let exposed = opening.stay.is_some() && memory::keep() == Exposed::Yes;
     let vault = open(&opening, &passphrase, to)?;
     drop(passphrase);
     let copy = vault.device().copy;
-    let greeting =
-        value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy, exposed })?;
+    let greeting = value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy })?;
     match opening.stay {
         None => {
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
@@ -191,18 +189,20 @@ fn leave_the_client() -> Result<(), Failure> {
     rustix::stdio::dup2_stderr(&null).map_err(to_io)
 }
 
-/// The vault's process leaves no core dump, lets no other process look into it, and makes no file
-/// that others can read. Where the system refuses, it works all the same.
+/// A process with keys or others' bytes is closed to others, and makes no file that others can read. Where the system
+/// refuses, it works all the same.
 pub fn harden() {
-    leave_no_core();
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    close_to_others();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-/// No process of this program leaves its memory on the disk: a client has the passphrase in it.
-pub fn leave_no_core() {
+/// No process of this program leaves its memory on the disk, or lets another one look into it: a client too has the
+/// passphrase and words of reports.
+pub fn close_to_others() {
     let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    memory::keep();
 }
 
 /// SIGTERM, SIGINT and SIGHUP close the vault and end the process.
@@ -230,4 +230,18 @@ fn value(of: &impl serde::Serialize) -> Result<Value, Failure> {
 
 fn answer(to: &mut impl Write, value: &Value) -> Result<(), Failure> {
     wire::write(to, &Answer::Done(value.clone())).map_err(Failure::io("the client cannot be answered"))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_closed_to_others_cannot_be_dumped() {
+        close_to_others();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        let core = rustix::process::getrlimit(Resource::Core);
+        assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
+    }
 }

@@ -465,9 +465,6 @@ pub struct Greeting {
     /// Of a new agent: see `DeviceInfo`.
     #[serde(default)]
     pub copy: Option<String>,
-    /// Of a new agent: the system may write its memory to the disk.
-    #[serde(default)]
-    pub exposed: bool,
 }
 
 /// New recovery sheets.

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::connections::call_words;
 use super::json;
 use super::sync::check_proxy;
-use crate::agent::client::{Agent, existing};
+use crate::agent::client::{Agent, existing, warn_of_swap};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
 use crate::confine::Confined;
@@ -101,6 +101,7 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     let proxy = args.via.or(args.only_via);
     proxy.as_deref().map_or(Ok(()), |proxy| check_proxy(proxy, flag))?;
     let place = Place::of(&existing(global)?)?;
+    warn_of_swap(&global.ui);
     let network: Network = {
         let mut agent = Agent::open(global)?;
         agent.call::<u64>(&Request::Flush)?;

@@ -60,6 +60,7 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     for check in doctor::removed(&status).into_iter().chain(doctor::room(&status)) {
         tally.tell(&check)?;
     }
+    tally.tell(&doctor::memory())?;
     if let Some(pid) = agent.pid() {
         tally.tell(&doctor::confinement("the vault's process", Confined::of_process(pid)))?;
     }

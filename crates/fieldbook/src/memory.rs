@@ -1,31 +1,46 @@
-//! The agent's memory: kept out of swap where the system lets it, and given up when the machine has slept.
+//! A process's memory: kept out of swap where the system lets it, and given up when the machine has slept.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rustix::mm::{MlockAllFlags, mlockall};
-use rustix::process::{Resource, getrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-/// Whether the system may write this process's memory to the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exposed {
-    /// It is locked, or there is nothing to write it to, or what there is is encrypted.
-    No,
-    /// It may.
-    Yes,
+/// This process's memory is locked.
+static KEPT: AtomicBool = AtomicBool::new(false);
+
+/// Locks this process's memory, now and later. A process that may lock a little only would fail at its next allocation, so
+/// that then nothing is locked: see [`is_exposed`].
+pub fn keep() {
+    let limit = getrlimit(Resource::Memlock);
+    if limit.current.is_some() {
+        // Whoever may do anything may also do this; whoever may not has at most what it was given.
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
+            .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, ..limit }));
+    }
+    let unlimited = getrlimit(Resource::Memlock).current.is_none();
+    // Page by page as it is used: what is only reserved, such as the stacks of threads, takes no memory.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE;
+    KEPT.store(unlimited && mlockall(flags).is_ok(), Ordering::Relaxed);
 }
 
-/// Locks this process's memory. A process that may lock a little only would fail at its next allocation, so that then
-/// nothing is locked.
-pub fn keep() -> Exposed {
-    let unlimited = getrlimit(Resource::Memlock).current.is_none();
-    if unlimited && mlockall(MlockAllFlags::CURRENT | MlockAllFlags::FUTURE).is_ok() {
-        return Exposed::No;
-    }
-    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    if devices(&swaps).any(|device| !stays_secret(device)) { Exposed::Yes } else { Exposed::No }
+/// Whether the system may write this process's memory, and that of others like it, to the disk: it is not locked, and
+/// there is swap that is not encrypted.
+pub fn is_exposed() -> bool {
+    let swaps = || fs::read_to_string("/proc/swaps").unwrap_or_default();
+    !KEPT.load(Ordering::Relaxed) && devices(&swaps()).any(|device| !stays_secret(device))
 }
+
+/// What is said of it, in the middle of a sentence, and what to do.
+pub const EXPOSED: (&str, &str) = (
+    "this system may write the memory of the program to the swap space on the disk, with what is in it",
+    "turn swap off (`swapoff -a`) or encrypt it, and do not hibernate",
+);
 
 /// What the system swaps to: the first column, after the heading.
 fn devices(swaps: &str) -> impl Iterator<Item = &str> {
