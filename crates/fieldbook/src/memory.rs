@@ -15,18 +15,25 @@ static KEPT: AtomicBool = AtomicBool::new(false);
 /// that then nothing is locked: see [`is_exposed`].
 pub fn keep() {
     let limit = getrlimit(Resource::Memlock);
-    if limit.current.is_some() {
-        // Whoever may do anything may also do this; whoever may not has at most what it was given.
-        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None })
-            .or_else(|_| setrlimit(Resource::Memlock, Rlimit { current: limit.maximum, ..limit }));
+    if limit.current.is_some() && limit.maximum.is_none() {
+        let _ = setrlimit(Resource::Memlock, Rlimit { current: None, maximum: None });
     }
-    let unlimited = getrlimit(Resource::Memlock).current.is_none();
+    let unlimited = limit.maximum.is_none() || may_lock_anything();
     // Page by page as it is used: what is only reserved, such as the stacks of threads, takes no memory.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE | MlockAllFlags::ONFAULT;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     let flags = MlockAllFlags::CURRENT | MlockAllFlags::FUTURE;
     KEPT.store(unlimited && mlockall(flags).is_ok(), Ordering::Relaxed);
+}
+
+/// Whether this process has the right to lock memory whatever its limit (`CAP_IPC_LOCK`, number 14), as root has.
+fn may_lock_anything() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    effective
+        .and_then(|rights| u64::from_str_radix(rights.trim(), 16).ok())
+        .is_some_and(|rights| rights >> 14 & 1 == 1)
 }
 
 /// Whether the system may write this process's memory, and that of others like it, to the disk: it is not locked, and
