@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use fieldbook_daemon::control::{self, Confinement};
 use fieldbook_vault::{ExportedFile, ListFilter, RemovalSummary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -452,6 +453,17 @@ pub struct Greeting {
     /// Of a new agent: the system may write its memory to the disk.
     #[serde(default)]
     pub exposed: bool,
+    /// What the system holds the agent to.
+    #[serde(default)]
+    pub confinement: Confinement,
+}
+
+impl Greeting {
+    /// Of the process that says it.
+    pub fn of_this_process() -> Self {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        Self { v: VERSION, program, copy: None, exposed: false, confinement: control::confinement() }
+    }
 }
 
 /// New recovery sheets.
