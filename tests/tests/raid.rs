@@ -317,3 +317,62 @@ fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     run(with(&machine, new, &["duress", "remove"]), b"").exits(0);
     run(with(&machine, DURESS, &["list"]), b"").exits(12);
 }
+
+#[test]
+fn rules_that_somebody_removes_hold_and_come_back() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    machine.ok(&["safeguards", "--dead-man", "30"]);
+    let mut daemon = machine.daemon();
+    let rules = machine.vault().join("rules");
+    let before = fs::read(&rules).expect("the rules");
+    fs::remove_file(&rules).expect("removed");
+    // A signal lets the watch look at once.
+    signal(daemon.process.pid());
+    wait_for("the rules", || fs::read(&rules).is_ok_and(|now| now == before).then_some(()));
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    signal(daemon.process.pid());
+    wait_for("the vault's end", || (!machine.vault().exists()).then_some(()));
+    daemon.process.ends();
+
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    let mut daemon = machine.daemon();
+    fs::remove_file(machine.vault().join("rules")).expect("removed");
+    signal(daemon.process.pid());
+    wait_for("the vault's end", || (!machine.vault().exists()).then_some(()));
+    daemon.process.ends();
+}
+
+#[test]
+fn nothing_stays_open_when_what_watches_over_it_is_killed() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    machine.ok(&["unlock"]);
+    let mut daemon = machine.daemon();
+    while let Some(watch) = process(&machine, "watch") {
+        let pid = i32::try_from(watch).ok().and_then(Pid::from_raw).expect("a process");
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    daemon.process.ends();
+    wait_for("the agent's end", || process(&machine, "agent").is_none().then_some(()));
+    assert_eq!(machine.reports().len(), 0, "and the vault opens again");
+    machine.ok(&["unlock"]);
+    drop(machine.daemon());
+}
+
+#[test]
+fn a_wipe_ends_what_carries_too() {
+    let (_a, b) = team_of_two();
+    b.ok(&["safeguards", "--wipe", "at-once"]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = nobody.local_addr().expect("an address").to_string();
+    let _waiting = b.start(&["sync", "--with", &address]);
+    // It waits for an answer: now it has the depot's key.
+    let (_stream, _) = nobody.accept().expect("a connection");
+    assert!(process(&b, "courier").is_some());
+    b.ok(&["wipe"]);
+    assert_eq!(process(&b, "courier"), None);
+    assert!(!b.vault().exists());
+}

@@ -399,6 +399,24 @@ fn plain_quic_is_spoken_where_it_is_asked_for_and_nowhere_else() {
 }
 
 #[test]
+fn whoever_may_not_show_tls_dials_by_nothing_but_the_veil() {
+    let (a, b) = team_of_two();
+    let daemon = a.daemon();
+    let veiled = format!("veil://{}", daemon.address());
+    assert_eq!(synced(&b, &veiled)["path"], "quic");
+    assert_eq!(b.json(&["status"])[0]["peers"][0]["address"], veiled.as_str());
+    assert!(!b.ok(&["doctor"]).out().contains("by TCP"));
+    drop(daemon);
+    // Where UDP leads nowhere it does not fall back to TCP, which would have got through.
+    let daemon = a.daemon_with(&["--no-udp"]);
+    let tcp_only = format!("veil://{}", daemon.address());
+    let failed = b.run(&["--json", "sync", "--with", &tcp_only]);
+    assert_eq!(failed.code, 14, "{failed:?}");
+    assert_eq!(synced(&b, daemon.address())["path"], "tcp");
+    b.fails(2, &["sync", "--with", "veil://nowhere"]);
+}
+
+#[test]
 fn a_secret_that_was_made_while_the_daemon_runs_opens_its_veil_at_once() {
     let (a, b) = team_of_two();
     let c = Machine::with_vault("Third");

@@ -77,6 +77,31 @@ pub struct DaemonStatus {
     /// How it is behind the veil; none if it does not listen by UDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub veil: Option<VeilStatus>,
+    /// What its system holds it to.
+    #[serde(default)]
+    pub confinement: Confinement,
+}
+
+/// What the system holds a process to, as far as the process achieved it when it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Every filter for its calls was taken.
+    pub calls: bool,
+    /// The version of Landlock by which it is fenced off from files; 0 if it is not.
+    pub files: u8,
+}
+
+/// Of this process.
+static CONFINEMENT: Mutex<Confinement> = Mutex::new(Confinement { calls: false, files: 0 });
+
+/// Notes what this process is held to.
+pub fn note_confinement(confinement: Confinement) {
+    *CONFINEMENT.lock().unwrap_or_else(PoisonError::into_inner) = confinement;
+}
+
+/// What this process is held to, as it was noted.
+pub fn confinement() -> Confinement {
+    *CONFINEMENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a daemon that listens by UDP is behind the veil.
@@ -222,6 +247,16 @@ pub fn ask(path: &Path, ask: Ask) -> io::Result<Option<DaemonStatus>> {
     read_line(&stream).map(Some)
 }
 
+/// Asks the daemon behind `path`, and hears no answer.
+///
+/// # Errors
+/// None is there, or it cannot be asked.
+pub fn tell(path: &Path, ask: Ask) -> io::Result<()> {
+    let stream = UnixStream::connect(path)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write_line(&stream, &Request { v: VERSION, ask })
+}
+
 fn read_line<T: serde::de::DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
     let mut line = Vec::new();
     BufReader::new(stream.take(LINE_MAX)).read_until(b'\n', &mut line)?;
@@ -263,6 +298,7 @@ mod tests {
                 connections: Vec::new(),
                 connections_more: 0,
                 veil: None,
+                confinement: Confinement::default(),
             }
         }
 

@@ -106,6 +106,7 @@ impl Controlled for State {
             connections,
             connections_more,
             veil: self.veiled.as_ref().map(|veiled| veiled.status()),
+            confinement: control::confinement(),
         }
     }
 

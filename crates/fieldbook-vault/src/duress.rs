@@ -226,6 +226,7 @@ impl Vault {
     pub fn set_wipe_unasked(&self, unasked: bool) -> Result<Rules, VaultError> {
         let rules = Rules { wipe_unasked: unasked, ..self.rules() };
         rules.write(self.layout())?;
+        Rules::keep(&self.db, self.layout());
         Ok(rules)
     }
 
@@ -241,6 +242,7 @@ impl Vault {
         let rules = Rules { dead_man_days: days, deadline_s, ..self.rules() };
         rules.write(self.layout())?;
         Rules::unlocked(self.layout());
+        Rules::keep(&self.db, self.layout());
         Ok(self.rules())
     }
 

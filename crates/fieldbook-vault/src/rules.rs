@@ -7,12 +7,13 @@
 use std::fs;
 
 use fieldbook_proto::codec::Reader;
+use rusqlite::Connection;
 
 use crate::durable;
 use crate::error::VaultError;
 use crate::layout::Layout;
 use crate::vault::now_s;
-use crate::wipe;
+use crate::{store, wipe};
 
 /// Bytes of the file.
 const LEN: usize = 64;
@@ -20,6 +21,8 @@ const VERSION: u8 = 1;
 const UNASKED: u8 = 1;
 const DESTROYED: u8 = 2;
 const DAY_S: u64 = 24 * 3600;
+/// Where an open vault keeps them.
+const KEPT: &str = "rules";
 
 /// Fewest days after which keys are destroyed: a weekend in a cell, or a clock that is wrong by a day, is not a reason.
 pub const DEAD_MAN_MIN_DAYS: u16 = 3;
@@ -73,7 +76,59 @@ impl Awake {
 impl Rules {
     /// The rules of a vault. Those of one that has none, or whose file is damaged, destroy nothing.
     pub fn of(layout: &Layout) -> Self {
-        fs::read(layout.rules()).ok().and_then(|bytes| Self::parse(&bytes)).unwrap_or_default()
+        Self::read(layout).unwrap_or_default()
+    }
+
+    /// The rules of a vault; none if its file is gone or damaged.
+    fn read(layout: &Layout) -> Option<Self> {
+        fs::read(layout.rules()).ok().and_then(|bytes| Self::parse(&bytes))
+    }
+
+    /// The rules for a process that looks again and again: it goes by those that it has read last if they are gone now, and
+    /// puts them back. A daemon may remove files in the vault's directory, and make none: what is gone was not
+    /// taken away by the owner, who changes rules and never removes them.
+    pub fn still(last: &mut Option<Self>, layout: &Layout) -> Self {
+        match (Self::read(layout), *last) {
+            (Some(rules), _) => *last = Some(rules),
+            // Nor does a vault come back that was just removed.
+            (None, Some(rules)) if layout.slots().exists() => drop(rules.write(layout)),
+            (None, _) => {}
+        }
+        last.unwrap_or_default()
+    }
+
+    /// What an open vault keeps of its rules inside.
+    pub(crate) fn kept(self) -> [u8; 3] {
+        let [high, low] = self.dead_man_days.to_be_bytes();
+        [u8::from(self.wipe_unasked), high, low]
+    }
+
+    /// The vault is open, and keeps its rules inside as well, should their file be gone when it is opened next.
+    pub(crate) fn keep(db: &Connection, layout: &Layout) {
+        let kept = Self::of(layout).kept();
+        if store::meta(db, KEPT).is_ok_and(|before| before.as_deref().unwrap_or(&[0; 3]) != kept) {
+            // A full disk must not keep the vault shut.
+            let _ = store::set_meta(db, KEPT, &kept);
+        }
+    }
+
+    /// The vault was opened, and its rules were gone: they are what it kept of them. The days begin anew.
+    pub(crate) fn bring_back(db: &Connection, layout: &Layout) {
+        let Ok(Some(kept)) = store::meta(db, KEPT) else { return };
+        let Ok([unasked, high, low]) = <[u8; 3]>::try_from(kept) else { return };
+        let rules = Self {
+            wipe_unasked: unasked == 1,
+            dead_man_days: u16::from_be_bytes([high, low]),
+            ..Self::default()
+        };
+        if rules != Self::default() && rules.write(layout).is_ok() {
+            Self::unlocked(layout);
+        }
+    }
+
+    /// Whether the file with the rules is gone, or is none.
+    pub(crate) fn are_gone(layout: &Layout) -> bool {
+        Self::read(layout).is_none()
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -133,7 +188,15 @@ impl Rules {
     /// # Errors
     /// The disk's.
     pub fn enforce(layout: &Layout) -> Result<bool, VaultError> {
-        let mut rules = Self::of(layout);
+        Self::of(layout).come_true(layout)
+    }
+
+    /// The same, by these rules.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn come_true(self, layout: &Layout) -> Result<bool, VaultError> {
+        let mut rules = self;
         if rules.destroyed {
             return Ok(true);
         }

@@ -204,11 +204,17 @@ impl Vault {
         };
         let duress =
             if destroys { duress::destroy(&layout, slot, &kek, slots, restoring) } else { Duress::None };
+        let without_rules = Rules::are_gone(&layout);
         if !restoring {
             twin::freshen(&layout);
             Rules::unlocked(&layout);
         }
-        Self::open_pair(layout, lock, (slot, kek), duress, unpublished)
+        let (vault, renewed) = Self::open_pair(layout, lock, (slot, kek), duress, unpublished)?;
+        if without_rules {
+            Rules::bring_back(&vault.db, &vault.layout);
+        }
+        Rules::keep(&vault.db, &vault.layout);
+        Ok((vault, renewed))
     }
 
     /// Opens one of the two pairs of stores.

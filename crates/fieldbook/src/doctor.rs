@@ -140,19 +140,35 @@ pub fn memory() -> Check {
 
 /// What the system holds one of this device's processes to. Nothing of it stands in the way of a sync.
 pub fn confinement(process: &str, confined: Confined) -> Check {
-    match confined {
-        Confined::Wholly => Check::new("confinement", Verdict::Good, format!("{process} is confined by the system")),
-        Confined::Calls => Check::new(
-            "confinement",
+    let files = confined.files();
+    let (verdict, found) = match confined.word() {
+        "confined" => (
+            Verdict::Good,
+            format!(
+                "{process} is confined by the system: in its calls, and in its files by Landlock {files}"
+            ),
+        ),
+        "calls-only" => (
             Verdict::Notice,
-            format!("{process} is confined in part: this system cannot fence it off from files (it has no Landlock)"),
-        )
-        .advise("a newer kernel, or one with Landlock switched on, limits what a break-in can reach"),
-        Confined::Not => {
-            Check::new("confinement", Verdict::Notice, format!("{process} is not confined: this system cannot do it"))
-                .advise("a newer kernel, or one with seccomp and Landlock switched on, limits what a break-in can reach")
-        }
+            format!(
+                "{process} is confined in its calls alone: it is not fenced off from files (no Landlock)"
+            ),
+        ),
+        "files-only" => (
+            Verdict::Notice,
+            format!(
+                "{process} is fenced off from files by Landlock {files}, and not from all the calls that it does not need"
+            ),
+        ),
+        _ => (Verdict::Notice, format!("{process} is not confined: this system did not do it")),
+    };
+    let check = Check::new("confinement", verdict, found);
+    if verdict == Verdict::Good {
+        return check;
     }
+    check.advise(
+        "a newer kernel, or one with seccomp and Landlock switched on, limits what a break-in can reach",
+    )
 }
 
 /// What the ways to one address say together.

@@ -13,6 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::place::Place;
@@ -49,9 +50,7 @@ pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
         kill(&place.agent());
         kill(&place.daemon());
     }
-    // A daemon may have been started where its socket is not looked for.
-    await_release(&layout.network_lock());
-    await_release(&layout.lock());
+    await_releases(&layout);
     match destroy_keys(&layout) {
         Err(VaultError::NoVault) | Ok(()) => {}
         Err(error) if destroyed.is_ok() => return Err(wiped_but(&error)),
@@ -96,7 +95,40 @@ pub enum Release {
     Held,
 }
 
-/// Kills whoever has the vault open for one command: it could still write a key. Waits for its end.
+/// A process has a key of the vault, or watches over it, until this is dropped: whoever destroys the vault finds it by
+/// that. What is locked is the vault's directory itself, so that nothing new lies in it.
+#[derive(Debug)]
+pub struct InUse {
+    _directory: Option<File>,
+}
+
+impl InUse {
+    /// Before this process is confined. What cannot be locked is worked with all the same.
+    pub fn of(vault: &Path) -> Self {
+        Self { _directory: File::open(vault).ok().filter(|directory| directory.lock_shared().is_ok()) }
+    }
+
+    /// The same, of the vault in which a depot is.
+    pub fn of_depot(depot: &Path) -> Self {
+        Self::of(depot.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// Kills whoever has a key of the vault and waits for their end: a daemon that was started where its socket is not looked for,
+/// whoever has the vault open for one command and could still write a key, and whoever carries.
+pub fn await_releases(layout: &Layout) {
+    await_release(&layout.network_lock());
+    await_release(&layout.lock());
+    await_release(layout.dir());
+}
+
+/// The same but for the vault itself, which is open here.
+pub fn await_release_by_others(layout: &Layout) {
+    await_release(&layout.network_lock());
+    await_release(layout.dir());
+}
+
+/// Kills whoever has locked this file: they could still write a key. Waits for their end.
 pub fn await_release(lock: &Path) -> Release {
     let until = Instant::now() + PATIENCE;
     let mut free = Release::WasFree;
@@ -122,13 +154,30 @@ pub fn await_release(lock: &Path) -> Release {
 /// The processes that have locked this file, as Linux lists them. Empty where the system does not.
 fn holders(lock: &File) -> Vec<Pid> {
     let Ok(data) = lock.metadata() else { return Vec::new() };
-    let (major, minor) = (rustix::fs::major(data.dev()), rustix::fs::minor(data.dev()));
-    let of = format!("{major:02x}:{minor:02x}:{}", data.ino());
+    let inode = data.ino();
+    // Some file systems (btrfs, overlays) give files a device of their own, and the list has that of the whole.
+    let devices =
+        [(rustix::fs::major(data.dev()), rustix::fs::minor(data.dev()))].into_iter().chain(mounted(lock));
+    let names: Vec<_> = devices.map(|(major, minor)| format!("{major:02x}:{minor:02x}:{inode}")).collect();
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let parts = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     // 1: FLOCK  ADVISORY  WRITE PID MAJOR:MINOR:INODE 0 EOF
-    let held = parts.filter(|parts| parts.get(1) == Some(&"FLOCK") && parts.get(5) == Some(&of.as_str()));
+    let is_it = |place: &&str| names.iter().any(|name| name == place);
+    let held = parts.filter(|parts| parts.get(1) == Some(&"FLOCK") && parts.get(5).is_some_and(is_it));
     held.filter_map(|parts| Pid::from_raw(parts.get(4)?.parse().ok()?)).collect()
+}
+
+/// The device of the file system on which a file is, as the list of mounts has it.
+fn mounted(file: &File) -> Option<(u32, u32)> {
+    let mount = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id.to_string();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // 36 35 98:0 /root /place ...
+    let mut words = mounts
+        .lines()
+        .map(str::split_whitespace)
+        .find_map(|mut words| (words.next() == Some(mount.as_str())).then_some(words))?;
+    let (major, minor) = words.nth(1)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// From now on the signal that wipes does nothing to this process unless `watch.rs` says otherwise; without that
@@ -139,5 +188,26 @@ pub fn is_no_end() {
         // A handler that was installed once stays.
         let _entered = runtime.enter();
         let _ = signal(SignalKind::user_defined1());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_locked_a_file_or_uses_a_directory_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("lock")).unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let own = rustix::process::getpid();
+        assert!(mounted(&file).is_some());
+        assert!(holders(&file).is_empty() && holders(&directory).is_empty());
+        file.lock().unwrap();
+        let in_use = InUse::of(dir.path());
+        assert!(directory.try_lock().is_err());
+        assert_eq!((holders(&file), holders(&directory)), (vec![own], vec![own]));
+        drop(in_use);
+        assert!(directory.try_lock().is_ok());
     }
 }

@@ -103,3 +103,48 @@ fn a_vault_from_before_there_were_rules_gets_them() {
     drop(Vault::open(layout.dir(), &passphrase()).unwrap());
     assert!(Rules::of(&layout).wipe_unasked, "unlocking leaves it");
 }
+
+#[test]
+fn rules_that_somebody_removed_are_back_when_the_vault_is_opened() {
+    let (_dir, layout) = made();
+    let vault = Vault::open(layout.dir(), &passphrase()).unwrap();
+    vault.set_wipe_unasked(true).unwrap();
+    vault.set_dead_man(30).unwrap();
+    drop(vault);
+    fs::remove_file(layout.rules()).unwrap();
+    assert_eq!(Rules::of(&layout), Rules::default());
+    let vault = Vault::open(layout.dir(), &passphrase()).unwrap();
+    let rules = vault.rules();
+    assert!(rules.wipe_unasked && rules.dead_man_days == 30 && rules.deadline_s > now_s() + 29 * 24 * 3600);
+    // What the owner takes back stays so.
+    vault.set_wipe_unasked(false).unwrap();
+    vault.set_dead_man(0).unwrap();
+    drop(vault);
+    fs::remove_file(layout.rules()).unwrap();
+    drop(Vault::open(layout.dir(), &passphrase()).unwrap());
+    assert_eq!(Rules::of(&layout), Rules::default());
+}
+
+#[test]
+fn whoever_looks_again_goes_by_the_rules_that_it_has_read_and_puts_them_back() {
+    let (_dir, layout) = made();
+    let mut last = None;
+    fs::remove_file(layout.rules()).unwrap();
+    assert_eq!(Rules::still(&mut last, &layout), Rules::default(), "it has read none");
+    assert!(!layout.rules().exists());
+    let wanted = Rules { wipe_unasked: true, ..Rules::default() };
+    wanted.write(&layout).unwrap();
+    assert_eq!(Rules::still(&mut last, &layout), wanted);
+    fs::remove_file(layout.rules()).unwrap();
+    assert_eq!(Rules::still(&mut last, &layout), wanted);
+    assert_eq!(Rules::of(&layout), wanted, "they are back");
+    // The owner's own change holds.
+    Rules::default().write(&layout).unwrap();
+    assert_eq!(Rules::still(&mut last, &layout), Rules::default());
+    wanted.write(&layout).unwrap();
+    Rules::still(&mut last, &layout);
+    fs::remove_file(layout.rules()).unwrap();
+    fs::remove_file(layout.slots()).unwrap();
+    Rules::still(&mut last, &layout);
+    assert!(!layout.rules().exists(), "a vault that was removed does not come back");
+}

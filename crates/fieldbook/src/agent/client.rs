@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
+use fieldbook_daemon::control::Confinement;
 use fieldbook_vault::Layout;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::DeserializeOwned;
@@ -32,6 +33,7 @@ pub struct Agent {
     /// Hangs up when the agent ends.
     end: OwnedFd,
     pid: Option<u32>,
+    confinement: Confinement,
 }
 
 impl Agent {
@@ -109,7 +111,10 @@ impl Agent {
         }
         let Some(mut agent) = Self::connect(&place.agent())? else { return Ok(None) };
         match agent.call::<Greeting>(&Request::Hello { v: VERSION }) {
-            Ok(_) => Ok(Some(agent)),
+            Ok(greeting) => {
+                agent.confinement = greeting.confinement;
+                Ok(Some(agent))
+            }
             // It ended between the connection and its answer: nothing was asked of it yet, so the command
             // does without, as if it had come a moment later.
             Err(failure) if failure.code == AGENT_GONE => Ok(None),
@@ -134,6 +139,7 @@ impl Agent {
                     child: None,
                     end,
                     pid: peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()),
+                    confinement: Confinement::default(),
                 }))
             }
             Err(error)
@@ -151,6 +157,7 @@ impl Agent {
         agent.send(opening)?;
         let greeting = agent.opened(ui)?;
         warn_of_copy(&greeting, ui);
+        agent.confinement = greeting.confinement;
         Ok(agent)
     }
 
@@ -233,7 +240,8 @@ impl Agent {
                 let end = from.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
                 let from = Box::new(BufReader::new(from));
                 let pid = Some(child.id());
-                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end, pid })
+                let confinement = Confinement::default();
+                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end, pid, confinement })
             }
             _ => Err(Failure::failed("internal", doing)),
         }
@@ -242,6 +250,11 @@ impl Agent {
     /// Its process.
     pub const fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// What it says that the system holds it to.
+    pub const fn confinement(&self) -> Confinement {
+        self.confinement
     }
 
     /// Whether the agent has ended.

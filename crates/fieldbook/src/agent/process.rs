@@ -8,7 +8,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fieldbook_daemon::control::Ask;
+use fieldbook_daemon::control::{self, Ask};
 use fieldbook_vault::{CreateOptions, Layout, Passphrase, Vault, VaultError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde_json::Value;
@@ -66,6 +66,10 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     }
     let passphrase = typed::passphrase(&typed)?;
     drop(typed);
+    if opening.create.is_some() || opening.wipe || opening.restore.is_some() {
+        let from = opening.restore.as_deref();
+        confine::enforce(&Role::Maker { vault: &opening.vault, from });
+    }
     if let Some(create) = opening.create {
         return answer(to, &make(&opening.vault, &passphrase, create)?);
     }
@@ -78,12 +82,12 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     let vault = open(&opening, &passphrase, to)?;
     drop(passphrase);
     let copy = vault.device().copy;
-    let greeting = value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy })?;
+    let greeting = || value(&Greeting { copy, ..Greeting::of_this_process() });
     match opening.stay {
         None => {
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
-            answer(to, &greeting)?;
+            answer(to, &greeting()?)?;
             let (sender, events) = mpsc::channel();
             thread::spawn(move || server::connection(1, from, client_end, &sender));
             let desk = Desk::new(vault, &opening.vault, None);
@@ -95,13 +99,15 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Nothing of the terminal holds it, and it holds nothing of the terminal or a mount.
             let _ = rustix::process::setsid();
             let _ = std::env::set_current_dir("/");
-            let watch = Watch::start(&opening.vault)?;
+            let mut watch = Watch::start(&opening.vault)?;
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: Some(place.directory()) });
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
             watch.hear_signals();
+            // Locked is what a vault may always become.
+            watch.end_without_it(|_| {});
             server::accept(listener, sender);
-            answer(to, &greeting)?;
+            answer(to, &greeting()?)?;
             leave_the_client()?;
             let desk = Desk::new(vault, &opening.vault, Some(socket));
             server::run(desk, &events, ending(stay), memory::slept);
@@ -153,13 +159,14 @@ fn end_what_tells(vault: &Vault, dir: &Path) {
     let daemon = place.daemon();
     if vault.has_destroyed() {
         // Asked first: a daemon that ends by itself leaves no word of having been killed.
-        let _ = crate::network::ask(&place, Ask::Stop);
+        // What it says is not heard: this process is not confined yet.
+        let _ = control::tell(&daemon, Ask::Stop);
         let until = Instant::now() + GRACE;
         while UnixStream::connect(&daemon).is_ok() && Instant::now() < until {
             thread::sleep(RETRY);
         }
         wipe::kill(&daemon);
-        wipe::await_release(&Layout::new(dir).network_lock());
+        wipe::await_release_by_others(&Layout::new(dir));
         let _ = std::fs::remove_file(daemon);
     } else {
         drop(UnixStream::connect(daemon));

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use fieldbook_daemon::control::{self, Confinement};
 use fieldbook_vault::{ExportedFile, ListFilter, RemovalSummary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -465,6 +466,17 @@ pub struct Greeting {
     /// Of a new agent: see `DeviceInfo`.
     #[serde(default)]
     pub copy: Option<String>,
+    /// What the system holds the agent to.
+    #[serde(default)]
+    pub confinement: Confinement,
+}
+
+impl Greeting {
+    /// Of the process that says it.
+    pub fn of_this_process() -> Self {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        Self { v: VERSION, program, copy: None, confinement: control::confinement() }
+    }
 }
 
 /// New recovery sheets.

@@ -34,7 +34,7 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Dial this device and stay with it; `known` stands for all that were reached before. `quic://HOST:PORT` dials plain
-    /// QUIC instead of veiled. Can be given several times
+    /// QUIC instead of veiled, `veil://HOST:PORT` nothing but veiled UDP. Can be given several times
     #[arg(long, value_name = "HOST:PORT")]
     with: Vec<String>,
     /// A SOCKS5 proxy to dial through when the straight ways lead nowhere
@@ -150,8 +150,9 @@ fn status(global: &Global) -> Result<(), Failure> {
     let mut object = json(&status)?;
     // The version of the control socket, not of this output.
     object.as_object_mut().map(|fields| fields.remove("v"));
-    let confined = Confined::of_process(status.pid);
+    let confined = Confined::of_process(status.pid, status.confinement);
     object["confinement"] = confined.word().into();
+    object["landlock"] = confined.files().into();
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
     let by = match &status.carriers[..] {
@@ -181,9 +182,11 @@ fn status(global: &Global) -> Result<(), Failure> {
     if veil.wrong_clocks > 0 {
         global.ui.say(clock_words(veil.ahead_s))?;
     }
-    match confined {
-        Confined::Wholly => Ok(()),
-        _ => global.ui.say("This system confines it in part or not at all; `fieldbook doctor` says more."),
+    match confined.wholly() {
+        true => Ok(()),
+        false => {
+            global.ui.say("This system confines it in part or not at all; `fieldbook doctor` says more.")
+        }
     }
 }
 
@@ -192,7 +195,7 @@ pub fn clock_words(ahead_s: i64) -> String {
     let days = ahead_s.unsigned_abs() / 86_400;
     let side = if ahead_s < 0 { "behind" } else { "ahead of" };
     format!(
-        "A device of the team got no answer by UDP: its clock is {} {side} this one's. One of the two is wrong.",
+        "A device of the team got no answer by UDP: its clock is {} {side} this one's. One of the two is wrong, or somebody repeats what was recorded at another time.",
         count(days, "day", "days")
     )
 }
