@@ -24,6 +24,8 @@ mod relay;
 mod sanitise;
 mod sheets;
 mod span;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod suspend;
 mod sync;
 mod ui;
 mod watch;
