@@ -9,6 +9,7 @@ mod crowd;
 mod depot;
 mod devices;
 mod floor;
+mod lan;
 mod links;
 mod process;
 mod raid;
@@ -24,7 +25,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | links | raid | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
+const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | lan | links | raid | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         },
         ["carriers"] => carriers::run(),
         ["depot"] => depot::run(),
+        ["lan"] => lan::run(),
         ["links"] => links::run(),
         ["raid"] => raid::run(),
         ["save"] => save::run(),

@@ -20,6 +20,7 @@ mod formats;
 mod image;
 mod integrity;
 mod interop;
+mod lan;
 mod links;
 mod live;
 mod making;

@@ -52,6 +52,8 @@ pub struct Calls {
     pub with: Vec<String>,
     /// Also every device that was reached before, and was not removed from the team since.
     pub known: bool,
+    /// Also whoever of the team is heard in the networks that this device is in, see `crate::lan`.
+    pub lan: bool,
     /// The ways that may be taken, and how fast all sessions of the daemon may be together.
     pub dialling: Dialling,
 }
@@ -175,6 +177,7 @@ async fn call(
         };
         let Some(Reached { link, endpoint }) = reached else { continue };
         let (way, ending, key) = (link.way, link.ending(), link.peer_key());
+        let from = link.from();
         let identity = identity.in_epoch(back);
         let (mut met, mut running) = (None, None);
         let gauge = Arc::new(Gauge::default());
@@ -182,7 +185,7 @@ async fn call(
         let mut on_event = |event: &Event| match event {
             Event::Met(peer) => {
                 met = Some(who(&identity, peer));
-                let seen = Seen::new(&identity, peer, Some(address), way, gauge.clone());
+                let seen = Seen::new(&identity, peer, Some(address), way, gauge.clone()).at(from);
                 running = serving.met.enter(peer.as_ref().clone(), ending.clone(), seen);
                 board.change(address, |status| {
                     status.connected_ms = Some(now_ms());

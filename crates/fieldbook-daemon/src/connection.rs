@@ -1,6 +1,7 @@
 //! One session over one connection of any carrier, from the handshake to a clean end.
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,6 +45,7 @@ pub(crate) struct Link {
     pub channel: Channel,
     pub carrier: Carrier,
     ending: Arc<Ending>,
+    from: Option<IpAddr>,
 }
 
 pub(crate) enum Carrier {
@@ -53,17 +55,28 @@ pub(crate) enum Carrier {
 
 impl Link {
     pub fn quic(connection: Connection, channel: Channel) -> Self {
-        Self { way: Way::Quic, channel, carrier: Carrier::Quic(connection), ending: Arc::default() }
+        let from = Some(connection.remote_address().ip().to_canonical());
+        Self { way: Way::Quic, channel, carrier: Carrier::Quic(connection), ending: Arc::default(), from }
     }
 
     /// `ending` ends it from outside.
     pub fn stream(stream: Secured, channel: Channel, way: Way, ending: Arc<Ending>) -> Self {
-        Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending }
+        Self { way, channel, carrier: Carrier::Stream(Box::new(stream)), ending, from: None }
     }
 
     /// The same, which this ends from outside.
     pub fn ended_by(self, ending: Arc<Ending>) -> Self {
         Self { ending, ..self }
+    }
+
+    /// The same, whose other end is there.
+    pub fn coming_from(self, from: IpAddr) -> Self {
+        Self { from: Some(from.to_canonical()), ..self }
+    }
+
+    /// Where the other end is, if the way shows it.
+    pub fn from(&self) -> Option<IpAddr> {
+        self.from
     }
 
     /// The key that the peer proved to hold.
@@ -104,7 +117,7 @@ pub(crate) async fn session(
     how: How,
     on_event: &mut (dyn FnMut(&Event) + Send),
 ) -> (Summary, Result<(), SessionFailure>) {
-    let Link { way, channel, carrier, ending } = link;
+    let Link { way, channel, carrier, ending, .. } = link;
     let nothing = |failure| (Summary::default(), Err(failure));
     let How { address, staying, limit, gauge, counts, patience } = how;
     let features = FEATURES | FEATURE_PADDING | if staying.is_some() { FEATURE_LIVE } else { 0 };

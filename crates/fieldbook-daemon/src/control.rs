@@ -77,6 +77,9 @@ pub struct DaemonStatus {
     /// How it is behind the veil; none if it does not listen by UDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub veil: Option<VeilStatus>,
+    /// How LAN discovery stands; none if it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lan: Option<LanStatus>,
     /// What its system holds it to.
     #[serde(default)]
     pub confinement: Confinement,
@@ -102,6 +105,21 @@ pub fn note_confinement(confinement: Confinement) {
 /// What this process is held to, as it was noted.
 pub fn confinement() -> Confinement {
     *CONFINEMENT.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How LAN discovery stands. It tells of no device which it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LanStatus {
+    /// Networks to which the last beacons went.
+    pub networks: u64,
+    /// Beacons that were sent.
+    pub sent: u64,
+    /// When a device of the team was heard last, milliseconds since 1970.
+    pub heard_ms: Option<i64>,
+    /// When one was heard last that has only earlier secrets of the team.
+    pub earlier_ms: Option<i64>,
+    /// Sessions that run because of it.
+    pub sessions: u64,
 }
 
 /// How a daemon that listens by UDP is behind the veil.
@@ -299,6 +317,7 @@ mod tests {
                 connections_more: 0,
                 veil: None,
                 confinement: Confinement::default(),
+                lan: None,
             }
         }
 

@@ -25,6 +25,7 @@ use crate::connection;
 use crate::control::{self, Controlled, DaemonStatus};
 use crate::error::DaemonError;
 use crate::identity::Identity;
+use crate::lan::Lan;
 use crate::relay::{Keeper, RelayStatus};
 use crate::serve::{self, Serving};
 use crate::store::now_ms;
@@ -84,19 +85,21 @@ struct State {
     serving: Arc<Serving>,
     board: Arc<Board>,
     veiled: Option<Arc<Veiled>>,
+    lan: Option<Arc<Lan>>,
 }
 
 impl Controlled for State {
     fn status(&self) -> DaemonStatus {
         let serving = &self.serving;
         let (connections, connections_more) = serving.met.connections();
+        let lan_visits = self.lan.as_ref().map_or(0, |lan| lan.visits());
         DaemonStatus {
             v: control::VERSION,
             pid: std::process::id(),
             listening: self.listening.clone(),
             carriers: self.carriers.clone(),
             since_ms: self.since_ms,
-            sessions_now: (serving.now() + self.board.connected()) as u64,
+            sessions_now: (serving.now() + self.board.connected() + lan_visits) as u64,
             sessions_done: serving.done.load(Relaxed),
             sessions_failed: serving.failed.load(Relaxed),
             received: serving.moved.received(),
@@ -107,6 +110,7 @@ impl Controlled for State {
             connections_more,
             veil: self.veiled.as_ref().map(|veiled| veiled.status()),
             confinement: control::confinement(),
+            lan: self.lan.as_ref().map(|lan| lan.status()),
         }
     }
 
@@ -117,6 +121,10 @@ impl Controlled for State {
     /// Sessions read the depot as they go, and each new one reads who is believed. What runs with a device
     /// that was removed meanwhile ends here, also when it is idle.
     fn nudge(&self) {
+        // Before anybody is sent away: whoever was removed is not told any more that this device is here.
+        if let Some(lan) = &self.lan {
+            lan.renew();
+        }
         self.serving.nudge();
         self.serving.retry();
         if let Some(veiled) = &self.veiled {
@@ -180,6 +188,11 @@ pub fn run_daemon_on(
             listeners.extend(listener);
         }
         let acceptor = Acceptor::new(&identity.transport).map_err(QuicError::from)?;
+        let serving = Arc::new(Serving::new(depot, options.calls.dialling, log));
+        let (lan, ear) = match options.calls.lan && options.carriers.udp {
+            true => Some(Lan::begin(serving.clone(), &bound, &identity.secrets)?).unzip(),
+            false => (None, None),
+        };
         drop(identity);
         let names = [(options.carriers.udp, Way::Quic), (options.carriers.tcp, Way::Tcp)];
         let names = names.into_iter().filter(|(on, _)| *on).map(|(_, way)| way.word().to_owned());
@@ -188,9 +201,10 @@ pub fn run_daemon_on(
             carriers: names.collect(),
             since_ms: now_ms(),
             stop: Notify::new(),
-            serving: Arc::new(Serving::new(depot, options.calls.dialling, log)),
+            serving,
             board: Arc::default(),
             veiled,
+            lan,
         });
         let controlled: Arc<dyn Controlled> = state.clone();
         let _socket = control::serve(&options.control_socket, Arc::downgrade(&controlled))
@@ -207,6 +221,7 @@ pub fn run_daemon_on(
             })
             .collect();
         let keeping = state.veiled.clone().map(|veiled| tokio::spawn(veiled.keep()));
+        let nearby = state.lan.clone().zip(ear).map(|(lan, ear)| tokio::spawn(lan.run(ear)));
         let calling =
             tokio::spawn(calls::call_all(options.calls, state.serving.clone(), state.board.clone()));
         tokio::select! {
@@ -220,7 +235,11 @@ pub fn run_daemon_on(
         accepting.iter().for_each(tokio::task::JoinHandle::abort);
         let _ = timeout(STOP_PATIENCE, state.serving.idle()).await;
         let _ = timeout(STOP_PATIENCE, state.board.quiet()).await;
+        if let Some(lan) = &state.lan {
+            let _ = timeout(STOP_PATIENCE, lan.quiet()).await;
+        }
         calling.abort();
+        nearby.iter().for_each(tokio::task::JoinHandle::abort);
         keeping.iter().for_each(tokio::task::JoinHandle::abort);
         for endpoint in &endpoints {
             endpoint.close(VarInt::from_u32(0), b"");

@@ -24,6 +24,8 @@ pub(crate) enum Why {
     Full,
     /// This side makes its connections anew.
     Renewed,
+    /// Another connection with the same device stands, which was not needed twice.
+    Twin,
     /// It had not shown that it is of the team when its time was over, or others needed its place.
     Stranger,
 }
@@ -37,13 +39,14 @@ impl Why {
             Self::Lingering => "earlier connections of the same device have not gone yet",
             Self::Full => "no more sessions have room now",
             Self::Renewed => "connections are made anew",
+            Self::Twin => "another connection with the same device stands",
             Self::Stranger => "it made room for others before the other side was known to be of the team",
         }
     }
 
     /// Whether nothing went wrong.
     pub const fn is_in_order(self) -> bool {
-        matches!(self, Self::Newer | Self::Renewed)
+        matches!(self, Self::Newer | Self::Renewed | Self::Twin)
     }
 }
 

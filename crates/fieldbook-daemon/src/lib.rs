@@ -8,7 +8,8 @@
 //! `connection` is one session over any carrier, `store` the depot behind it, `identity` what the device shows and
 //! believes, `dial` which ways a courier takes, `serve` how a daemon takes in whoever connects, `examine` what
 //! stands in a way, `strangers` who waits at the door and `met` who is being served, `ending` how a connection is ended
-//! from outside, `veiled` how a daemon keeps itself behind the veil, [`relay`] what a relay does besides, `relays` how one is spoken to,
+//! from outside, `veiled` how a daemon keeps itself behind the veil, `lan` how devices in one network
+//! find each other, [`relay`] what a relay does besides, `relays` how one is spoken to,
 //! [`control`] the daemon's socket.
 
 mod again;
@@ -29,6 +30,7 @@ mod examine;
 mod gaps;
 mod identity;
 mod known;
+mod lan;
 mod met;
 pub mod relay;
 mod relays;
@@ -46,6 +48,7 @@ pub use dial::{Dialling, Tried, Ways};
 pub use error::DaemonError;
 pub use examine::{Examined, Outcome, examine};
 pub use fieldbook_net::channel::Way;
+pub use fieldbook_net::lan::PORT as LAN_PORT;
 pub use fieldbook_net::socks::{NoProxy, Proxy};
 pub use fieldbook_proto::session::{Declined, Moved, Side};
 pub use identity::Identity;

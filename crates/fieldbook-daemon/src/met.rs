@@ -3,7 +3,9 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use fieldbook_net::channel::Way;
 use fieldbook_net::gauge::Gauge;
@@ -50,6 +52,8 @@ pub(crate) struct Seen {
     way: Way,
     since_ms: i64,
     gauge: Arc<Gauge>,
+    /// The other end's address, as far as the way shows it. For nobody but this process.
+    from: Option<IpAddr>,
 }
 
 impl Seen {
@@ -63,7 +67,13 @@ impl Seen {
             way,
             since_ms: now_ms(),
             gauge,
+            from: None,
         }
+    }
+
+    /// The same, and where the other end is.
+    pub fn at(self, from: Option<IpAddr>) -> Self {
+        Self { from, ..self }
     }
 
     fn status(&self) -> ConnectionStatus {
@@ -124,6 +134,12 @@ impl Met {
         }
     }
 
+    /// Whether a session runs with somebody at this address.
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        let is = |running: &Running| running.seen.from == Some(address) && running.ending.why().is_none();
+        self.lock().running.values().any(is)
+    }
+
     /// How the connections stand: those that this device dialled first, then those whose device is named; and how
     /// many more there are.
     pub fn connections(&self) -> (Vec<ConnectionStatus>, u64) {
@@ -132,6 +148,21 @@ impl Met {
         seen.sort_by_key(|seen| (Reverse((seen.address.is_some(), seen.device.is_some())), seen.since_ms));
         let more = seen.len().saturating_sub(SHOWN_MAX) as u64;
         (seen.into_iter().take(SHOWN_MAX).map(Seen::status).collect(), more)
+    }
+}
+
+impl Session {
+    /// Whether another session with the same device stands and is to go on instead of this one: it is older by so
+    /// much; or by less, and it is this one that `yields` then.
+    pub fn has_twin(&self, older_by: Duration, yields: bool) -> bool {
+        let sessions = self.among.lock();
+        let Some(own) = sessions.running.get(&self.number) else { return false };
+        let older_by = i64::try_from(older_by.as_millis()).unwrap_or(i64::MAX);
+        sessions.running.iter().any(|(number, other)| {
+            let is_twin = *number != self.number && other.peer.device.id() == own.peer.device.id();
+            let is_older = other.seen.since_ms.saturating_add(older_by) < own.seen.since_ms;
+            is_twin && other.ending.why().is_none() && (is_older || yields)
+        })
     }
 }
 
@@ -150,6 +181,31 @@ mod tests {
     use crate::store::tests::peer;
 
     #[test]
+    fn of_two_sessions_with_one_device_the_younger_goes_or_else_the_one_that_yields() {
+        let met = Arc::new(Met::default());
+        let come = |seed, since_ms| {
+            let from = Some(IpAddr::from([192, 0, 2, seed]));
+            let (device, role, address, way) = (None, None, None, Way::Quic);
+            let seen = Seen { device, role, address, way, since_ms, gauge: Arc::default(), from };
+            let ending = Arc::<Ending>::default();
+            (met.enter(peer(seed, DepotId::from_bytes([seed; 16])), ending.clone(), seen).unwrap(), ending)
+        };
+        let by = Duration::from_secs(3);
+        let (first, first_ending) = come(2, 10_000);
+        assert!(!first.has_twin(by, true), "it is alone");
+        assert!(met.is_at([192, 0, 2, 2].into()) && !met.is_at([192, 0, 2, 3].into()));
+        let ((at_once, _), (other, _)) = (come(2, 12_000), come(3, 10_000));
+        assert!(!other.has_twin(by, true), "another device is no twin");
+        assert!(first.has_twin(by, true) && !first.has_twin(by, false));
+        assert!(at_once.has_twin(by, true) && !at_once.has_twin(by, false));
+        let (late, _) = come(2, 13_001);
+        assert!(late.has_twin(by, false), "the first was there long before");
+        assert!(!at_once.has_twin(by, false));
+        first_ending.end(Why::Newer);
+        assert!(!late.has_twin(by, false), "who was told to go does not count");
+    }
+
+    #[test]
     fn one_device_has_a_bounded_number_of_places_whether_or_not_what_was_ended_goes() {
         let met = Arc::new(Met::default());
         let come = |seed| {
@@ -161,6 +217,7 @@ mod tests {
                 way: Way::Quic,
                 since_ms: 0,
                 gauge: Arc::default(),
+                from: None,
             };
             (met.enter(peer(seed, DepotId::from_bytes([seed; 16])), ending.clone(), seen), ending)
         };

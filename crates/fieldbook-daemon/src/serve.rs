@@ -185,7 +185,7 @@ pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, servin
             match shake_tcp(stream, &acceptor, ending, serving.strangers.term()).await {
                 Some(link) => {
                     stranger.shaken();
-                    converse(link, stranger, &serving).await;
+                    converse(link.coming_from(from.ip()), stranger, &serving).await;
                 }
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
             }
@@ -219,6 +219,7 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
     let mut running = None;
     let is_met = AtomicBool::new(false);
     let (way, ending, gauge) = (link.way, link.ending(), Arc::new(Gauge::default()));
+    let from = link.from();
     let mut on_event = |event: &Event| match event {
         Event::Met(peer) => {
             stranger = None;
@@ -232,7 +233,7 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
                 }
                 return ending.end(Why::Full);
             };
-            let seen = Seen::new(&identity, peer, None, way, gauge.clone());
+            let seen = Seen::new(&identity, peer, None, way, gauge.clone()).at(from);
             let entered = serving.met.enter(peer.as_ref().clone(), ending.clone(), seen);
             running = entered.map(|session| (place, session));
         }

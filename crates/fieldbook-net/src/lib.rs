@@ -8,6 +8,7 @@
 
 pub mod channel;
 pub mod gauge;
+pub mod lan;
 pub mod limit;
 pub mod pipe;
 pub mod plain;

@@ -18,6 +18,7 @@ pub mod certificate;
 pub mod codec;
 pub mod epoch;
 mod id;
+pub mod lan;
 pub mod limits;
 pub mod pairing;
 pub mod session;

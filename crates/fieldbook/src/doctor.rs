@@ -38,7 +38,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `waiting`, `room`, `removed`,
-    /// `memory`, `confinement`, `daemon`, `way`, `address`.
+    /// `memory`, `confinement`, `daemon`, `lan`, `way`, `address`.
     pub check: &'static str,
     /// How it came out.
     pub verdict: Verdict,

@@ -25,7 +25,6 @@ mod sanitise;
 mod sheets;
 mod span;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-mod suspend;
 mod sync;
 mod ui;
 mod watch;

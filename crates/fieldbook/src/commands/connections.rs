@@ -4,6 +4,7 @@ use fieldbook_daemon::control::{Ask, CallStatus, ConnectionStatus, DaemonStatus}
 use fieldbook_vault::PeerView;
 use serde_json::{Value, json};
 
+use super::daemon::lan_words;
 use super::render;
 use crate::agent::client::existing;
 use crate::agent::place::Place;
@@ -63,6 +64,7 @@ impl Daemon {
             "connections": connections,
             "connections_more": status.connections_more,
             "waiting": waiting(status).collect::<Vec<_>>(),
+            "lan": status.lan,
         })
     }
 
@@ -109,6 +111,9 @@ impl Daemon {
         }
         if status.connections.is_empty() && waiting(status).next().is_none() {
             out.push_str("        nobody is connected\n");
+        }
+        if let Some(lan) = &status.lan {
+            out.push_str(&format!("        {}\n", lan_words(lan)));
         }
         out
     }

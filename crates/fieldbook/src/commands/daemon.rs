@@ -3,7 +3,7 @@
 use std::num::NonZeroU64;
 
 use clap::{Args, Subcommand};
-use fieldbook_daemon::control::{Ask, DaemonStatus};
+use fieldbook_daemon::control::{Ask, DaemonStatus, LanStatus};
 use fieldbook_vault::Partners;
 use serde_json::json;
 
@@ -55,6 +55,10 @@ pub struct DaemonArgs {
     /// Answer plain QUIC as well, for networks that pass nothing else by UDP: anybody can then see what listens here
     #[arg(long, requires = "listen", conflicts_with = "no_udp")]
     unveiled: bool,
+    /// Find devices of the team in the networks that this machine is in, and be found by them. Without --listen: at any free
+    /// port, by UDP only. Whoever is in such a network can see that something looks for somebody
+    #[arg(long, conflicts_with_all = ["no_udp", "only_via"])]
+    lan: bool,
     /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
     #[cfg(feature = "bucket")]
     #[arg(long, value_name = "FILE", requires = "listen")]
@@ -67,6 +71,8 @@ pub struct DaemonArgs {
     command: Option<DaemonCommand>,
 }
 
+/// All of this machine's addresses, at any free port.
+const ANYWHERE: &str = "0.0.0.0:0";
 /// Stands for all devices that were reached before.
 const KNOWN: &str = "known";
 
@@ -82,9 +88,9 @@ pub fn run(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     match args.command {
         Some(DaemonCommand::Status) => status(global),
         Some(DaemonCommand::Stop) => stop(global),
-        None if args.listen.is_none() && args.with.is_empty() => Err(Failure::usage(
+        None if args.listen.is_none() && args.with.is_empty() && !args.lan => Err(Failure::usage(
             "usage",
-            "give --listen HOST:PORT, or --with HOST:PORT, or both, or `status`, or `stop`",
+            "give --listen HOST:PORT, --with HOST:PORT, --lan, or several of them, or `status`, or `stop`",
         )),
         None => become_daemon(args, global),
     }
@@ -111,16 +117,19 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
         agent.call(&Request::Network)?
     };
     place.make()?;
+    // Whoever only wants to be found listens where nothing answers strangers.
+    let only_found = args.lan && args.listen.is_none();
     let task = Task::Listen {
-        address: args.listen,
+        address: args.listen.or_else(|| only_found.then(|| ANYWHERE.to_owned())),
         with,
         known: !known.is_empty(),
         proxy,
         only_proxy,
         limit: args.limit.and_then(NonZeroU64::new),
         udp: !args.no_udp,
-        tcp: !args.no_tcp,
+        tcp: !args.no_tcp && !only_found,
         unveiled: args.unveiled,
+        lan: args.lan,
         control: place.daemon(),
         #[cfg(feature = "bucket")]
         bucket,
@@ -153,6 +162,7 @@ fn status(global: &Global) -> Result<(), Failure> {
     let confined = Confined::of_process(status.pid, status.confinement);
     object["confinement"] = confined.word().into();
     object["landlock"] = confined.files().into();
+    object["lan"] = json(&status.lan)?;
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
     let by = match &status.carriers[..] {
@@ -182,6 +192,10 @@ fn status(global: &Global) -> Result<(), Failure> {
     if veil.wrong_clocks > 0 {
         global.ui.say(clock_words(veil.ahead_s))?;
     }
+    match &status.lan {
+        Some(lan) => global.ui.say(lan_words(lan))?,
+        None => global.ui.say("LAN discovery is off.")?,
+    }
     match confined.wholly() {
         true => Ok(()),
         false => {
@@ -198,6 +212,24 @@ pub fn clock_words(ahead_s: i64) -> String {
         "A device of the team got no answer by UDP: its clock is {} {side} this one's. One of the two is wrong, or somebody repeats what was recorded at another time.",
         count(days, "day", "days")
     )
+}
+
+/// How LAN discovery stands. Of whom it found it says nothing: the connections do, as far as they may.
+pub fn lan_words(lan: &LanStatus) -> String {
+    let mut words = match (lan.networks, lan.heard_ms) {
+        (_, Some(heard)) => format!("LAN discovery is on: your team was heard last at {}.", time(heard)),
+        (0, None) if lan.sent == 0 => {
+            "LAN discovery is on: this machine is in no network yet where it listens.".to_owned()
+        }
+        _ => "LAN discovery is on: nobody of your team was heard yet.".to_owned(),
+    };
+    if let Some(earlier) = lan.earlier_ms {
+        words.push_str(&format!(
+            " At {} one was heard that has only earlier keys of your team: it was removed, or does not know yet that somebody was; it is not called. If you know that it is one of yours, let it sync by the address of this device, or carry a bundle by stick.",
+            time(earlier)
+        ));
+    }
+    words
 }
 
 fn stop(global: &Global) -> Result<(), Failure> {

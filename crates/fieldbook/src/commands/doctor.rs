@@ -1,12 +1,12 @@
 //! `fieldbook doctor`
 
 use clap::Args;
-use fieldbook_daemon::control::Ask;
+use fieldbook_daemon::control::{Ask, LanStatus};
 use fieldbook_daemon::relay::RelayStatus;
 use fieldbook_vault::{Partners, Standing, Status};
 use serde_json::json;
 
-use super::daemon::clock_words;
+use super::daemon::{clock_words, lan_words};
 use super::json;
 use super::sync::check_proxy;
 use crate::agent::client::{Agent, existing};
@@ -160,8 +160,21 @@ fn daemon(global: &Global) -> Result<(Vec<Check>, Option<RelayStatus>), Failure>
         None => Check { check: "daemon", verdict: Verdict::Good, found, advice: None },
     };
     let mut checks = vec![check];
+    checks.extend(status.as_ref().map(|status| lan(status.lan.as_ref())));
     checks.extend(confined.map(|confined| doctor::confinement("the daemon", confined)));
     Ok((checks, status.and_then(|status| status.relay)))
+}
+
+/// Whether devices of the team in this network can find each other.
+fn lan(lan: Option<&LanStatus>) -> Check {
+    let off = "LAN discovery is off: nobody in this network is told of this device".to_owned();
+    let odd = lan.is_some_and(|lan| lan.networks == 0 || lan.earlier_ms > lan.heard_ms);
+    Check {
+        check: "lan",
+        verdict: if odd { Verdict::Notice } else { Verdict::Good },
+        found: lan.map_or(off, lan_words),
+        advice: None,
+    }
 }
 
 fn with_event(value: &impl serde::Serialize, event: &str) -> Result<serde_json::Value, Failure> {

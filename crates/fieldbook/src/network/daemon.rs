@@ -51,11 +51,22 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         // It is a part of a relay, and does not stay without the rest.
         super::courier::end_with_the_parent(orders);
     }
-    let nobody = (Vec::new(), false, None, false, None);
-    let (listen, (udp, tcp, unveiled), control, (with, known, proxy, only_proxy, limit)) = match task {
+    let nobody = (Vec::new(), false, false, None, false, None);
+    let (listen, (udp, tcp, unveiled), control, (with, known, lan, proxy, only_proxy, limit)) = match task {
         Task::Listen {
-            address, udp, tcp, unveiled, control, with, known, proxy, only_proxy, limit, ..
-        } => (address, (udp, tcp, unveiled), control, (with, known, proxy, only_proxy, limit)),
+            address,
+            udp,
+            tcp,
+            unveiled,
+            control,
+            with,
+            known,
+            lan,
+            proxy,
+            only_proxy,
+            limit,
+            ..
+        } => (address, (udp, tcp, unveiled), control, (with, known, lan, proxy, only_proxy, limit)),
         Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
             (listen, (true, !no_tcp, unveiled), control, nobody)
         }
@@ -72,12 +83,18 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         }
         listen => listen,
     };
+    let listen = listen.as_deref().map_or(Ok(Vec::new()), addresses)?;
+    if lan && listen.iter().all(|address| address.ip().is_loopback()) {
+        let message = "who listens on this machine alone cannot be found by others";
+        return Err(Failure::new(Kind::Usage, "bad-address", message)
+            .hint("leave --listen out, or give one of this machine's addresses in the network, or 0.0.0.0"));
+    }
     let options = DaemonOptions {
         depot_key,
         depot_path: network.depot,
-        listen: listen.as_deref().map_or(Ok(Vec::new()), addresses)?,
+        listen,
         carriers: Carriers { udp, tcp },
-        calls: Calls { with: with.clone(), known, dialling },
+        calls: Calls { with: with.clone(), known, lan, dialling },
         control_socket: control,
         lock_path: network.lock,
         relay,
@@ -88,7 +105,8 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let listening = |bound: &[SocketAddr]| {
         // The control socket is there, and nobody was heard yet.
         confine::no_more_sockets();
-        told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui);
+        told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui)
+            .and_then(|()| if lan { tell_of_lan(ui) } else { Ok(()) });
     };
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
@@ -213,6 +231,15 @@ fn tell(
         ui.say(format_args!("Staying in touch with {}.", whom.join(", ")))?;
     }
     Ok(())
+}
+
+/// Says that it can be seen in this network, and by what.
+fn tell_of_lan(ui: &Ui) -> Result<(), Failure> {
+    ui.emit(json!({"event": "lan", "port": fieldbook_daemon::LAN_PORT}))?;
+    ui.say(format_args!(
+        "Looking for your team in this network, at port {} by UDP. Others here can see that something looks for somebody, not what or whom.",
+        fieldbook_daemon::LAN_PORT
+    ))
 }
 
 const fn carriers(udp: bool, tcp: bool) -> (&'static str, &'static [&'static str]) {

@@ -50,6 +50,9 @@ pub enum Task {
         /// By plain QUIC, too.
         #[serde(default)]
         unveiled: bool,
+        /// Find devices of the team in the networks around this one.
+        #[serde(default)]
+        lan: bool,
         /// The control socket.
         control: PathBuf,
         /// The bucket that is served instead of the vault's depot.

@@ -7,6 +7,7 @@ use super::Problem;
 const DOORS: &[&str] = &[
     "TcpStream::connect",
     "UdpSocket::bind",
+    "socket_with(",
     "Endpoint::client",
     "TcpSocket::new",
     "lookup_host",
@@ -21,6 +22,7 @@ const DOORS: &[&str] = &[
 const ALLOWED: &[(&str, &str)] = &[
     ("crates/fieldbook-net/src/quic.rs", "the door itself"),
     ("crates/fieldbook-net/src/tcp.rs", "the door itself"),
+    ("crates/fieldbook-net/src/lan.rs", "beacons, where the owner asked for them"),
     ("crates/fieldbook-net/src/socks.rs", "to the proxy"),
     ("crates/fieldbook-daemon/src/dial.rs", "decides which ways a sync may take"),
     ("crates/fieldbook-bucket/src/config.rs", "to the bucket that a relay's operator names"),
