@@ -4,9 +4,10 @@ use std::fs;
 use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use fieldbook_tests::traces::{self, Canary};
-use fieldbook_tests::{Machine, memory, run, team_of_two, wait_for};
+use fieldbook_tests::{Machine, Run, memory, processes, run, team_of_two, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -38,8 +39,51 @@ fn process(machine: &Machine, what: &str) -> Option<u32> {
 }
 
 fn signal(pid: u32) {
+    send(pid, Signal::USR1);
+}
+
+fn send(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, Signal::USR1).expect("a signal");
+    kill_process(pid, signal).expect("a signal");
+}
+
+/// The day of the dead man's switch is set back by hand, as the days would pass, and the machine was started anew since.
+fn let_the_day_pass(machine: &Machine) {
+    let rules = machine.vault().join("rules");
+    let mut bytes = fs::read(&rules).expect("the rules");
+    bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
+    bytes[12..36].fill(0);
+    fs::write(&rules, bytes).expect("the rules");
+}
+
+/// The names in a directory.
+fn names(dir: &Path) -> Vec<String> {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.map(|file| file.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn has_logs(machine: &Machine) -> bool {
+    names(&machine.vault()).iter().any(|name| name.ends_with("-wal") || name.ends_with("-shm"))
+}
+
+/// Puts a copy of a vault into the place of this machine's.
+fn put_back(machine: &Machine, copy: &Path) {
+    let _ = fs::remove_dir_all(machine.vault());
+    copy_dir(copy, &machine.vault());
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a directory");
+    for file in fs::read_dir(from).expect("a directory").flatten() {
+        fs::copy(file.path(), to.join(file.file_name())).expect("a file");
+    }
+}
+
+/// `fieldbook` with the vault and without any passphrase.
+fn without_passphrase(machine: &Machine, args: &[&str]) -> Run {
+    let mut command = machine.bare();
+    command.arg("--vault").arg(machine.vault()).arg("--no-input").args(args);
+    run(command, b"")
 }
 
 /// `fieldbook` with a passphrase that is not the machine's own.
@@ -226,7 +270,149 @@ fn a_signal_wipes_only_if_the_owner_chose_that() {
 }
 
 #[test]
-fn the_day_that_the_owner_set_ends_a_locked_daemon_and_the_keys() {
+fn a_locked_vault_is_wiped_at_once_if_its_owner_chose_that() {
+    let machine = Machine::with_vault("Monitor");
+    report(&machine);
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    assert!(machine.processes().is_empty(), "locked, and no daemon");
+    let said = without_passphrase(&machine, &["--json", "wipe"]).exits(0);
+    assert_eq!(said.lines()[0]["event"], "wiped");
+    assert!(!machine.vault().exists());
+}
+
+/// Wipes, and kills everything as soon as `now` is so. What of it ran to its end is as good.
+fn wipe_cut_off(machine: &Machine, now: impl Fn() -> bool) {
+    let mut wiping = machine.start(&["wipe", "--yes"]);
+    let others = || machine.processes().iter().map(|process| process.pid).collect::<Vec<_>>();
+    let mut victims = others();
+    let mut looked = Instant::now();
+    while wiping.runs() && !now() {
+        // Known before the moment comes: looking for them takes longer than a wipe.
+        if looked.elapsed() > Duration::from_millis(15) {
+            (victims, looked) = (others(), Instant::now());
+        }
+    }
+    processes::shoot(&victims);
+    wiping.kill();
+    wait_for("the end of every process", || {
+        let left = machine.processes();
+        processes::kill(&left);
+        left.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_wipe_that_is_killed_opens_nothing_or_everything_and_is_finished_by_the_next() {
+    let machine = Machine::with_vault("Monitor");
+    report(&machine);
+    let (vault, asks, at_once) = (machine.vault(), machine.path("asks"), machine.path("at-once"));
+    copy_dir(&vault, &asks);
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    copy_dir(&vault, &at_once);
+    let slots = fs::read(vault.join("slots")).expect("the slots");
+    let keys = fs::read(vault.join("1.k")).expect("a key file");
+    let mut unfinished = 0;
+    for (template, unlocked) in [(&asks, false), (&asks, true), (&at_once, false), (&at_once, true)] {
+        for moment in 0..6 {
+            put_back(&machine, template);
+            if unlocked {
+                machine.ok(&["unlock"]);
+            }
+            let began = Instant::now();
+            wipe_cut_off(&machine, || match moment {
+                0 => began.elapsed() > Duration::from_millis(20),
+                1 => began.elapsed() > Duration::from_millis(100),
+                2 => fs::read(vault.join("slots")).is_ok_and(|now| now != slots),
+                3 => fs::read(vault.join("1.k")).is_ok_and(|now| now != keys),
+                4 => names(&vault).len() < 10,
+                _ => names(&vault).len() < 5,
+            });
+            let when = format!("{}, unlocked: {unlocked}, moment {moment}", template.display());
+            let listed = machine.run(&["--json", "list"]);
+            let error = || listed.error()["code"].as_str().map(str::to_owned);
+            match listed.code {
+                0 => assert_eq!(titles(&listed.lines()), ["dugongtitle"], "{when}"),
+                10 => assert_eq!(error().as_deref(), Some("no-vault"), "{when}"),
+                16 => {
+                    assert_eq!(error().as_deref(), Some("keys-destroyed"), "{when}");
+                    assert!(
+                        listed.error()["hint"].as_str().is_some_and(|hint| hint.contains("fieldbook wipe"))
+                    );
+                    assert_eq!(machine.fails(16, &["init", "--name", "New"])["code"], "keys-destroyed");
+                    unfinished += 1;
+                }
+                _ => panic!("{when}: {listed:?}"),
+            }
+            match listed.code {
+                0 => drop(machine.ok(&["wipe", "--yes"])),
+                16 => drop(without_passphrase(&machine, &["wipe", "--yes"]).exits(0)),
+                _ => {}
+            }
+            assert!(names(&vault).is_empty(), "{when}: {:?}", names(&vault));
+        }
+    }
+    println!("cut off between the first write and the end: {unfinished} of 24");
+}
+
+#[test]
+fn what_ends_an_agent_closes_the_vault() {
+    let machine = Machine::with_vault("Monitor");
+    let mut reports = 0;
+    let mut unlocked = |args: &[&str]| {
+        machine.ok(&[&["unlock"], args].concat());
+        report(&machine);
+        reports += 1;
+        // The test of the test: it is not closed while it is open.
+        assert!(has_logs(&machine), "a log");
+        process(&machine, "agent").expect("the agent")
+    };
+    let closed = |how: &str| {
+        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        assert!(!has_logs(&machine), "{how}: {:?}", names(&machine.vault()));
+        let sockets = machine.root().join("run");
+        let agent = |dir: &String| names(&sockets.join(dir)).iter().any(|name| name == "agent");
+        assert!(!names(&sockets).iter().any(agent), "{how}: its socket is left");
+    };
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        send(unlocked(&[]), signal);
+        closed(&format!("{signal:?}"));
+    }
+    unlocked(&["--for", "2s"]);
+    closed("two seconds without a command");
+    assert_eq!(machine.reports().len(), reports);
+}
+
+#[test]
+fn the_day_that_the_owner_set_ends_agent_and_daemon_and_the_keys() {
+    for through_the_daemon in [true, false] {
+        let machine = Machine::with_vault("Monitor");
+        machine.ok(&["team", "create", "Minsk"]);
+        machine.ok(&["safeguards", "--dead-man", "3"]);
+        machine.ok(&["unlock"]);
+        let mut daemon = machine.daemon();
+        let agent = process(&machine, "agent").expect("the agent");
+        let target = if through_the_daemon { daemon.process.pid() } else { agent };
+        signal(target);
+        assert_eq!(machine.reports().len(), 0, "the day has not come");
+        let_the_day_pass(&machine);
+        // It is looked at each minute, and whenever a signal comes.
+        signal(target);
+        daemon.process.ends();
+        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        for args in [&["list"][..], &["unlock"], &["init", "--name", "New"]] {
+            let error = machine.fails(16, args);
+            assert_eq!(error["code"], "keys-destroyed", "{args:?}");
+            assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("`fieldbook wipe`")), "{error}");
+        }
+        assert_eq!(machine.fails(4, &["wipe"])["code"], "cannot-ask", "it asks whether it is meant");
+        without_passphrase(&machine, &["wipe", "--yes"]).exits(0);
+        assert!(!machine.vault().exists());
+        machine.ok(&["init", "--name", "New", "--work-factor", "15"]);
+    }
+}
+
+#[test]
+fn the_day_that_the_owner_set_ends_the_keys_of_a_locked_vault() {
     let machine = Machine::with_vault("Monitor");
     machine.ok(&["team", "create", "Minsk"]);
     assert_eq!(machine.fails(2, &["safeguards", "--dead-man", "1"])["code"], "too-few-days");
@@ -238,11 +424,7 @@ fn the_day_that_the_owner_set_ends_a_locked_daemon_and_the_keys() {
     bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
     fs::write(&rules, &bytes).expect("the rules");
     assert_eq!(machine.reports().len(), 0, "a clock that jumps while the machine runs destroys nothing");
-    // And the machine was started anew since.
-    let mut bytes = fs::read(&rules).expect("the rules");
-    bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
-    bytes[12..36].fill(0);
-    fs::write(&rules, bytes).expect("the rules");
+    let_the_day_pass(&machine);
     let error = machine.fails(16, &["list"]);
     assert_eq!(error["code"], "keys-destroyed");
     assert_eq!(machine.fails(16, &["unlock"])["code"], "keys-destroyed", "and it stays so");
@@ -279,6 +461,71 @@ fn the_duress_passphrase_shows_a_decoy_and_ends_everything_that_tells_of_more() 
     };
     assert_eq!(names(&machine), names(&plain), "names and sizes tell nothing");
     assert!(Path::new(&machine.vault()).exists());
+}
+
+/// Text in which everything that differs by chance is the same: ids and times, which are eight digits or more.
+fn masked(text: &str) -> String {
+    let mut out = String::new();
+    let mut digits = String::new();
+    for sign in text.chars().chain(['\n']) {
+        if matches!(sign, '0'..='9' | 'a'..='f') {
+            digits.push(sign);
+            continue;
+        }
+        out.push_str(if digits.len() < 8 { &digits } else { "…" });
+        digits.clear();
+        out.push(sign);
+    }
+    out
+}
+
+#[test]
+fn under_duress_every_command_says_what_a_vault_says_that_never_had_a_decoy() {
+    let (forced, plain) = (with_decoy(), Machine::with_vault("Monitor"));
+    plain.write(&["--template", "detention", "--title", "Shopping"]);
+    let templates = [&forced, &plain].map(|machine| {
+        let copy = machine.path("copy");
+        copy_dir(&machine.vault(), &copy);
+        copy
+    });
+    let commands = [
+        &["unlock"][..],
+        &["status"],
+        &["list"],
+        &["daemon", "status"],
+        &["duress", "show"],
+        &["safeguards"],
+        &["exports"],
+        &["wipe"],
+        &["lock"],
+    ];
+    let said = |json: bool, args: &[&str]| {
+        let args = if json { [&["--json"], args].concat() } else { args.to_vec() };
+        let of = |run: Run| (run.code, masked(&run.out()), masked(&run.err()));
+        let forced = of(run(with(&forced, DURESS, &args), b""));
+        let plain = of(plain.run(&args));
+        assert_eq!(forced, plain, "{args:?}");
+        forced.1
+    };
+    for json in [false, true] {
+        // Each as the first that is given the duress passphrase.
+        for args in commands {
+            put_back(&forced, &templates[0]);
+            put_back(&plain, &templates[1]);
+            said(json, args);
+            if args == ["list"] {
+                assert_eq!(forced.fails(12, &["list"])["code"], "wrong-passphrase", "it was the first");
+            }
+            run(with(&forced, DURESS, &["lock"]), b"").exits(0);
+            plain.ok(&["lock"]);
+        }
+        // And all, one after the other.
+        put_back(&forced, &templates[0]);
+        put_back(&plain, &templates[1]);
+        let all: Vec<String> = commands.iter().map(|args| said(json, args)).collect();
+        assert!(all[2].contains("Shopping") && all[1].contains("rafts"), "{all:#?}");
+        assert_eq!(names(&forced.vault()).len(), names(&plain.vault()).len());
+    }
 }
 
 #[test]

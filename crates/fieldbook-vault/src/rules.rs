@@ -183,7 +183,7 @@ impl Rules {
         }
     }
 
-    /// Destroys the keys if the day has come. Whether they are destroyed.
+    /// Destroys the keys if the day has come, and what is left of them if somebody began to. Whether they are destroyed.
     ///
     /// # Errors
     /// The disk's.
@@ -196,6 +196,11 @@ impl Rules {
     /// # Errors
     /// The disk's.
     pub fn come_true(self, layout: &Layout) -> Result<bool, VaultError> {
+        if wipe::was_begun(layout) {
+            // It may have been cut off. What is on a medium that cannot be written opens no more than elsewhere.
+            let _ = wipe::destroy_keys(layout);
+            return Ok(true);
+        }
         let mut rules = self;
         if rules.destroyed {
             return Ok(true);

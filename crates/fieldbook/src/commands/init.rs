@@ -1,7 +1,7 @@
 //! `fieldbook init`
 
 use clap::Args;
-use fieldbook_vault::{DeviceInfo, Layout, WORK_FACTOR_MAX, WORK_FACTOR_MIN};
+use fieldbook_vault::{DeviceInfo, Layout, WORK_FACTOR_MAX, WORK_FACTOR_MIN, room_for_a_vault};
 
 use super::{json, render};
 use crate::agent::client::Agent;
@@ -44,9 +44,7 @@ pub(super) fn make(
     weak: bool,
     global: &Global,
 ) -> Result<(), Failure> {
-    if Layout::new(&global.vault).slots().exists() {
-        return Err(fieldbook_vault::VaultError::AlreadyExists.into());
-    }
+    room_for_a_vault(&Layout::new(&global.vault))?;
     let vault =
         std::path::absolute(&global.vault).map_err(Failure::io("the vault's directory cannot be named"))?;
     if std::fs::read_dir(&vault).is_ok_and(|mut files| files.next().is_some()) {
