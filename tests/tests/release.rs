@@ -78,6 +78,19 @@ fn two_people_pack_the_same_archive_and_what_somebody_altered_is_refused_by_stoc
     for line in listed.lines() {
         assert!(line.contains(" 0/0 ") && line.contains(&format!(" {name}/")), "{line}");
     }
+    // The archive is judged before it is unpacked: one that brings checksums of its own would put them in the others' place.
+    let own = fs::read(&archive).expect("the archive");
+    tool(
+        &dir,
+        &format!("mkdir evil && echo 'evil' >evil/SHA256SUMS && tar -C evil -czf {name}.tar.gz SHA256SUMS"),
+    )
+    .exits(0);
+    let before = "sha256sum --check --strict --ignore-missing SHA256SUMS";
+    let refused = tool(&dir, before).exits(1);
+    assert!(refused.out().contains(&format!("{name}.tar.gz: FAILED")), "{refused:?}");
+    fs::write(&archive, own).expect("the archive");
+    fs::remove_dir_all(dir.join("evil")).expect("the evil directory");
+    assert_eq!(tool(&dir, before).exits(0).out().matches(": OK").count(), 2);
     tool(&dir, &format!("tar -xzf {name}.tar.gz")).exits(0);
     tool(&dir, "sha256sum --check --strict SHA256SUMS").exits(0);
     let version = tool(&dir.join(&name), "./fieldbook --version").exits(0).out();

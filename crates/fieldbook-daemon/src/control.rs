@@ -8,8 +8,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::net;
 use serde::{Deserialize, Serialize};
 
 use crate::relay::RelayStatus;
@@ -19,6 +20,8 @@ pub const VERSION: u32 = 1;
 /// Longest line, in bytes.
 const LINE_MAX: u64 = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long whoever listens has to take a connection.
+const REACH: Duration = Duration::from_secs(2);
 
 /// What can be asked of a running daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -247,12 +250,34 @@ fn answer(stream: &UnixStream, controlled: &dyn Controlled) -> io::Result<()> {
     write_line(stream, &controlled.status())
 }
 
+/// Connects to a socket; whoever listens there and takes nobody is not waited for.
+///
+/// # Errors
+/// Nobody is there, or nobody takes this connection in time ([`io::ErrorKind::TimedOut`]).
+pub fn reach(path: &Path) -> io::Result<UnixStream> {
+    let socket = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let (address, until) = (net::SocketAddrUnix::new(path)?, Instant::now() + REACH);
+    while let Err(error) = net::connect(&socket, &address) {
+        match error {
+            rustix::io::Errno::AGAIN if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
+            rustix::io::Errno::AGAIN => return Err(io::ErrorKind::TimedOut.into()),
+            error => return Err(error.into()),
+        }
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
+
 /// Asks the daemon behind `path`; nothing if none is there.
 ///
 /// # Errors
 /// A daemon is there and does not answer as it should.
 pub fn ask(path: &Path, ask: Ask) -> io::Result<Option<DaemonStatus>> {
-    let stream = match UnixStream::connect(path) {
+    let stream = match reach(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
@@ -270,7 +295,7 @@ pub fn ask(path: &Path, ask: Ask) -> io::Result<Option<DaemonStatus>> {
 /// # Errors
 /// None is there, or it cannot be asked.
 pub fn tell(path: &Path, ask: Ask) -> io::Result<()> {
-    let stream = UnixStream::connect(path)?;
+    let stream = reach(path)?;
     stream.set_write_timeout(Some(PATIENCE))?;
     write_line(&stream, &Request { v: VERSION, ask })
 }

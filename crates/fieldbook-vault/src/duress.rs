@@ -229,6 +229,7 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn set_wipe_unasked(&self, unasked: bool) -> Result<Rules, VaultError> {
+        Rules::bring_back(&self.db, self.layout());
         let rules = Rules { wipe_unasked: unasked, ..self.rules() };
         rules.write(self.layout())?;
         Rules::keep(&self.db, self.layout());
@@ -243,6 +244,7 @@ impl Vault {
         if (1..rules::DEAD_MAN_MIN_DAYS).contains(&days) {
             return Err(VaultError::TooFewDays);
         }
+        Rules::bring_back(&self.db, self.layout());
         let deadline_s = if days == 0 { 0 } else { rules::deadline(days) };
         let rules = Rules { dead_man_days: days, deadline_s, ..self.rules() };
         rules.write(self.layout())?;
@@ -253,6 +255,7 @@ impl Vault {
 
     /// The vault is in use: the days after which its keys are destroyed begin anew.
     pub fn count_days_anew(&self) {
+        Rules::bring_back(&self.db, self.layout());
         Rules::unlocked(self.layout());
     }
 

@@ -105,30 +105,32 @@ impl Rules {
 
     /// The vault is open, and keeps its rules inside as well, should their file be gone when it is opened next.
     pub(crate) fn keep(db: &Connection, layout: &Layout) {
-        let kept = Self::of(layout).kept();
+        // What is gone is no word of the owner's.
+        let Some(rules) = Self::read(layout) else { return };
+        let kept = rules.kept();
         if store::meta(db, KEPT).is_ok_and(|before| before.as_deref().unwrap_or(&[0; 3]) != kept) {
             // A full disk must not keep the vault shut.
             let _ = store::set_meta(db, KEPT, &kept);
         }
     }
 
-    /// The vault was opened, and its rules were gone: they are what it kept of them. The days begin anew.
+    /// The vault is open. If its rules are gone they are what it kept of them, and the days begin anew; a vault of before
+    /// the rules gets its file.
     pub(crate) fn bring_back(db: &Connection, layout: &Layout) {
-        let Ok(Some(kept)) = store::meta(db, KEPT) else { return };
-        let Ok([unasked, high, low]) = <[u8; 3]>::try_from(kept) else { return };
+        if Self::read(layout).is_some() {
+            return;
+        }
+        let Ok(kept) = store::meta(db, KEPT) else { return };
+        let kept = kept.and_then(|kept| <[u8; 3]>::try_from(kept).ok()).unwrap_or_default();
+        let [unasked, high, low] = kept;
         let rules = Self {
             wipe_unasked: unasked == 1,
             dead_man_days: u16::from_be_bytes([high, low]),
             ..Self::default()
         };
-        if rules != Self::default() && rules.write(layout).is_ok() {
+        if rules.write(layout).is_ok() {
             Self::unlocked(layout);
         }
-    }
-
-    /// Whether the file with the rules is gone, or is none.
-    pub(crate) fn are_gone(layout: &Layout) -> bool {
-        Self::read(layout).is_none()
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -178,8 +180,6 @@ impl Rules {
             rules.awake = Awake::now();
             // In place: a full disk must not cost the keys of somebody who unlocks every day.
             let _ = durable::overwrite_at(&layout.rules(), 0, &rules.to_bytes());
-        } else if !layout.rules().exists() {
-            let _ = rules.write(layout);
         }
     }
 
@@ -213,7 +213,8 @@ impl Rules {
         }
         wipe::destroy_keys(layout)?;
         rules.destroyed = true;
-        rules.write(layout)?;
+        // The slots say it too. A full disk must not let anybody live on who has the keys.
+        let _ = rules.write(layout);
         Ok(true)
     }
 }

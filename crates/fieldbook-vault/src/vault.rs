@@ -214,16 +214,13 @@ impl Vault {
                 (Duress::Destroyed, Beside::Stays)
             }
         };
-        let without_rules = Rules::are_gone(&layout);
         if !restoring {
             // A medium that cannot be written keeps its keys: nothing can be done, and nothing is to be seen of it.
             let _ = twin::freshen(&layout, slot, beside);
             Rules::unlocked(&layout);
         }
         let (vault, renewed) = Self::open_pair(layout, lock, (slot, kek), stores?, duress, unpublished)?;
-        if without_rules {
-            Rules::bring_back(&vault.db, &vault.layout);
-        }
+        Rules::bring_back(&vault.db, &vault.layout);
         // Under the duress passphrase at the next opening: it takes a write and a sync that an ordinary one does not.
         if vault.duress != Duress::Destroyed {
             Rules::keep(&vault.db, &vault.layout);

@@ -27,13 +27,16 @@ const DOING: &str = "the vault's keys could not be destroyed";
 /// [`VaultError::NoVault`] if there is none; the disk's.
 pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
     let len = match slots::read(layout) {
-        Err(VaultError::NoVault) => return Err(VaultError::NoVault),
+        Err(VaultError::NoVault) if !is_there(layout) => return Err(VaultError::NoVault),
         // Its length is all that is wanted of it.
         Err(_) => fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize),
         Ok(file) => file.len(),
     };
     let slots_gone = durable::overwrite_at(&layout.slots(), 0, &slots::destroyed(len)?);
-    let mut gone = slots_gone.map_err(VaultError::io(DOING));
+    let mut gone = match slots_gone {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        gone => gone.map_err(VaultError::io(DOING)),
+    };
     step()?;
     for path in [layout.keys(0), layout.keys(1), layout.unfinished()] {
         let wrapped = Kek::generate().wrap(&Keys::generate()?)?;
@@ -46,6 +49,11 @@ pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
         step()?;
     }
     gone
+}
+
+/// Whether a vault is there, or what is left of one: a daemon that somebody took over may remove any of its files.
+pub fn is_there(layout: &Layout) -> bool {
+    [layout.slots(), layout.keys(0), layout.keys(1), layout.lock()].iter().any(|file| file.exists())
 }
 
 /// Whether somebody began to destroy the keys of what lies there. Then nothing opens.

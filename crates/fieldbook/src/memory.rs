@@ -27,8 +27,13 @@ pub fn keep() {
     KEPT.store(unlimited && mlockall(flags).is_ok(), Ordering::Relaxed);
 }
 
-/// Whether this process has the right to lock memory whatever its limit (`CAP_IPC_LOCK`, number 14), as root has.
+/// Whether this process has the right to lock memory whatever its limit (`CAP_IPC_LOCK`, number 14), as root has. The root of a
+/// container of its own has the word for it and not the right: there the next large piece of memory would be refused.
 fn may_lock_anything() -> bool {
+    let users = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    if users.split_whitespace().collect::<Vec<_>>() != ["0", "0", "4294967295"] {
+        return false;
+    }
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     effective

@@ -145,9 +145,9 @@ pub fn run() -> Result<(), Failure> {
         // A disk that fails now is tried again.
         if Rules::still(&mut rules, &layout).come_true(&layout).unwrap_or(false) {
             drop(in_use);
+            wipe::await_releases(&layout);
             wipe::kill(&place.agent());
             wipe::kill(&place.daemon());
-            wipe::await_releases(&layout);
             // Should one of them have written a key in between.
             return Ok(destroy_keys(&layout)?);
         }

@@ -7,11 +7,11 @@
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fieldbook_daemon::control::reach;
 use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::process::{Pid, Signal, kill_process};
@@ -45,12 +45,12 @@ pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
         return Err(VaultError::NoVault.into());
     }
     // Also if that failed: what has the keys in its memory must not live on, and files can be removed still.
+    await_releases(&layout);
     let place = Place::of(vault);
     if let Ok(place) = &place {
         kill(&place.agent());
         kill(&place.daemon());
     }
-    await_releases(&layout);
     match destroy_keys(&layout) {
         Err(VaultError::NoVault) | Ok(()) => {}
         Err(error) if destroyed.is_ok() => return Err(wiped_but(&error)),
@@ -74,8 +74,7 @@ fn wiped_but(error: &VaultError) -> Failure {
 
 /// Kills the process that listens on this socket, unless it is this one.
 pub fn kill(socket: &Path) {
-    let peer =
-        UnixStream::connect(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
+    let peer = reach(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
     match peer {
         Ok(peer) if peer.pid != rustix::process::getpid() => {
             let _ = kill_process(peer.pid, Signal::KILL);
@@ -105,7 +104,18 @@ pub struct InUse {
 impl InUse {
     /// Before this process is confined. What cannot be locked is worked with all the same.
     pub fn of(vault: &Path) -> Self {
-        Self { _directory: File::open(vault).ok().filter(|directory| directory.lock_shared().is_ok()) }
+        let until = Instant::now() + PATIENCE / 2;
+        let locked = |directory: &File| {
+            // Whoever wipes looks whether it is free, for a moment.
+            while directory.try_lock_shared().is_err() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            true
+        };
+        Self { _directory: File::open(vault).ok().filter(locked) }
     }
 
     /// The same, of the vault in which a depot is.
@@ -139,13 +149,13 @@ pub fn await_release(lock: &Path) -> Release {
     };
     while file.try_lock().is_err() {
         let holders = holders(&file);
-        if holders.contains(&rustix::process::getpid()) || Instant::now() >= until {
+        if Instant::now() >= until || holders == [rustix::process::getpid()] {
             return Release::Held;
         }
-        for holder in holders {
+        for holder in holders.into_iter().filter(|holder| is_one_of_ours(*holder)) {
+            free = Release::Ended;
             let _ = kill_process(holder, Signal::KILL);
         }
-        free = Release::Ended;
         thread::sleep(Duration::from_millis(5));
     }
     free
@@ -165,6 +175,16 @@ fn holders(lock: &File) -> Vec<Pid> {
     let is_it = |place: &&str| names.iter().any(|name| name == place);
     let held = parts.filter(|parts| parts.get(1) == Some(&"FLOCK") && parts.get(5).is_some_and(is_it));
     held.filter_map(|parts| Pid::from_raw(parts.get(4)?.parse().ok()?)).collect()
+}
+
+/// Whether a process is one that this program starts for itself, other than this one. What the system lists may be the number of a
+/// process that has ended, now another's, and a file elsewhere may have the same number; nor is a tool ended that
+/// keeps others off the vault for a while.
+fn is_one_of_ours(process: Pid) -> bool {
+    let number = process.as_raw_nonzero().get();
+    let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    let internal = arguments.split(|byte| *byte == 0).skip(1).any(|word| word == b"internal");
+    number > 1 && internal && process != rustix::process::getpid()
 }
 
 /// The device of the file system on which a file is, as the list of mounts has it.

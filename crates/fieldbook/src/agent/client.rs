@@ -2,13 +2,13 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fieldbook_daemon::control::Confinement;
-use fieldbook_vault::Layout;
+use fieldbook_daemon::control::reach;
+use fieldbook_vault::{Layout, is_there};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -128,7 +128,7 @@ impl Agent {
     /// The system refuses for another reason.
     pub fn connect(socket: &Path) -> Result<Option<Self>, Failure> {
         let doing = "the agent cannot be reached";
-        match UnixStream::connect(socket) {
+        match reach(socket) {
             Ok(stream) => {
                 let from = stream.try_clone().map_err(Failure::io(doing))?;
                 let end = stream.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
@@ -385,7 +385,19 @@ fn warn_of_copy(greeting: &Greeting, ui: &Ui) {
 /// # Errors
 /// [`Kind::NoVault`].
 pub fn existing(global: &Global) -> Result<std::path::PathBuf, Failure> {
-    let vault = std::fs::canonicalize(&global.vault).ok().filter(|dir| Layout::new(dir).slots().exists());
+    found(global, |layout| layout.slots().exists())
+}
+
+/// The same, also if files of it are missing: what is to be closed or destroyed need not be whole.
+///
+/// # Errors
+/// [`Kind::NoVault`].
+pub fn left_of(global: &Global) -> Result<std::path::PathBuf, Failure> {
+    found(global, is_there)
+}
+
+fn found(global: &Global, is_one: impl Fn(&Layout) -> bool) -> Result<std::path::PathBuf, Failure> {
+    let vault = std::fs::canonicalize(&global.vault).ok().filter(|dir| is_one(&Layout::new(dir)));
     vault.ok_or_else(|| {
         Failure::new(Kind::NoVault, "no-vault", format!("there is no vault in {}", global.vault.display())).hint(
             "make one with `fieldbook init --name NAME`, or name another directory with --vault or FIELDBOOK_VAULT",

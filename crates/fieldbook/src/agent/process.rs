@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
@@ -24,7 +24,7 @@ use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::memory;
 use crate::watch::Watch;
-use crate::wipe;
+use crate::wipe::{self, InUse};
 
 /// How long a daemon of a vault that is gone has to end by itself.
 const GRACE: Duration = Duration::from_secs(1);
@@ -81,6 +81,7 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     }
     let vault = open(&opening, &passphrase, to)?;
     drop(passphrase);
+    let _in_use = InUse::of(&opening.vault);
     let copy = vault.device().copy;
     let greeting = || value(&Greeting { copy, ..Greeting::of_this_process() });
     match opening.stay {
@@ -162,14 +163,14 @@ fn end_what_tells(vault: &Vault, dir: &Path) {
         // What it says is not heard: this process is not confined yet.
         let _ = control::tell(&daemon, Ask::Stop);
         let until = Instant::now() + GRACE;
-        while UnixStream::connect(&daemon).is_ok() && Instant::now() < until {
+        while control::reach(&daemon).is_ok() && Instant::now() < until {
             thread::sleep(RETRY);
         }
-        wipe::kill(&daemon);
         wipe::await_release_by_others(&Layout::new(dir));
+        wipe::kill(&daemon);
         let _ = std::fs::remove_file(daemon);
     } else {
-        drop(UnixStream::connect(daemon));
+        drop(control::reach(&daemon));
     }
 }
 

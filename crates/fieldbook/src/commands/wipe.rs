@@ -4,7 +4,7 @@ use clap::Args;
 use fieldbook_vault::{Layout, Rules, keys_are_destroyed};
 use serde_json::json;
 
-use crate::agent::client::{Agent, existing};
+use crate::agent::client::{Agent, left_of};
 use crate::agent::place::Place;
 use crate::agent::protocol::Request;
 use crate::error::{Failure, Kind};
@@ -24,7 +24,7 @@ pub struct WipeArgs {
 }
 
 pub fn run(args: WipeArgs, global: &Global) -> Result<(), Failure> {
-    let vault = existing(global)?;
+    let vault = left_of(global)?;
     let layout = Layout::new(&vault);
     if Rules::of(&layout).wipe_unasked {
         // Nothing is asked.
