@@ -39,6 +39,7 @@ mod sealing;
 mod seed;
 mod sticks;
 mod stories;
+mod suspend;
 mod team;
 mod veil;
 mod wayback;

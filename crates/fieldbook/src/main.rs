@@ -23,6 +23,7 @@ mod relay;
 mod sanitise;
 mod sheets;
 mod span;
+mod suspend;
 mod sync;
 mod ui;
 mod watch;

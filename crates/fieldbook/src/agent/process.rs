@@ -23,7 +23,7 @@ use super::wire::{self, Hex};
 use super::worker::Worker;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
-use crate::watch::Watch;
+use crate::watch::{Beside, Watch};
 use crate::wipe;
 
 /// How long a daemon of a vault that is gone has to end by itself.
@@ -79,13 +79,13 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     let vault = open(&opening, &passphrase)?;
     drop(passphrase);
     let copy = vault.device().copy;
-    let greeting =
-        value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy, exposed })?;
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    let mut greeting = Greeting { v: VERSION, program, copy, exposed, locks_before_sleep: false };
     match opening.stay {
         None => {
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
-            answer(to, &greeting)?;
+            answer(to, &value(&greeting)?)?;
             let (sender, events) = mpsc::channel();
             thread::spawn(move || server::connection(1, from, client_end, &sender));
             let desk = Desk::new(vault, &opening.vault, None);
@@ -97,13 +97,14 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Nothing of the terminal holds it, and it holds nothing of the terminal or a mount.
             let _ = rustix::process::setsid();
             let _ = std::env::set_current_dir("/");
-            let watch = Watch::start(&opening.vault)?;
+            let mut watch = Watch::start(&opening.vault, Beside::Agent)?;
+            greeting.locks_before_sleep = watch.locks_before_sleep();
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: Some(place.directory()) });
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
             watch.hear_signals();
             server::accept(listener, sender);
-            answer(to, &greeting)?;
+            answer(to, &value(&greeting)?)?;
             leave_the_client()?;
             let desk = Desk::new(vault, &opening.vault, Some(socket));
             server::run(desk, &events, ending(stay), memory::slept);

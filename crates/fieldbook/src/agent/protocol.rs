@@ -452,6 +452,9 @@ pub struct Greeting {
     /// Of a new agent: the system may write its memory to the disk.
     #[serde(default)]
     pub exposed: bool,
+    /// Of a new agent that stays: the system says so before it sleeps, and the vault is locked then.
+    #[serde(default)]
+    pub locks_before_sleep: bool,
 }
 
 /// New recovery sheets.

@@ -206,8 +206,8 @@ fn serve_connection(
 }
 
 fn greet(version: u32) -> Answer {
-    let greeting =
-        Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy: None, exposed: false };
+    let program = env!("CARGO_PKG_VERSION").to_owned();
+    let greeting = Greeting { v: VERSION, program, copy: None, exposed: false, locks_before_sleep: false };
     match serde_json::to_value(greeting) {
         Ok(greeting) if version == VERSION => Answer::Done(greeting),
         _ => Answer::Refused(

@@ -17,7 +17,7 @@ use crate::agent::protocol::Network;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::ui::Ui;
-use crate::watch::Watch;
+use crate::watch::{Beside, Watch};
 
 /// Runs the daemon.
 ///
@@ -40,7 +40,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         return Err(DaemonError::InUse.into());
     }
     let vault = network.depot.parent().unwrap_or(Path::new("."));
-    let watch = Watch::start(vault)?;
+    let watch = Watch::start(vault, Beside::Daemon)?;
     confine::enforce(&role(&network, &task, &served)?);
     watch.hear_signals();
     if relay {
