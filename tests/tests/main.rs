@@ -40,6 +40,7 @@ mod sealing;
 mod seed;
 mod sticks;
 mod stories;
+mod suspend;
 mod swap;
 mod team;
 mod veil;

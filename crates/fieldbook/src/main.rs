@@ -24,7 +24,7 @@ mod relay;
 mod sanitise;
 mod sheets;
 mod span;
-#[cfg(any(target_os = "linux", target_os = "android"))]
+mod suspend;
 mod sync;
 mod ui;
 mod watch;

@@ -203,7 +203,7 @@ impl Agent {
         agent.receive(|_: Value| Ok(()))
     }
 
-    /// Starts an agent that stays; it listens when this returns.
+    /// Starts an agent that stays; it listens when this returns. Whether it is locked before this computer sleeps.
     ///
     /// # Errors
     /// As [`Agent::open`].
@@ -213,7 +213,7 @@ impl Agent {
         stay: Stay,
         decoy: bool,
         ui: &Ui,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut agent = Self::spawn()?;
         agent.send(&Opening { stay: Some(stay), decoy, ..opening(vault, passphrase) })?;
         let greeting = agent.opened(ui)?;
@@ -221,7 +221,7 @@ impl Agent {
         warn_of_swap(ui);
         // It lives on without us.
         agent.child = None;
-        Ok(())
+        Ok(greeting.locks_before_sleep)
     }
 
     fn spawn() -> Result<Self, Failure> {

@@ -23,7 +23,7 @@ use super::worker::Worker;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::memory;
-use crate::watch::Watch;
+use crate::watch::{Beside, Watch};
 use crate::wipe::{self, InUse};
 
 /// How long a daemon of a vault that is gone has to end by itself.
@@ -83,12 +83,13 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     drop(passphrase);
     let _in_use = InUse::of(&opening.vault);
     let copy = vault.device().copy;
-    let greeting = || value(&Greeting { copy, ..Greeting::of_this_process() });
+    let mut greeting = Greeting { copy, ..Greeting::of_this_process() };
     match opening.stay {
         None => {
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
-            answer(to, &greeting()?)?;
+            greeting.confinement = control::confinement();
+            answer(to, &value(&greeting)?)?;
             let (sender, events) = mpsc::channel();
             thread::spawn(move || server::connection(1, from, client_end, &sender));
             let desk = Desk::new(vault, &opening.vault, None);
@@ -100,7 +101,8 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Nothing of the terminal holds it, and it holds nothing of the terminal or a mount.
             let _ = rustix::process::setsid();
             let _ = std::env::set_current_dir("/");
-            let mut watch = Watch::start(&opening.vault)?;
+            let mut watch = Watch::start(&opening.vault, Beside::Agent)?;
+            greeting.locks_before_sleep = watch.locks_before_sleep();
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: Some(place.directory()) });
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
@@ -108,7 +110,8 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Locked is what a vault may always become.
             watch.end_without_it(|_| {});
             server::accept(listener, sender);
-            answer(to, &greeting()?)?;
+            greeting.confinement = control::confinement();
+            answer(to, &value(&greeting)?)?;
             leave_the_client()?;
             let desk = Desk::new(vault, &opening.vault, Some(socket));
             server::run(desk, &events, ending(stay), memory::slept);

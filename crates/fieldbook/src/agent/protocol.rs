@@ -469,13 +469,17 @@ pub struct Greeting {
     /// What the system holds the agent to.
     #[serde(default)]
     pub confinement: Confinement,
+    /// Of a new agent that stays: the system says so before it sleeps, and the vault is locked then.
+    #[serde(default)]
+    pub locks_before_sleep: bool,
 }
 
 impl Greeting {
     /// Of the process that says it.
     pub fn of_this_process() -> Self {
         let program = env!("CARGO_PKG_VERSION").to_owned();
-        Self { v: VERSION, program, copy: None, confinement: control::confinement() }
+        let confinement = control::confinement();
+        Self { v: VERSION, program, copy: None, confinement, locks_before_sleep: false }
     }
 }
 

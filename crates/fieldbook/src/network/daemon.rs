@@ -17,7 +17,7 @@ use crate::agent::protocol::Network;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::ui::Ui;
-use crate::watch::{GONE, Watch};
+use crate::watch::{Beside, GONE, Watch};
 use crate::wipe::InUse;
 
 /// Runs the daemon.
@@ -42,7 +42,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         return Err(DaemonError::InUse.into());
     }
     let vault = network.depot.parent().unwrap_or(Path::new("."));
-    let mut watch = Watch::start(vault)?;
+    let mut watch = Watch::start(vault, Beside::Daemon)?;
     confine::enforce(&role(&network, &task, &served)?);
     watch.hear_signals();
     let as_json = ui.json();
