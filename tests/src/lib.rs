@@ -42,6 +42,7 @@ pub use pairing::{pair, pair_new_desk, team_of_two};
 pub use run::{Run, run};
 pub use running::Running;
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Nothing that is waited for takes this long, on any machine, unless it will never come.
@@ -62,20 +63,26 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// A port of loopback that was free a moment ago, for TCP and for UDP.
+/// A port of loopback that was free a moment ago, for TCP and for UDP. Below those that the system gives to whoever
+/// asks for any: nobody takes it by chance before it is used. Each process begins elsewhere.
 ///
 /// # Panics
 /// The machine has none left.
 pub fn free_port() -> u16 {
-    for _ in 0..100 {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = tcp.local_addr().expect("its number").port();
-        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..PORTS {
+        let number = std::process::id().wrapping_mul(16).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        let port = 12_000 + u16::try_from(number % PORTS).expect("small");
+        let tcp = std::net::TcpListener::bind(("127.0.0.1", port));
+        if tcp.is_ok() && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
     }
     panic!("no port is free for both TCP and UDP");
 }
+
+/// How many ports [`free_port`] chooses from.
+const PORTS: u32 = 20_000;
 
 /// The seed data: 23 reports, a JSON object a line.
 pub const SEED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/minsk-2017.jsonl");

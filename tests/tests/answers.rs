@@ -3,27 +3,57 @@
 
 use std::process::Command;
 
-use fieldbook_tests::{Machine, run};
+use fieldbook_tests::{Machine, Run, run};
 use serde_json::json;
 
 use crate::conventions::with_draft;
 use crate::reading::ids;
 
+/// What a command says to a person who types these lines.
+fn typed(machine: &Machine, args: &[&str], lines: &str) -> Run {
+    let mut words = vec![fieldbook_tests::binary::path().display().to_string()];
+    words.extend(["--vault".to_owned(), machine.vault().display().to_string()]);
+    words.extend(args.iter().map(|&word| word.to_owned()));
+    let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
+    // A terminal of its own; `script` ends with the code of what it runs.
+    let mut command = Command::new("script");
+    command.args(["-q", "-e", "-c", &line, "/dev/null"]);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    command.env("HOME", machine.home()).env("XDG_RUNTIME_DIR", machine.root().join("run"));
+    command.env("SHELL", "/bin/sh");
+    run(command, lines.as_bytes())
+}
+
+#[test]
+fn a_wrong_present_passphrase_is_told_before_a_new_one_is_chosen() {
+    let (machine, _) = with_draft();
+    for open in [false, true] {
+        if open {
+            machine.ok(&["unlock"]);
+        }
+        for args in [["passphrase", "change"], ["duress", "set"]] {
+            let said = typed(&machine, &args, "wrong\nwrong again\nand again\n").exits(12);
+            assert!(said.out().contains("First the passphrase that opens the vault now"), "{said:?}");
+            assert!(!said.out().contains("Six words"), "{said:?}");
+        }
+    }
+}
+
+#[test]
+fn what_init_cannot_take_is_told_before_a_passphrase_is_chosen() {
+    let machine = Machine::new("Monitor");
+    let said = typed(&machine, &["init", "--name", "M", "--work-factor", "12"], "").exits(2);
+    assert!(said.out().contains("15..=19") && !said.out().contains("Six words"), "{said:?}");
+    std::fs::create_dir_all(machine.vault()).expect("a directory");
+    std::fs::write(machine.vault().join("photograph.jpg"), "one").expect("a file");
+    let said = machine.run(&["--json", "init", "--name", "M", "--work-factor", "15"]).exits(0);
+    assert!(said.err().contains("directory-not-empty"), "{said:?}");
+}
+
 #[test]
 fn who_mistypes_the_passphrase_is_asked_again_and_not_for_ever() {
     let (machine, id) = with_draft();
-    let typed = |lines: &str| {
-        let mut words = vec![fieldbook_tests::binary::path().display().to_string()];
-        words.extend(["--vault".to_owned(), machine.vault().display().to_string(), "list".to_owned()]);
-        let line = words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(" ");
-        // A terminal of its own; `script` ends with the code of what it runs.
-        let mut command = Command::new("script");
-        command.args(["-q", "-e", "-c", &line, "/dev/null"]);
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.env("HOME", machine.home()).env("XDG_RUNTIME_DIR", machine.root().join("run"));
-        command.env("SHELL", "/bin/sh");
-        run(command, lines.as_bytes())
-    };
+    let typed = |lines: &str| typed(&machine, &["list"], lines);
     let said = typed(&format!("wrong\n{}\n", machine.passphrase())).exits(0);
     assert!(said.out().contains(&id[..8]), "{said:?}");
     assert!(

@@ -391,7 +391,7 @@ fn looks_random(bytes: &[u8], name: &str) {
         let mut distinct = column.clone();
         distinct.sort_unstable();
         distinct.dedup();
-        assert!(column.len() < 8 || distinct.len() * 2 > column.len().min(100), "{name}: byte {at} repeats");
+        assert!(column.len() < 16 || distinct.len() * 2 > column.len().min(100), "{name}: byte {at} repeats");
     }
 }
 

@@ -68,10 +68,17 @@ fn every_process_is_confined_while_it_works() {
 
     let said = a.json(&["daemon", "status"]).pop().expect("a line");
     assert_eq!(said["confinement"], "confined");
+    assert!(said["landlock"].as_u64().is_some_and(|version| version > 0), "{said}");
     let said = a.run(&["--json", "doctor"]);
     let checks: Vec<_> = said.lines().into_iter().filter(|line| line["check"] == "confinement").collect();
     assert_eq!(checks.len(), 2, "{checks:?}");
-    assert!(checks.iter().all(|check| check["verdict"] == "good"), "{checks:?}");
+    let is_exact = |found: &str| found.contains("in its calls, and in its files by Landlock ");
+    assert!(
+        checks
+            .iter()
+            .all(|check| check["verdict"] == "good" && check["found"].as_str().is_some_and(is_exact)),
+        "{checks:?}"
+    );
 
     a.ok(&["lock"]);
     wait_for("the end of the agent's watch", || {

@@ -27,8 +27,28 @@ pub struct Stores {
     depot_key: [u8; 32],
     vault: PathBuf,
     depot: PathBuf,
+    /// The slot's identity, which opens the key file.
+    kek: String,
     /// The slot's and the key file's plaintext.
     opened: Vec<u8>,
+}
+
+/// The 32 bytes of an age identity (Bech32 of BIP 173), as they lie in memory.
+fn raw(identity: &str) -> Vec<u8> {
+    const LETTERS: &str = "QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L";
+    let data = identity.strip_prefix("AGE-SECRET-KEY-1").expect("an identity");
+    let (mut bytes, mut bits, mut held) = (Vec::new(), 0_u32, 0);
+    // The last six letters are the checksum.
+    for letter in data[..data.len() - 6].chars() {
+        bits = (bits << 5 | LETTERS.find(letter).expect("a letter of Bech32") as u32) & 0xfff;
+        held += 5;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held & 0xff) as u8);
+        }
+    }
+    assert_eq!(bytes.len(), 32, "{identity}");
+    bytes
 }
 
 impl Stores {
@@ -53,8 +73,22 @@ impl Stores {
             depot_key: key(33),
             vault: store("a"),
             depot: store("b"),
+            kek: text.to_owned(),
             opened: [payload, keys].concat(),
         }
+    }
+
+    /// The keys that open the vault and what is in it, as they lie in memory. The depot's is not among them.
+    pub fn keys(&self) -> Vec<Canary> {
+        vec![
+            Canary::bytes("the vault's key", &self.vault_key),
+            Canary::bytes("the slot's identity", &raw(&self.kek)),
+        ]
+    }
+
+    /// The depot's key, which its daemon has.
+    pub fn depot_key(&self) -> Canary {
+        Canary::bytes("the depot's key", &self.depot_key)
     }
 
     fn depot(&self) -> SqlDepot {
@@ -109,6 +143,15 @@ impl Image {
         dump(&depot, &mut bytes);
         let Opened { opened, held, reports, .. } = opened;
         Self { bytes, opened, held, reports, device, identities }
+    }
+
+    /// The secrets by which this device signs and reads, as they lie in memory.
+    pub fn keys(&self) -> Vec<Canary> {
+        let identities = self.identities.iter().enumerate();
+        let identities =
+            identities.map(|(n, one)| Canary::bytes(&format!("identity {n}"), &raw(one.to_text().as_str())));
+        let signing = Canary::bytes("the device's signing key", &self.device.to_bytes()[..32]);
+        iter::once(signing).chain(identities).collect()
     }
 
     /// Which of these words stand in it.

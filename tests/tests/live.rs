@@ -26,7 +26,7 @@ fn held(machine: &Machine) -> u64 {
 #[test]
 fn a_laptop_behind_a_router_delivers_by_itself_and_a_locked_one_is_given_what_is_for_it() {
     let (a, b) = team_of_two();
-    let desk = a.daemon();
+    let desk = a.daemon_with(&["--no-tcp"]);
     let mut laptop = calling(&b, desk.address());
     let id = finished(&b);
     // Nobody syncs.
@@ -69,10 +69,8 @@ fn a_daemon_that_is_killed_again_and_again_never_sends_twice_what_is_durable() {
         cut_short += usize::from((1 << 20..film.len() as u64).contains(&(held(&a) - start)));
     }
     // Whatever was under way is stored, or gone with its connection.
-    wait_for("quiet", || {
-        let before = held(&a);
-        sleep(Duration::from_millis(300));
-        (held(&a) == before).then_some(())
+    wait_for("no session at the desk", || {
+        (a.json(&["daemon", "status"])[0]["sessions_now"].as_u64() == Some(0)).then_some(())
     });
     let before = held(&a);
     let done = b.json(&["sync", "--with", desk.address()]);

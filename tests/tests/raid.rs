@@ -1,11 +1,13 @@
 //! A raid: what locking leaves in memory, how a vault is wiped, what a duress passphrase gives up.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
-use fieldbook_tests::traces::Canary;
-use fieldbook_tests::{Machine, memory, run, team_of_two, wait_for};
+use fieldbook_tests::traces::{self, Canary};
+use fieldbook_tests::{Machine, Run, memory, processes, run, team_of_two, wait_for};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
@@ -37,8 +39,51 @@ fn process(machine: &Machine, what: &str) -> Option<u32> {
 }
 
 fn signal(pid: u32) {
+    send(pid, Signal::USR1);
+}
+
+fn send(pid: u32, signal: Signal) {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
-    kill_process(pid, Signal::USR1).expect("a signal");
+    kill_process(pid, signal).expect("a signal");
+}
+
+/// The day of the dead man's switch is set back by hand, as the days would pass, and the machine was started anew since.
+fn let_the_day_pass(machine: &Machine) {
+    let rules = machine.vault().join("rules");
+    let mut bytes = fs::read(&rules).expect("the rules");
+    bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
+    bytes[12..36].fill(0);
+    fs::write(&rules, bytes).expect("the rules");
+}
+
+/// The names in a directory.
+fn names(dir: &Path) -> Vec<String> {
+    let files = fs::read_dir(dir).into_iter().flatten().flatten();
+    files.map(|file| file.file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn has_logs(machine: &Machine) -> bool {
+    names(&machine.vault()).iter().any(|name| name.ends_with("-wal") || name.ends_with("-shm"))
+}
+
+/// Puts a copy of a vault into the place of this machine's.
+fn put_back(machine: &Machine, copy: &Path) {
+    let _ = fs::remove_dir_all(machine.vault());
+    copy_dir(copy, &machine.vault());
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("a directory");
+    for file in fs::read_dir(from).expect("a directory").flatten() {
+        fs::copy(file.path(), to.join(file.file_name())).expect("a file");
+    }
+}
+
+/// `fieldbook` with the vault and without any passphrase.
+fn without_passphrase(machine: &Machine, args: &[&str]) -> Run {
+    let mut command = machine.bare();
+    command.arg("--vault").arg(machine.vault()).arg("--no-input").args(args);
+    run(command, b"")
 }
 
 /// `fieldbook` with a passphrase that is not the machine's own.
@@ -72,8 +117,12 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     let (a, b) = team_of_two();
     let id = report(&b);
     b.ok(&["finish", &id, "--incomplete"]);
+    let keys: Vec<Canary> = [&a, &b]
+        .iter()
+        .flat_map(|machine| [Stores::of(machine).keys(), Image::of(machine).keys()].concat())
+        .collect();
     b.ok(&["unlock"]);
-    let daemon = a.daemon();
+    let mut daemon = a.daemon();
     a.ok(&["unlock"]);
     b.ok(&["sync", "--with", daemon.address()]);
     assert_eq!(a.reports().len(), 1);
@@ -84,6 +133,7 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     let agent = process(&a, "agent").expect("the agent");
     let found = memory::search(agent, &secrets);
     assert!(found.iter().any(|trace| trace.word == "Numbatstory"), "{found:?}");
+    assert!(memory::search(agent, &keys).iter().any(|trace| trace.word.starts_with("identity")), "it reads");
     assert!(memory::search(agent, &[Canary::word(a.passphrase())]).is_empty(), "it needs no passphrase");
     let daemon_id = daemon.process.pid();
     let clean = |pid: u32, when: &str, secrets: &[Canary]| {
@@ -91,14 +141,30 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
         assert!(found.is_empty(), "{when}: {found:#?}");
     };
     secrets.push(Canary::word(a.passphrase()));
+    secrets.push(Canary::word(b.passphrase()));
+    secrets.extend(keys);
+    // While something comes, too.
+    let film: Vec<u8> = (0..6_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
+    b.ok(&["attach", &id, &b.file("film.mp4", film)]);
+    let mut syncing = b.start(&["sync", "--with", daemon.address(), "--limit", "1M"]);
+    wait_for("a part of the film", || {
+        (a.json(&["carry"])[0]["held_bytes"].as_u64() > Some(2 << 20)).then_some(())
+    });
+    assert!(syncing.runs(), "it is at work");
     clean(daemon_id, "unlocked and syncing", &secrets);
+    for process in
+        b.processes().iter().filter(|process| process.arguments.windows(9).any(|word| word == b"\0courier\0"))
+    {
+        clean(process.pid, "at work", &secrets);
+    }
+    syncing.ends();
 
-    a.ok(&["lock"]);
-    wait_for("the agent's end", || process(&a, "agent").is_none().then_some(()));
-    let (stores, image) = (Stores::of(&a), Image::of(&a));
-    secrets.push(Canary::bytes("the vault's key", &stores.vault_key));
-    secrets.push(Canary::bytes("the device's signing key", &image.device.to_bytes()[..32]));
-    for process in a.processes() {
+    for machine in [&a, &b] {
+        machine.ok(&["lock"]);
+        wait_for("the agent's end", || process(machine, "agent").is_none().then_some(()));
+        secrets.extend([Stores::of(machine).keys(), Image::of(machine).keys()].concat());
+    }
+    for process in a.processes().into_iter().chain(b.processes()) {
         clean(process.pid, "locked", &secrets);
     }
     assert!(a.processes().iter().any(|process| process.pid == daemon_id), "the daemon stays");
@@ -106,6 +172,45 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     let limits = fs::read_to_string(format!("/proc/{daemon_id}/limits")).expect("limits");
     let core = limits.lines().find(|line| line.starts_with("Max core file size")).expect("a line");
     assert_eq!(core.split_whitespace().skip(4).take(2).collect::<Vec<_>>(), ["0", "0"]);
+
+    // And when that has ended too, nothing is on the disk or where temporary files are. (What lies in swap cannot be told
+    // from this test's own memory: `swap.rs` looks that nothing can get there.)
+    a.ok(&["daemon", "stop"]);
+    daemon.process.ends();
+    for machine in [&a, &b] {
+        assert!(machine.processes().is_empty(), "{:?}", machine.processes());
+        secrets.push(Stores::of(machine).depot_key());
+    }
+    for machine in [&a, &b] {
+        let own: Vec<_> =
+            ["vault", "home", "run", "tmp"].iter().map(|dir| machine.root().join(dir)).collect();
+        let own: Vec<&Path> = own.iter().map(std::path::PathBuf::as_path).collect();
+        let mut found = traces::search(&own, &secrets);
+        found.extend(traces::search_files(traces::written_elsewhere_since(machine.born()), &secrets));
+        assert!(found.is_empty(), "after `daemon stop`, on {}: {found:#?}", machine.name());
+    }
+}
+
+#[test]
+fn locking_ends_a_command_of_another_window_and_what_was_typed_there_is_kept() {
+    let machine = Machine::with_vault("Monitor");
+    let mut command = machine.command(&["--json", "new", "--template", "detention", "--narrative-file", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut writing = command.spawn().expect("another window");
+    // It has the vault open for as long as somebody writes: it confines itself when it has opened it.
+    wait_for("an open vault", || {
+        let status = fs::read_to_string(format!("/proc/{}/status", process(&machine, "agent")?)).ok()?;
+        status.contains("Seccomp:\t2").then_some(())
+    });
+    assert_eq!(machine.ok(&["--json", "lock"]).lines()[0]["ended"], true);
+    assert!(process(&machine, "agent").is_none(), "nobody has it open");
+    assert_eq!(machine.ok(&["--json", "lock"]).lines()[0]["already"], true);
+    let mut stdin = writing.stdin.take().expect("a pipe");
+    stdin.write_all("What the witness told for an hour.\n".as_bytes()).expect("text");
+    drop(stdin);
+    let said = writing.wait_with_output().expect("its end");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    assert_eq!(machine.reports().len(), 1);
 }
 
 #[test]
@@ -165,7 +270,149 @@ fn a_signal_wipes_only_if_the_owner_chose_that() {
 }
 
 #[test]
-fn the_day_that_the_owner_set_ends_a_locked_daemon_and_the_keys() {
+fn a_locked_vault_is_wiped_at_once_if_its_owner_chose_that() {
+    let machine = Machine::with_vault("Monitor");
+    report(&machine);
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    assert!(machine.processes().is_empty(), "locked, and no daemon");
+    let said = without_passphrase(&machine, &["--json", "wipe"]).exits(0);
+    assert_eq!(said.lines()[0]["event"], "wiped");
+    assert!(!machine.vault().exists());
+}
+
+/// Wipes, and kills everything as soon as `now` is so. What of it ran to its end is as good.
+fn wipe_cut_off(machine: &Machine, now: impl Fn() -> bool) {
+    let mut wiping = machine.start(&["wipe", "--yes"]);
+    let others = || machine.processes().iter().map(|process| process.pid).collect::<Vec<_>>();
+    let mut victims = others();
+    let mut looked = Instant::now();
+    while wiping.runs() && !now() {
+        // Known before the moment comes: looking for them takes longer than a wipe.
+        if looked.elapsed() > Duration::from_millis(15) {
+            (victims, looked) = (others(), Instant::now());
+        }
+    }
+    processes::shoot(&victims);
+    wiping.kill();
+    wait_for("the end of every process", || {
+        let left = machine.processes();
+        processes::kill(&left);
+        left.is_empty().then_some(())
+    });
+}
+
+#[test]
+fn a_wipe_that_is_killed_opens_nothing_or_everything_and_is_finished_by_the_next() {
+    let machine = Machine::with_vault("Monitor");
+    report(&machine);
+    let (vault, asks, at_once) = (machine.vault(), machine.path("asks"), machine.path("at-once"));
+    copy_dir(&vault, &asks);
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    copy_dir(&vault, &at_once);
+    let slots = fs::read(vault.join("slots")).expect("the slots");
+    let keys = fs::read(vault.join("1.k")).expect("a key file");
+    let mut unfinished = 0;
+    for (template, unlocked) in [(&asks, false), (&asks, true), (&at_once, false), (&at_once, true)] {
+        for moment in 0..6 {
+            put_back(&machine, template);
+            if unlocked {
+                machine.ok(&["unlock"]);
+            }
+            let began = Instant::now();
+            wipe_cut_off(&machine, || match moment {
+                0 => began.elapsed() > Duration::from_millis(20),
+                1 => began.elapsed() > Duration::from_millis(100),
+                2 => fs::read(vault.join("slots")).is_ok_and(|now| now != slots),
+                3 => fs::read(vault.join("1.k")).is_ok_and(|now| now != keys),
+                4 => names(&vault).len() < 10,
+                _ => names(&vault).len() < 5,
+            });
+            let when = format!("{}, unlocked: {unlocked}, moment {moment}", template.display());
+            let listed = machine.run(&["--json", "list"]);
+            let error = || listed.error()["code"].as_str().map(str::to_owned);
+            match listed.code {
+                0 => assert_eq!(titles(&listed.lines()), ["dugongtitle"], "{when}"),
+                10 => assert_eq!(error().as_deref(), Some("no-vault"), "{when}"),
+                16 => {
+                    assert_eq!(error().as_deref(), Some("keys-destroyed"), "{when}");
+                    assert!(
+                        listed.error()["hint"].as_str().is_some_and(|hint| hint.contains("fieldbook wipe"))
+                    );
+                    assert_eq!(machine.fails(16, &["init", "--name", "New"])["code"], "keys-destroyed");
+                    unfinished += 1;
+                }
+                _ => panic!("{when}: {listed:?}"),
+            }
+            match listed.code {
+                0 => drop(machine.ok(&["wipe", "--yes"])),
+                16 => drop(without_passphrase(&machine, &["wipe", "--yes"]).exits(0)),
+                _ => {}
+            }
+            assert!(names(&vault).is_empty(), "{when}: {:?}", names(&vault));
+        }
+    }
+    println!("cut off between the first write and the end: {unfinished} of 24");
+}
+
+#[test]
+fn what_ends_an_agent_closes_the_vault() {
+    let machine = Machine::with_vault("Monitor");
+    let mut reports = 0;
+    let mut unlocked = |args: &[&str]| {
+        machine.ok(&[&["unlock"], args].concat());
+        report(&machine);
+        reports += 1;
+        // The test of the test: it is not closed while it is open.
+        assert!(has_logs(&machine), "a log");
+        process(&machine, "agent").expect("the agent")
+    };
+    let closed = |how: &str| {
+        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        assert!(!has_logs(&machine), "{how}: {:?}", names(&machine.vault()));
+        let sockets = machine.root().join("run");
+        let agent = |dir: &String| names(&sockets.join(dir)).iter().any(|name| name == "agent");
+        assert!(!names(&sockets).iter().any(agent), "{how}: its socket is left");
+    };
+    for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
+        send(unlocked(&[]), signal);
+        closed(&format!("{signal:?}"));
+    }
+    unlocked(&["--for", "2s"]);
+    closed("two seconds without a command");
+    assert_eq!(machine.reports().len(), reports);
+}
+
+#[test]
+fn the_day_that_the_owner_set_ends_agent_and_daemon_and_the_keys() {
+    for through_the_daemon in [true, false] {
+        let machine = Machine::with_vault("Monitor");
+        machine.ok(&["team", "create", "Minsk"]);
+        machine.ok(&["safeguards", "--dead-man", "3"]);
+        machine.ok(&["unlock"]);
+        let mut daemon = machine.daemon();
+        let agent = process(&machine, "agent").expect("the agent");
+        let target = if through_the_daemon { daemon.process.pid() } else { agent };
+        signal(target);
+        assert_eq!(machine.reports().len(), 0, "the day has not come");
+        let_the_day_pass(&machine);
+        // It is looked at each minute, and whenever a signal comes.
+        signal(target);
+        daemon.process.ends();
+        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        for args in [&["list"][..], &["unlock"], &["init", "--name", "New"]] {
+            let error = machine.fails(16, args);
+            assert_eq!(error["code"], "keys-destroyed", "{args:?}");
+            assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("`fieldbook wipe`")), "{error}");
+        }
+        assert_eq!(machine.fails(4, &["wipe"])["code"], "cannot-ask", "it asks whether it is meant");
+        without_passphrase(&machine, &["wipe", "--yes"]).exits(0);
+        assert!(!machine.vault().exists());
+        machine.ok(&["init", "--name", "New", "--work-factor", "15"]);
+    }
+}
+
+#[test]
+fn the_day_that_the_owner_set_ends_the_keys_of_a_locked_vault() {
     let machine = Machine::with_vault("Monitor");
     machine.ok(&["team", "create", "Minsk"]);
     assert_eq!(machine.fails(2, &["safeguards", "--dead-man", "1"])["code"], "too-few-days");
@@ -177,11 +424,7 @@ fn the_day_that_the_owner_set_ends_a_locked_daemon_and_the_keys() {
     bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
     fs::write(&rules, &bytes).expect("the rules");
     assert_eq!(machine.reports().len(), 0, "a clock that jumps while the machine runs destroys nothing");
-    // And the machine was started anew since.
-    let mut bytes = fs::read(&rules).expect("the rules");
-    bytes[4..12].copy_from_slice(&1_490_400_000_u64.to_be_bytes());
-    bytes[12..36].fill(0);
-    fs::write(&rules, bytes).expect("the rules");
+    let_the_day_pass(&machine);
     let error = machine.fails(16, &["list"]);
     assert_eq!(error["code"], "keys-destroyed");
     assert_eq!(machine.fails(16, &["unlock"])["code"], "keys-destroyed", "and it stays so");
@@ -220,6 +463,71 @@ fn the_duress_passphrase_shows_a_decoy_and_ends_everything_that_tells_of_more() 
     assert!(Path::new(&machine.vault()).exists());
 }
 
+/// Text in which everything that differs by chance is the same: ids and times, which are eight digits or more.
+fn masked(text: &str) -> String {
+    let mut out = String::new();
+    let mut digits = String::new();
+    for sign in text.chars().chain(['\n']) {
+        if matches!(sign, '0'..='9' | 'a'..='f') {
+            digits.push(sign);
+            continue;
+        }
+        out.push_str(if digits.len() < 8 { &digits } else { "…" });
+        digits.clear();
+        out.push(sign);
+    }
+    out
+}
+
+#[test]
+fn under_duress_every_command_says_what_a_vault_says_that_never_had_a_decoy() {
+    let (forced, plain) = (with_decoy(), Machine::with_vault("Monitor"));
+    plain.write(&["--template", "detention", "--title", "Shopping"]);
+    let templates = [&forced, &plain].map(|machine| {
+        let copy = machine.path("copy");
+        copy_dir(&machine.vault(), &copy);
+        copy
+    });
+    let commands = [
+        &["unlock"][..],
+        &["status"],
+        &["list"],
+        &["daemon", "status"],
+        &["duress", "show"],
+        &["safeguards"],
+        &["exports"],
+        &["wipe"],
+        &["lock"],
+    ];
+    let said = |json: bool, args: &[&str]| {
+        let args = if json { [&["--json"], args].concat() } else { args.to_vec() };
+        let of = |run: Run| (run.code, masked(&run.out()), masked(&run.err()));
+        let forced = of(run(with(&forced, DURESS, &args), b""));
+        let plain = of(plain.run(&args));
+        assert_eq!(forced, plain, "{args:?}");
+        forced.1
+    };
+    for json in [false, true] {
+        // Each as the first that is given the duress passphrase.
+        for args in commands {
+            put_back(&forced, &templates[0]);
+            put_back(&plain, &templates[1]);
+            said(json, args);
+            if args == ["list"] {
+                assert_eq!(forced.fails(12, &["list"])["code"], "wrong-passphrase", "it was the first");
+            }
+            run(with(&forced, DURESS, &["lock"]), b"").exits(0);
+            plain.ok(&["lock"]);
+        }
+        // And all, one after the other.
+        put_back(&forced, &templates[0]);
+        put_back(&plain, &templates[1]);
+        let all: Vec<String> = commands.iter().map(|args| said(json, args)).collect();
+        assert!(all[2].contains("Shopping") && all[1].contains("rafts"), "{all:#?}");
+        assert_eq!(names(&forced.vault()).len(), names(&plain.vault()).len());
+    }
+}
+
 #[test]
 fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     let machine = with_decoy();
@@ -241,7 +549,77 @@ fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     assert_eq!(machine.fails(12, &["list"])["code"], "wrong-passphrase");
     let listed = run(with(&machine, new, &["--json", "list"]), b"").exits(0);
     assert_eq!(titles(&listed.lines()), ["dugongtitle"]);
-    assert!(run(with(&machine, new, &["duress", "show"]), b"").exits(0).out().contains("is set"));
+    let shown = || run(with(&machine, new, &["--json", "duress", "show"]), b"").exits(0).lines().remove(0);
+    assert_eq!((&shown()["set"], &shown()["other_key_file"]), (&true.into(), &false.into()));
+    // With another second factor the own one opens, and the duress passphrase no longer goes with the same.
+    let key = machine.secret_file("key", &"k".repeat(64));
+    let same = machine.secret_file("new", &format!("{new}\n"));
+    let change = ["passphrase", "change", "--new-passphrase-file", &same, "--new-key-file", &key];
+    run(with(&machine, new, &change), b"").exits(0);
+    let keyed =
+        |args: &[&str]| run(with(&machine, new, &[&["--key-file", &key], args].concat()), b"").exits(0);
+    assert_eq!(keyed(&["--json", "duress", "show"]).lines()[0]["other_key_file"], true);
+    assert!(keyed(&["duress", "show"]).out().contains("key file was changed"));
+    keyed(&["passphrase", "change", "--new-passphrase-file", &same, "--no-key-file"]);
     run(with(&machine, new, &["duress", "remove"]), b"").exits(0);
     run(with(&machine, DURESS, &["list"]), b"").exits(12);
+}
+
+#[test]
+fn rules_that_somebody_removes_hold_and_come_back() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    machine.ok(&["safeguards", "--dead-man", "30"]);
+    let mut daemon = machine.daemon();
+    let rules = machine.vault().join("rules");
+    let before = fs::read(&rules).expect("the rules");
+    fs::remove_file(&rules).expect("removed");
+    // A signal lets the watch look at once.
+    signal(daemon.process.pid());
+    wait_for("the rules", || fs::read(&rules).is_ok_and(|now| now == before).then_some(()));
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    signal(daemon.process.pid());
+    wait_for("the vault's end", || (!machine.vault().exists()).then_some(()));
+    daemon.process.ends();
+
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    machine.ok(&["safeguards", "--wipe", "at-once"]);
+    let mut daemon = machine.daemon();
+    fs::remove_file(machine.vault().join("rules")).expect("removed");
+    signal(daemon.process.pid());
+    wait_for("the vault's end", || (!machine.vault().exists()).then_some(()));
+    daemon.process.ends();
+}
+
+#[test]
+fn nothing_stays_open_when_what_watches_over_it_is_killed() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    machine.ok(&["unlock"]);
+    let mut daemon = machine.daemon();
+    while let Some(watch) = process(&machine, "watch") {
+        let pid = i32::try_from(watch).ok().and_then(Pid::from_raw).expect("a process");
+        let _ = kill_process(pid, Signal::KILL);
+    }
+    daemon.process.ends();
+    wait_for("the agent's end", || process(&machine, "agent").is_none().then_some(()));
+    assert_eq!(machine.reports().len(), 0, "and the vault opens again");
+    machine.ok(&["unlock"]);
+    drop(machine.daemon());
+}
+
+#[test]
+fn a_wipe_ends_what_carries_too() {
+    let (_a, b) = team_of_two();
+    b.ok(&["safeguards", "--wipe", "at-once"]);
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = nobody.local_addr().expect("an address").to_string();
+    let _waiting = b.start(&["sync", "--with", &address]);
+    // It waits for an answer: now it has the depot's key.
+    let (_stream, _) = nobody.accept().expect("a connection");
+    assert!(process(&b, "courier").is_some());
+    b.ok(&["wipe"]);
+    assert_eq!(process(&b, "courier"), None);
+    assert!(!b.vault().exists());
 }

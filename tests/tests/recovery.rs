@@ -215,7 +215,7 @@ pub fn python() -> PathBuf {
     let python = tools.join("bin/python");
     INSTALL.call_once(|| {
         let mut probe = Command::new(&python);
-        probe.args(["-c", "import blake3, cryptography, shamir_mnemonic"]);
+        probe.args(["-c", "import blake3, cryptography, jeepney, shamir_mnemonic"]);
         if python.is_file() && run(probe, b"").code == 0 {
             return;
         }

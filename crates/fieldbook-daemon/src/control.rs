@@ -8,8 +8,9 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::net;
 use serde::{Deserialize, Serialize};
 
 use crate::relay::RelayStatus;
@@ -19,6 +20,8 @@ pub const VERSION: u32 = 1;
 /// Longest line, in bytes.
 const LINE_MAX: u64 = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long whoever listens has to take a connection.
+const REACH: Duration = Duration::from_secs(2);
 
 /// What can be asked of a running daemon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +83,31 @@ pub struct DaemonStatus {
     /// How LAN discovery stands; none if it is off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lan: Option<LanStatus>,
+    /// What its system holds it to.
+    #[serde(default)]
+    pub confinement: Confinement,
+}
+
+/// What the system holds a process to, as far as the process achieved it when it began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Every filter for its calls was taken.
+    pub calls: bool,
+    /// The version of Landlock by which it is fenced off from files; 0 if it is not.
+    pub files: u8,
+}
+
+/// Of this process.
+static CONFINEMENT: Mutex<Confinement> = Mutex::new(Confinement { calls: false, files: 0 });
+
+/// Notes what this process is held to.
+pub fn note_confinement(confinement: Confinement) {
+    *CONFINEMENT.lock().unwrap_or_else(PoisonError::into_inner) = confinement;
+}
+
+/// What this process is held to, as it was noted.
+pub fn confinement() -> Confinement {
+    *CONFINEMENT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How LAN discovery stands. It tells of no device which it is.
@@ -222,12 +250,34 @@ fn answer(stream: &UnixStream, controlled: &dyn Controlled) -> io::Result<()> {
     write_line(stream, &controlled.status())
 }
 
+/// Connects to a socket; whoever listens there and takes nobody is not waited for.
+///
+/// # Errors
+/// Nobody is there, or nobody takes this connection in time ([`io::ErrorKind::TimedOut`]).
+pub fn reach(path: &Path) -> io::Result<UnixStream> {
+    let socket = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&socket, rustix::io::FdFlags::CLOEXEC)?;
+    rustix::io::ioctl_fionbio(&socket, true)?;
+    let (address, until) = (net::SocketAddrUnix::new(path)?, Instant::now() + REACH);
+    while let Err(error) = net::connect(&socket, &address) {
+        match error {
+            rustix::io::Errno::AGAIN if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(5))
+            }
+            rustix::io::Errno::AGAIN => return Err(io::ErrorKind::TimedOut.into()),
+            error => return Err(error.into()),
+        }
+    }
+    rustix::io::ioctl_fionbio(&socket, false)?;
+    Ok(socket.into())
+}
+
 /// Asks the daemon behind `path`; nothing if none is there.
 ///
 /// # Errors
 /// A daemon is there and does not answer as it should.
 pub fn ask(path: &Path, ask: Ask) -> io::Result<Option<DaemonStatus>> {
-    let stream = match UnixStream::connect(path) {
+    let stream = match reach(path) {
         Ok(stream) => stream,
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
@@ -238,6 +288,16 @@ pub fn ask(path: &Path, ask: Ask) -> io::Result<Option<DaemonStatus>> {
     stream.set_write_timeout(Some(PATIENCE))?;
     write_line(&stream, &Request { v: VERSION, ask })?;
     read_line(&stream).map(Some)
+}
+
+/// Asks the daemon behind `path`, and hears no answer.
+///
+/// # Errors
+/// None is there, or it cannot be asked.
+pub fn tell(path: &Path, ask: Ask) -> io::Result<()> {
+    let stream = reach(path)?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    write_line(&stream, &Request { v: VERSION, ask })
 }
 
 fn read_line<T: serde::de::DeserializeOwned>(stream: &UnixStream) -> io::Result<T> {
@@ -281,6 +341,7 @@ mod tests {
                 connections: Vec::new(),
                 connections_more: 0,
                 veil: None,
+                confinement: Confinement::default(),
                 lan: None,
             }
         }

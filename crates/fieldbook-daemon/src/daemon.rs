@@ -109,6 +109,7 @@ impl Controlled for State {
             connections,
             connections_more,
             veil: self.veiled.as_ref().map(|veiled| veiled.status()),
+            confinement: control::confinement(),
             lan: self.lan.as_ref().map(|lan| lan.status()),
         }
     }

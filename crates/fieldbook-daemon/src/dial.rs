@@ -6,7 +6,8 @@
 //! up. With [`Ways::Only`] there is no road but the proxy: no name is looked up, no datagram sent.
 //!
 //! QUIC goes behind the veil. Where a network passes nothing by UDP but plain QUIC, the address is given as
-//! `quic://HOST:PORT`, and nothing else makes a device show plain QUIC.
+//! `quic://HOST:PORT`, and nothing else makes a device show plain QUIC. `veil://HOST:PORT` goes straight by nothing but the
+//! veil: no TCP, which shows its TLS to whoever drops datagrams.
 
 use std::io;
 use std::net::SocketAddr;
@@ -84,8 +85,9 @@ pub struct Tried {
     pub why: String,
 }
 
-/// Before an address at which QUIC is to go without the veil.
+/// Before an address at which QUIC is to go without the veil, and at which nothing is to go without it.
 const UNVEILED: &str = "quic://";
+const ONLY_VEILED: &str = "veil://";
 
 /// What QUIC looks like on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +96,15 @@ pub(crate) enum Look {
     Veiled,
     /// Plain QUIC.
     Unveiled,
+    /// Boxes of random bytes, and no TCP beside them.
+    OnlyVeiled,
+}
+
+impl Look {
+    /// Whether TCP is a way there, too.
+    pub const fn has_tcp(self) -> bool {
+        !matches!(self, Self::OnlyVeiled)
+    }
 }
 
 /// What can be tried for an address, in order.
@@ -129,9 +140,10 @@ pub(crate) struct Reached {
 
 /// How QUIC is to look at an address, and its `HOST:PORT`.
 pub(crate) fn look(address: &str) -> (Look, &str) {
-    match address.strip_prefix(UNVEILED) {
-        Some(bare) => (Look::Unveiled, bare),
-        None => (Look::Veiled, address),
+    match (address.strip_prefix(UNVEILED), address.strip_prefix(ONLY_VEILED)) {
+        (Some(bare), _) => (Look::Unveiled, bare),
+        (None, Some(bare)) => (Look::OnlyVeiled, bare),
+        (None, None) => (Look::Veiled, address),
     }
 }
 
@@ -173,6 +185,7 @@ pub(crate) async fn targets(address: &str, ways: Ways) -> Result<Vec<SocketAddr>
 pub(crate) async fn reach(road: &Road, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
     let key = &caller.identity.transport;
     let (way, result) = match road {
+        Road::Straight(target, look) if !look.has_tcp() => (Way::Quic, by_quic(*target, *look, caller).await),
         Road::Straight(target, look) => return race(*target, *look, caller, tried).await,
         Road::StraightTcp(target) => (Way::Tcp, by_tcp(*target, key).await),
         Road::Through(proxy, address) => (Way::Socks, through(*proxy, address, key).await),
@@ -377,6 +390,17 @@ mod tests {
         let through = Road::Through(proxy, "desk.invalid:1".to_owned());
         assert_eq!(roads_to("quic://desk.invalid:1", Ways::Only(proxy)).0, [through]);
         assert!(roads_to("quic://x.onion:1", Ways::Straight).1[0].why.contains("Tor"));
+    }
+
+    #[test]
+    fn where_the_address_says_so_nothing_straight_goes_but_the_veil() {
+        let (found, _) = roads_to("veil://192.0.2.7:1", Ways::Straight);
+        assert_eq!(found, [Road::Straight("192.0.2.7:1".parse().unwrap(), Look::OnlyVeiled)]);
+        assert!(!Look::OnlyVeiled.has_tcp() && Look::Veiled.has_tcp() && Look::Unveiled.has_tcp());
+        // Behind a proxy this network sees the proxy.
+        let proxy: Proxy = "socks5://127.0.0.1:9050".parse().unwrap();
+        let through = Road::Through(proxy, "desk.invalid:1".to_owned());
+        assert_eq!(roads_to("veil://desk.invalid:1", Ways::Only(proxy)).0, [through]);
     }
 
     #[test]

@@ -113,6 +113,11 @@ impl Examiner<'_> {
         };
         // As many as a sync tries, both ways of each at once: ten seconds for each that leads nowhere are enough.
         for target in targets {
+            if !look.has_tcp() {
+                let quic = self.go(&Road::Straight(target, look)).await;
+                tell(self.found(Some(Way::Quic), quic));
+                continue;
+            }
             let (quic, tcp) = (Road::Straight(target, look), Road::StraightTcp(target));
             let (quic, tcp) = tokio::join!(self.go(&quic), self.go(&tcp));
             tell(self.found(Some(Way::Quic), quic));

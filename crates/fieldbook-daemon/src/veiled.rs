@@ -123,6 +123,8 @@ impl Veiled {
         if let Some(remembered) = self.veil.remembered()
             && let Err(error) = self.memory.set_setting(SETTING, Some(&remembered))
         {
+            // It is tried again with the next look, and at the end.
+            self.veil.not_kept();
             (self.log)(&format!("the veil's memory cannot be kept: {error}"));
         }
     }
@@ -164,7 +166,7 @@ fn wrong_clock(ahead_s: i64) -> String {
     let days = ahead_s.unsigned_abs() / (24 * 3600);
     let side = if ahead_s < 0 { "behind" } else { "ahead of" };
     format!(
-        "a device of the team gets no answer by UDP: its clock is {days} days {side} this device's, and one of the two is wrong; by TCP it can sync"
+        "a device of the team gets no answer by UDP: its clock is {days} days {side} this device's, and one of the two is wrong; by TCP it can sync (or somebody repeats what was recorded at another time)"
     )
 }
 

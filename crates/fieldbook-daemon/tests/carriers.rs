@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
-use fieldbook_daemon::control::{Ask, DaemonStatus, ask};
+use fieldbook_daemon::control::{Ask, ask};
 use fieldbook_daemon::{Carriers, CourierEvent, Side, Tried, Way, Ways, run_pipe};
 use fieldbook_depot::Depot;
 use fieldbook_net::tls::TransportKey;
@@ -19,7 +19,7 @@ use fieldbook_proto::session::{Hello, TransportSecret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 mod team;
-use team::{Device, Running, certificate, device, keys, start_by};
+use team::{Device, Running, certificate, device, keys, start_by, wait_for_status};
 
 const TCP: Carriers = Carriers { udp: false, tcp: true };
 const UDP: Carriers = Carriers { udp: true, tcp: false };
@@ -30,18 +30,6 @@ fn ways_of(events: &[CourierEvent]) -> Vec<(Way, Vec<Option<Way>>)> {
         _ => None,
     };
     events.iter().filter_map(met).collect()
-}
-
-/// Asks until it is as wanted.
-fn wait_for_status(daemon: &Running, wanted: impl Fn(&DaemonStatus) -> bool) -> DaemonStatus {
-    for _ in 0..3_000 {
-        let status = ask(&daemon.control, Ask::Status).unwrap().unwrap();
-        if wanted(&status) {
-            return status;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    panic!("{:?}", ask(&daemon.control, Ask::Status))
 }
 
 #[test]
@@ -94,9 +82,15 @@ fn udp_alone_is_enough_and_both_are_at_one_port() {
     let (coordinator, monitor) = (device(1, 1, 5), device(2, 1, 5));
     for (carriers, names) in [(UDP, &["quic"][..]), (Carriers::default(), &["quic", "tcp"])] {
         let daemon = start_by(&coordinator, carriers);
-        let (summary, events) = monitor.sync(&daemon.address);
-        assert!(summary.unwrap().in_step);
-        assert_eq!(ways_of(&events), [(Way::Quic, vec![])], "{events:?}");
+        // On a busy machine TCP may be through before anybody has answered by QUIC.
+        let by_quic = (0..10).any(|_| {
+            let (summary, events) = monitor.sync(&daemon.address);
+            assert!(summary.unwrap().in_step);
+            let ways = ways_of(&events);
+            assert!(carriers.tcp || ways[0].0 == Way::Quic, "{events:?}");
+            ways == [(Way::Quic, vec![])]
+        });
+        assert!(by_quic, "never");
         assert_eq!(ask(&daemon.control, Ask::Status).unwrap().unwrap().carriers, names);
         assert_eq!(TcpStream::connect(&daemon.address).is_ok(), carriers.tcp);
         daemon.stop();

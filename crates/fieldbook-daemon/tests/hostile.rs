@@ -12,6 +12,7 @@ use bytes::{Bytes, BytesMut};
 use fieldbook_daemon::control::{Ask, ask};
 use fieldbook_daemon::{Calls, Carriers, Dialling};
 use fieldbook_depot::Depot;
+use fieldbook_net::channel::Channel;
 use fieldbook_net::tls::TransportKey;
 use fieldbook_net::{quic, secured, tcp};
 use fieldbook_proto::certificate::Role;
@@ -47,6 +48,17 @@ struct Peer {
 }
 
 impl Peer {
+    /// Where strangers are many, chance may put one out before it has shaken hands.
+    async fn shake(key: &TransportKey, address: SocketAddr) -> (secured::Secured, Channel) {
+        for _ in 0..20 {
+            let stream = tcp::dial(address, PATIENCE).await.unwrap();
+            if let Ok(shaken) = secured::connect(key, stream, PATIENCE).await {
+                return shaken;
+            }
+        }
+        panic!("put out twenty times")
+    }
+
     async fn connect(address: SocketAddr, over: Over) -> Self {
         let key = TransportKey::new(&[2 ^ 0x80; 32], &keys(2).1.transport).unwrap();
         let heard = BytesMut::new();
@@ -59,8 +71,7 @@ impl Peer {
                 Self { reader, writer, binding: channel.binding, heard, _alive: Some((endpoint, connection)) }
             }
             Over::Tcp => {
-                let stream = tcp::dial(address, PATIENCE).await.unwrap();
-                let (stream, channel) = secured::connect(&key, stream, PATIENCE).await.unwrap();
+                let (stream, channel) = Self::shake(&key, address).await;
                 let (reader, writer) = tokio::io::split(stream);
                 let (reader, writer) = (Box::pin(reader) as Pin<Box<_>>, Box::pin(writer) as Pin<Box<_>>);
                 Self { reader, writer, binding: channel.binding, heard, _alive: None }

@@ -73,7 +73,7 @@ fn nudge(daemon: &Running) {
 #[test]
 fn what_one_writes_arrives_at_all_who_stay_and_nobody_syncs() {
     let (relay, one, two) = (device(1, 1, 9), device(2, 1, 9), device(3, 1, 9));
-    let daemon = start(&relay);
+    let daemon = team::start_by(&relay, Carriers { udp: true, tcp: false });
     let callers = [call(&one, &daemon.address), call(&two, &daemon.address)];
     wait("both connected", || callers.iter().all(Caller::is_connected));
     for round in 0..3 {

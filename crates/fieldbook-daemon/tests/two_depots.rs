@@ -3,7 +3,6 @@
 
 use std::net::SocketAddr;
 
-use fieldbook_daemon::control::{Ask, ask};
 use fieldbook_daemon::{Carriers, CourierEvent, DaemonError, DaemonOptions, run_daemon};
 use fieldbook_depot::Depot;
 use fieldbook_proto::DepotId;
@@ -36,8 +35,9 @@ fn entries_go_both_ways_once_and_later_only_what_is_new() {
     let nothing = monitor.sync(&daemon.address).0.unwrap();
     assert!(nothing.in_step);
     assert_eq!((nothing.sent, nothing.received), (0, 0));
-    let status = ask(&daemon.control, Ask::Status).unwrap().unwrap();
-    assert_eq!((status.sessions_done, status.received), (3, 1_013));
+    // The client ends a moment before the daemon has counted.
+    let status = team::wait_for_status(&daemon, |status| status.sessions_done == 3);
+    assert_eq!(status.received, 1_013);
     daemon.stop();
 }
 

@@ -27,6 +27,7 @@ use crate::rules::Rules;
 use crate::slots;
 use crate::vault::{Opening, Vault, lock};
 use crate::views::{BackupSummary, DeviceInfo};
+use crate::wipe::room_for_a_vault;
 use crate::{duress, rejoin, rekey, store};
 
 /// Of what the depot keeps for the network, this alone goes along: where to sync, and with whom.
@@ -123,9 +124,7 @@ fn stores(layout: &Layout) -> Vec<PathBuf> {
 /// A directory that can take a vault: new, empty, or left behind by an attempt that broke off.
 fn prepare(dir: &Path) -> Result<Layout, VaultError> {
     let layout = Layout::new(dir);
-    if layout.slots().exists() {
-        return Err(VaultError::AlreadyExists);
-    }
+    room_for_a_vault(&layout)?;
     durable::create_private_dir(dir).map_err(VaultError::io("the directory could not be made"))?;
     let ours = |name: &str| {
         ["0.", "1.", "next", "new", "lock", "rules"].iter().any(|begin| name.starts_with(begin))

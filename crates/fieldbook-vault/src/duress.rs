@@ -18,15 +18,19 @@ use crate::passphrase::Passphrase;
 use crate::rekey::{self, Place, step};
 use crate::rules::{self, Rules};
 use crate::slots::{self, Held, Opened};
+use crate::twin::{self, Beside};
 use crate::vault::{Vault, create_depot, create_vault_store};
-use crate::{names, store, twin, wipe};
+use crate::{names, store, wipe};
 
 /// The identity in the decoy's slot, in the real vault.
 const DECOY: &str = "decoy";
 
-/// In a decoy: what the passphrase destroyed is gone ([`GONE`]), and its files are cut ([`CUT`]).
+/// In the real vault: since the duress passphrase was set, the own one goes with another second factor.
+const OTHER_FACTOR: &str = "decoy factor";
+
+/// In a decoy of earlier versions: what the passphrase destroyed is gone, and, if this is [`CUT`], its files are cut. Now
+/// the other pair's key file says that (`twin`).
 const DESTROYED: &str = "beside";
-const GONE: &[u8] = &[1];
 const CUT: &[u8] = &[2];
 
 /// What opening a vault had to do with its decoy.
@@ -36,33 +40,33 @@ pub(crate) enum Duress {
     None,
     /// The keys beside it were destroyed by this opening.
     Destroyed,
+    /// They were by an earlier one, but the files beside it may have the length that they had.
+    Uncut,
     /// This is the decoy, opened from the vault beside it.
     FromBeside,
 }
 
 impl Duress {
-    /// Whether the files beside it still have the length that they had. From then on they are taken for cut.
-    pub fn is_to_cut(self, db: &Connection) -> bool {
-        let to_cut = store::meta(db, DESTROYED).is_ok_and(|state| state.as_deref() == Some(GONE));
-        to_cut && store::set_meta(db, DESTROYED, CUT).is_ok()
+    /// Whether the files beside it are to be cut when it closes.
+    pub const fn is_to_cut(self) -> bool {
+        matches!(self, Self::Destroyed | Self::Uncut)
     }
 }
 
-/// A slot opened that destroys what is beside it: once. Whoever opens it again finds an ordinary vault.
-pub(crate) fn destroy(layout: &Layout, slot: usize, kek: &Kek, slots_file: &[u8], restoring: bool) -> Duress {
-    let opened = Place { layout, slot, kek }.open();
-    let done = |db: &Connection| store::meta(db, DESTROYED).is_ok_and(|state| state.is_some());
-    if opened.as_ref().is_ok_and(|(db, _)| done(db)) {
-        return Duress::None;
+/// What a slot that opened does if it destroys what is beside it: that, once. Whoever opens it again finds an ordinary
+/// vault. `db` is its store, if that opens.
+pub(crate) fn on_opening<'a>(
+    layout: &Layout,
+    slot: usize,
+    kek: &'a Kek,
+    db: Option<&Connection>,
+) -> (Duress, Beside<'a>) {
+    let by_earlier_versions = db.and_then(|db| store::meta(db, DESTROYED).ok().flatten());
+    if !twin::is_destroyed(layout, slot, kek) && by_earlier_versions.is_none() {
+        return (Duress::Destroyed, Beside::Goes(kek));
     }
-    if !restoring {
-        // A medium that cannot be written keeps its keys: nothing can be done, and nothing is to be seen of it.
-        let _ = twin::destroy(layout, slot, slots_file);
-    }
-    if let Ok((db, _)) = opened {
-        let _ = store::set_meta(&db, DESTROYED, GONE).and_then(|()| rekey::close(db));
-    }
-    Duress::Destroyed
+    let is_cut = by_earlier_versions.as_deref() == Some(CUT) || twin::is_cut(layout, slot);
+    (if is_cut { Duress::None } else { Duress::Uncut }, Beside::Stays)
 }
 
 /// Closes a decoy's stores as they should have been, if they were not.
@@ -84,12 +88,26 @@ pub(crate) fn tidy_decoy(db: &Connection, layout: &Layout, slot: usize) {
 }
 
 impl Vault {
-    /// Changes the passphrase. The key slot is all that is written.
+    /// Whether this passphrase opens this vault.
+    ///
+    /// # Errors
+    /// [`VaultError::WrongPassphrase`]; the disk's.
+    pub fn check_passphrase(&self, own: &Passphrase) -> Result<(), VaultError> {
+        self.slots_opened_by(own).map(drop)
+    }
+
+    /// Changes the passphrase. The key slot is all that is written; and, if `other_factor` says that it goes with another
+    /// second factor than before, that the duress passphrase was set with the one of before.
     ///
     /// # Errors
     /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if `new` could be
     /// taken for what opens the other slot; the disk's. Then the old one holds.
-    pub fn change_passphrase(&mut self, own: &Passphrase, new: &Passphrase) -> Result<(), VaultError> {
+    pub fn change_passphrase(
+        &mut self,
+        own: &Passphrase,
+        new: &Passphrase,
+        other_factor: bool,
+    ) -> Result<(), VaultError> {
         let (file, _, destroys) = self.slots_opened_by(own)?;
         for like in [new, &new.other_case()] {
             if slots::open_slots(&file, like).is_ok_and(|opened| opened.slot != self.slot()) {
@@ -97,6 +115,9 @@ impl Vault {
             }
         }
         let file = slots::rewrite_slot(&file, self.slot(), self.kek(), destroys, new)?;
+        if other_factor && self.decoy()?.is_some() {
+            store::set_meta(&self.db, OTHER_FACTOR, &[1])?;
+        }
         durable::replace(self.layout(), &self.layout().slots(), &file)
     }
 
@@ -129,6 +150,7 @@ impl Vault {
         // Also the own one, always: if it was a decoy's it destroyed, and now it must not.
         let file = slots::rewrite_slot(&file, self.slot(), self.kek(), false, &own)?;
         durable::replace(self.layout(), &self.layout().slots(), &file)?;
+        store::set_meta(&self.db, OTHER_FACTOR, &[0])?;
         step()?;
         twin::even(self.layout(), self.slot(), false, false)?;
         Ok(made)
@@ -141,8 +163,11 @@ impl Vault {
     pub fn remove_duress(&mut self) -> Result<bool, VaultError> {
         self.is_no_visitor()?;
         let set = self.decoy()?.is_some();
-        let file = slots::read(self.layout())?;
-        twin::destroy(self.layout(), self.slot(), &file)
+        // If this is a decoy that has destroyed, it goes on knowing that.
+        let nobody = Kek::generate();
+        let has_destroyed = twin::is_destroyed(self.layout(), self.slot(), self.kek());
+        let beside = Beside::Goes(if has_destroyed { self.kek() } else { &nobody });
+        twin::freshen(self.layout(), self.slot(), beside)
             .map_err(VaultError::io("the duress passphrase could not be taken back"))?;
         step()?;
         forget(&self.db)?;
@@ -168,6 +193,15 @@ impl Vault {
         Ok(self.decoy()?.is_some())
     }
 
+    /// Whether the vault's own passphrase goes with another second factor since the duress passphrase was set: who
+    /// gives the present one to every command gives the wrong one under duress.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn duress_has_other_factor(&self) -> Result<bool, VaultError> {
+        Ok(self.has_duress()? && store::meta(&self.db, OTHER_FACTOR)?.is_some_and(|other| other == [1]))
+    }
+
     /// Closes this vault and opens the decoy in its place. Nothing is destroyed.
     ///
     /// # Errors
@@ -176,7 +210,8 @@ impl Vault {
         let decoy = self.decoy()?.ok_or(VaultError::NoDecoy)?;
         let (layout, slot) = (self.layout().clone(), self.slot());
         let lock = self.close_stores()?;
-        Ok(Self::open_pair(layout, lock, (1 - slot, decoy), Duress::FromBeside, None)?.0)
+        let stores = Place { layout: &layout, slot: 1 - slot, kek: &decoy }.open()?;
+        Ok(Self::open_pair(layout, lock, (1 - slot, decoy), stores, Duress::FromBeside, None)?.0)
     }
 
     /// Whether the passphrase that opened this vault destroyed what lay beside it, just now.
@@ -194,8 +229,10 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn set_wipe_unasked(&self, unasked: bool) -> Result<Rules, VaultError> {
+        Rules::bring_back(&self.db, self.layout());
         let rules = Rules { wipe_unasked: unasked, ..self.rules() };
         rules.write(self.layout())?;
+        Rules::keep(&self.db, self.layout());
         Ok(rules)
     }
 
@@ -207,15 +244,18 @@ impl Vault {
         if (1..rules::DEAD_MAN_MIN_DAYS).contains(&days) {
             return Err(VaultError::TooFewDays);
         }
+        Rules::bring_back(&self.db, self.layout());
         let deadline_s = if days == 0 { 0 } else { rules::deadline(days) };
         let rules = Rules { dead_man_days: days, deadline_s, ..self.rules() };
         rules.write(self.layout())?;
         Rules::unlocked(self.layout());
+        Rules::keep(&self.db, self.layout());
         Ok(self.rules())
     }
 
     /// The vault is in use: the days after which its keys are destroyed begin anew.
     pub fn count_days_anew(&self) {
+        Rules::bring_back(&self.db, self.layout());
         Rules::unlocked(self.layout());
     }
 
@@ -271,7 +311,7 @@ impl Vault {
 
 /// A vault that is copied has no decoy beside it.
 pub(crate) fn forget(db: &Connection) -> Result<(), VaultError> {
-    db.execute("DELETE FROM meta WHERE name = ?1", [DECOY])?;
+    db.execute("DELETE FROM meta WHERE name IN (?1, ?2)", [DECOY, OTHER_FACTOR])?;
     Ok(())
 }
 

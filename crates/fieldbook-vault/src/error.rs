@@ -30,7 +30,7 @@ pub enum VaultError {
     NoDecoy,
     /// Keys are not destroyed after so few days.
     TooFewDays,
-    /// The keys were destroyed because nobody unlocked the vault for as long as its owner had set.
+    /// The keys were destroyed: by a wipe, or because nobody unlocked the vault for as long as its owner had set.
     KeysDestroyed,
     /// A name that is empty, too long, or has control characters.
     BadName,
@@ -223,7 +223,8 @@ impl fmt::Display for VaultError {
                 write!(f, "the keys are not destroyed after fewer than {} days", crate::rules::DEAD_MAN_MIN_DAYS)
             }
             Self::KeysDestroyed => f.write_str(
-                "the keys of this vault are destroyed: it was not unlocked for as many days as its owner had set",
+                "the keys of this vault are destroyed: somebody wiped it, or nobody unlocked it for as many days as its owner had \
+                 set",
             ),
             Self::BadName => {
                 write!(f, "a name has 1 to {} bytes and no control characters", crate::vault::NAME_MAX)

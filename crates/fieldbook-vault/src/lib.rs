@@ -94,4 +94,4 @@ pub use standing::Standing;
 pub use team::Resemblance;
 pub use vault::{CreateOptions, Vault};
 pub use views::*;
-pub use wipe::{destroy_keys, remove_rest};
+pub use wipe::{destroy_keys, is_there, keys_are_destroyed, remove_rest, room_for_a_vault};

@@ -7,12 +7,13 @@
 use std::fs;
 
 use fieldbook_proto::codec::Reader;
+use rusqlite::Connection;
 
 use crate::durable;
 use crate::error::VaultError;
 use crate::layout::Layout;
 use crate::vault::now_s;
-use crate::wipe;
+use crate::{store, wipe};
 
 /// Bytes of the file.
 const LEN: usize = 64;
@@ -20,6 +21,8 @@ const VERSION: u8 = 1;
 const UNASKED: u8 = 1;
 const DESTROYED: u8 = 2;
 const DAY_S: u64 = 24 * 3600;
+/// Where an open vault keeps them.
+const KEPT: &str = "rules";
 
 /// Fewest days after which keys are destroyed: a weekend in a cell, or a clock that is wrong by a day, is not a reason.
 pub const DEAD_MAN_MIN_DAYS: u16 = 3;
@@ -73,7 +76,61 @@ impl Awake {
 impl Rules {
     /// The rules of a vault. Those of one that has none, or whose file is damaged, destroy nothing.
     pub fn of(layout: &Layout) -> Self {
-        fs::read(layout.rules()).ok().and_then(|bytes| Self::parse(&bytes)).unwrap_or_default()
+        Self::read(layout).unwrap_or_default()
+    }
+
+    /// The rules of a vault; none if its file is gone or damaged.
+    fn read(layout: &Layout) -> Option<Self> {
+        fs::read(layout.rules()).ok().and_then(|bytes| Self::parse(&bytes))
+    }
+
+    /// The rules for a process that looks again and again: it goes by those that it has read last if they are gone now, and
+    /// puts them back. A daemon may remove files in the vault's directory, and make none: what is gone was not
+    /// taken away by the owner, who changes rules and never removes them.
+    pub fn still(last: &mut Option<Self>, layout: &Layout) -> Self {
+        match (Self::read(layout), *last) {
+            (Some(rules), _) => *last = Some(rules),
+            // Nor does a vault come back that was just removed.
+            (None, Some(rules)) if layout.slots().exists() => drop(rules.write(layout)),
+            (None, _) => {}
+        }
+        last.unwrap_or_default()
+    }
+
+    /// What an open vault keeps of its rules inside.
+    pub(crate) fn kept(self) -> [u8; 3] {
+        let [high, low] = self.dead_man_days.to_be_bytes();
+        [u8::from(self.wipe_unasked), high, low]
+    }
+
+    /// The vault is open, and keeps its rules inside as well, should their file be gone when it is opened next.
+    pub(crate) fn keep(db: &Connection, layout: &Layout) {
+        // What is gone is no word of the owner's.
+        let Some(rules) = Self::read(layout) else { return };
+        let kept = rules.kept();
+        if store::meta(db, KEPT).is_ok_and(|before| before.as_deref().unwrap_or(&[0; 3]) != kept) {
+            // A full disk must not keep the vault shut.
+            let _ = store::set_meta(db, KEPT, &kept);
+        }
+    }
+
+    /// The vault is open. If its rules are gone they are what it kept of them, and the days begin anew; a vault of before
+    /// the rules gets its file.
+    pub(crate) fn bring_back(db: &Connection, layout: &Layout) {
+        if Self::read(layout).is_some() {
+            return;
+        }
+        let Ok(kept) = store::meta(db, KEPT) else { return };
+        let kept = kept.and_then(|kept| <[u8; 3]>::try_from(kept).ok()).unwrap_or_default();
+        let [unasked, high, low] = kept;
+        let rules = Self {
+            wipe_unasked: unasked == 1,
+            dead_man_days: u16::from_be_bytes([high, low]),
+            ..Self::default()
+        };
+        if rules.write(layout).is_ok() {
+            Self::unlocked(layout);
+        }
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
@@ -123,17 +180,28 @@ impl Rules {
             rules.awake = Awake::now();
             // In place: a full disk must not cost the keys of somebody who unlocks every day.
             let _ = durable::overwrite_at(&layout.rules(), 0, &rules.to_bytes());
-        } else if !layout.rules().exists() {
-            let _ = rules.write(layout);
         }
     }
 
-    /// Destroys the keys if the day has come. Whether they are destroyed.
+    /// Destroys the keys if the day has come, and what is left of them if somebody began to. Whether they are destroyed.
     ///
     /// # Errors
     /// The disk's.
     pub fn enforce(layout: &Layout) -> Result<bool, VaultError> {
-        let mut rules = Self::of(layout);
+        Self::of(layout).come_true(layout)
+    }
+
+    /// The same, by these rules.
+    ///
+    /// # Errors
+    /// The disk's.
+    pub fn come_true(self, layout: &Layout) -> Result<bool, VaultError> {
+        if wipe::was_begun(layout) {
+            // It may have been cut off. What is on a medium that cannot be written opens no more than elsewhere.
+            let _ = wipe::destroy_keys(layout);
+            return Ok(true);
+        }
+        let mut rules = self;
         if rules.destroyed {
             return Ok(true);
         }
@@ -145,7 +213,8 @@ impl Rules {
         }
         wipe::destroy_keys(layout)?;
         rules.destroyed = true;
-        rules.write(layout)?;
+        // The slots say it too. A full disk must not let anybody live on who has the keys.
+        let _ = rules.write(layout);
         Ok(true)
     }
 }

@@ -137,17 +137,24 @@ pub(crate) fn with_filler(file: &[u8], slot: usize) -> Result<Vec<u8>, VaultErro
     })
 }
 
-/// Two slots that nothing opens, in the place of these. Whatever stood there, they are as long.
-pub(crate) fn filler_for(file: &[u8]) -> Result<Vec<u8>, VaultError> {
-    let made = halves(file).and_then(|(first, _)| Ok([filler_like(first)?, filler_like(first)?].concat()));
-    match made {
-        Ok(slots) if slots.len() == file.len() => Ok(slots),
-        _ => {
-            let mut noise = vec![0; file.len()];
-            fill(&mut noise)?;
-            Ok(noise)
-        }
+/// How each half of a slot file begins once the vault's keys were destroyed on purpose. No slot begins so.
+const DESTROYED: &[u8; 16] = b"keys destroyed.\n";
+
+/// What takes the place of a slot file of this length, so that nothing opens any more and everybody can know: whoever was
+/// cut off after this write can go on without a passphrase. The rest is noise.
+pub(crate) fn destroyed(len: usize) -> Result<Vec<u8>, VaultError> {
+    let mut file = vec![0; len.max(2 * DESTROYED.len())];
+    fill(&mut file)?;
+    for at in [0, file.len() / 2] {
+        file[at..at + DESTROYED.len()].copy_from_slice(DESTROYED);
     }
+    Ok(file)
+}
+
+/// Whether a slot file says that its vault's keys were destroyed. One half is enough: the disk may have lost its power
+/// between the two.
+pub(crate) fn are_destroyed(file: &[u8]) -> bool {
+    file.starts_with(DESTROYED) || file[file.len() / 2..].starts_with(DESTROYED)
 }
 
 /// The two slots in a slot file.
@@ -193,6 +200,9 @@ pub(crate) struct Opened {
 /// Tries both slots. If neither opens, the same keys are read under other keyboard layouts, which takes as long again for
 /// each.
 pub(crate) fn open_slots(file: &[u8], passphrase: &Passphrase) -> Result<Opened, VaultError> {
+    if are_destroyed(file) {
+        return Err(VaultError::KeysDestroyed);
+    }
     let mut refused = VaultError::WrongPassphrase;
     for (n, meant) in passphrase.readings().into_iter().enumerate() {
         match open_as_typed(file, &meant) {
@@ -333,11 +343,26 @@ mod tests {
             let (same, other) = halves(&destroyed).unwrap();
             assert_eq!((same, shape(other)), (filler, shape(real)));
             assert!(matches!(open_slots(&destroyed, &passphrase), Err(VaultError::WrongPassphrase)));
-            let both = filler_for(&file).unwrap();
-            assert!(both.len() == file.len() && both != filler_for(&file).unwrap());
-            assert!(matches!(open_slots(&both, &passphrase), Err(VaultError::WrongPassphrase)));
+            assert!(!are_destroyed(&file) && !are_destroyed(&destroyed));
         }
-        assert_eq!(filler_for(b"no slots at all").unwrap().len(), 15);
+    }
+
+    #[test]
+    fn destroyed_slots_say_so_also_when_half_of_them_was_written() {
+        let passphrase = Passphrase::new("p".into());
+        let file = write_slots(&Kek::generate(), &passphrase, Some(WORK_FACTOR_MIN), 0).unwrap();
+        let gone = destroyed(file.len()).unwrap();
+        assert!(gone.len() == file.len() && gone != destroyed(file.len()).unwrap());
+        let half = file.len() / 2;
+        for torn in
+            [&gone[..], &[&gone[..half], &file[half..]].concat(), &[&file[..half], &gone[half..]].concat()]
+        {
+            assert!(are_destroyed(torn));
+            assert!(matches!(open_slots(torn, &passphrase), Err(VaultError::KeysDestroyed)));
+        }
+        for len in [0, 1, 15, 31] {
+            assert!(are_destroyed(&destroyed(len).unwrap()) && !are_destroyed(&vec![0; len]));
+        }
     }
 
     #[test]

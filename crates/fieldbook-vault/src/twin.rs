@@ -1,11 +1,14 @@
 //! The pair of stores that is not open: filler, a decoy, or what a duress passphrase destroyed. Which of these it is,
 //! nothing on the disk may tell.
 //!
-//! So whatever the other pair is, the small files of a vault get a new time whenever it opens, and whenever it closes the
-//! other pair gets the length that filler would have (that of the pair in use, up to 4 MiB), and all files one time.
-//! The duress passphrase does one thing more, once: the other pair's slot and key file are written over where they lie.
-//! Nothing that a vault needs is ever written at an ordinary opening: a stick that is pulled out in that moment loses
-//! nothing.
+//! So whatever the other pair is, its slot and its key file are written once more whenever the vault opens, where they lie,
+//! and the small files are synced and get one time: what stands there already, or, once, under the duress passphrase,
+//! what nobody opens. Either takes the same reads, writes and syncs, so that a slow disk takes as long. Writing bytes over
+//! themselves puts nothing at risk: whatever is cut off, the bytes are the same. And whenever it closes the other pair gets the
+//! length that filler would have (that of the pair in use, up to 4 MiB), and all files one time.
+//!
+//! That the keys were destroyed is known to the vault that did it by the key file that it put there: it opens with the
+//! vault's own identity, and has keys to nothing. To everybody else it is as random as the one that was there.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -14,33 +17,72 @@ use std::time::SystemTime;
 
 use crate::durable::{self, FILLER_MAX};
 use crate::error::VaultError;
-use crate::keyfile::{Kek, Keys};
+use crate::keyfile::{KEY_FILE_LEN, Kek, Keys};
 use crate::layout::Layout;
 use crate::slots;
+
+const WRITING: &str = "the vault's files could not be written";
 
 /// Stores grow by pages of this many bytes.
 const PAGE: u64 = 16 * 1024;
 
-/// Destroys the other pair's slot and key file where they lie. The stores that belong to them open with nothing else.
-pub(crate) fn destroy(layout: &Layout, slot: usize, slots_file: &[u8]) -> io::Result<()> {
-    let other = 1 - slot;
-    let made = || -> Result<_, VaultError> {
-        Ok((slots::with_filler(slots_file, other)?, Kek::generate().wrap(&Keys::generate()?)?))
+/// What becomes of the other pair's keys when a vault opens.
+#[derive(Clone, Copy)]
+pub(crate) enum Beside<'a> {
+    /// They stay as they are.
+    Stays,
+    /// They are destroyed. This identity will know.
+    Goes(&'a Kek),
+}
+
+/// Whether this identity destroyed the other pair's keys: then nothing that lies there is of any use.
+pub(crate) fn is_destroyed(layout: &Layout, slot: usize, kek: &Kek) -> bool {
+    kek.read(layout, 1 - slot).is_ok()
+}
+
+/// Destroys the other pair's key file alone: of a vault that is restored, whose slots are nowhere yet.
+pub(crate) fn destroy_key(layout: &Layout, slot: usize, kek: &Kek) -> Result<(), VaultError> {
+    durable::overwrite_at(&layout.keys(1 - slot), 0, &kek.wrap(&Keys::generate()?)?)
+        .map_err(VaultError::io(WRITING))
+}
+
+/// Writes the other pair's slot and key file where they lie, as `beside` says, and gives the three small files the present
+/// time, durably. The stores beside open with nothing else.
+///
+/// # Errors
+/// The disk's. What could not be destroyed is destroyed the next time.
+pub(crate) fn freshen(layout: &Layout, slot: usize, beside: Beside<'_>) -> io::Result<()> {
+    let (other, now) = (1 - slot, SystemTime::now());
+    let slot_gone = (|| {
+        let file = slots::read(layout).map_err(io::Error::other)?;
+        // Made in any case, as the key file is below: that takes time too.
+        let filler = slots::with_filler(&file, other).map_err(io::Error::other)?;
+        let len = file.len() / 2;
+        let at = other * len;
+        let new = matches!(beside, Beside::Goes(_)).then_some(&filler[at..at + len]);
+        durable::rewrite(&layout.slots(), at as u64, len, new, now)
+    })();
+    let nobody = Kek::generate();
+    let (kek, goes) = match beside {
+        Beside::Goes(kek) => (kek, true),
+        Beside::Stays => (&nobody, false),
     };
-    let (filler, noise) = made().map_err(io::Error::other)?;
-    let at = if other == 0 { 0 } else { slots_file.len() / 2 };
-    let slot_gone = durable::overwrite_at(&layout.slots(), at as u64, &filler[at..at + slots_file.len() / 2]);
-    let key_gone = durable::overwrite_at(&layout.keys(other), 0, &noise);
+    // While the slot opens, nobody is to know that it was destroyed.
+    let kek = if slot_gone.is_ok() { kek } else { &nobody };
+    let noise = Keys::generate().and_then(|keys| kek.wrap(&keys)).map_err(io::Error::other)?;
+    let key_gone = durable::rewrite(&layout.keys(other), 0, KEY_FILE_LEN, goes.then_some(&noise), now);
+    let _ = durable::touch(&layout.keys(slot), now);
     slot_gone.and(key_gone)
 }
 
-/// Gives the small files the present time, whichever of them were written, durably, as a destruction is. A medium that
-/// cannot be written keeps theirs.
-pub(crate) fn freshen(layout: &Layout) {
-    let now = SystemTime::now();
-    for path in [layout.slots(), layout.keys(0), layout.keys(1)] {
-        let _ = durable::touch(&path, now);
-    }
+/// Whether the other pair's files are as long as filler would be, and nothing belongs to them.
+pub(crate) fn is_cut(layout: &Layout, slot: usize) -> bool {
+    let other = 1 - slot;
+    let pairs = [(layout.vault(slot), layout.vault(other)), (layout.depot(slot), layout.depot(other))];
+    pairs.iter().all(|(own, twin)| {
+        let filler = len(own).unwrap_or(0).min(FILLER_MAX).next_multiple_of(PAGE);
+        len(twin).is_none_or(|len| len <= filler) && durable::beside(twin).iter().all(|file| !file.exists())
+    })
 }
 
 /// Brings the other pair to the length and the time that filler has. `destroyed`: nothing opens it any more. The
@@ -56,17 +98,14 @@ pub(crate) fn even(layout: &Layout, slot: usize, destroyed: bool, closed: bool) 
         let Some(own_len) = len(&own) else { continue };
         if destroyed {
             let target = own_len.min(FILLER_MAX);
-            let doing = "the vault's files could not be written";
             match OpenOptions::new().write(true).open(&twin) {
                 Ok(file) if len(&twin).is_some_and(|len| len > target) => {
-                    file.set_len(target).map_err(VaultError::io(doing))?;
+                    file.set_len(target).map_err(VaultError::io(WRITING))?;
                 }
                 _ => {}
             }
-            for suffix in durable::BESIDE_A_STORE {
-                let mut name = twin.as_os_str().to_owned();
-                name.push(suffix);
-                let _ = fs::remove_file(name);
+            for file in durable::beside(&twin) {
+                let _ = fs::remove_file(file);
             }
         }
         let Some(twin_len) = len(&twin) else { continue };

@@ -25,8 +25,9 @@ use crate::rules::Rules;
 use crate::slots::{self, Held, Opened};
 use crate::store;
 use crate::team::{self, Team};
-use crate::twin;
+use crate::twin::{self, Beside};
 use crate::views::{DeviceInfo, TeamInfo};
+use crate::wipe::room_for_a_vault;
 
 /// Longest name of a device, in bytes.
 pub(crate) const NAME_MAX: usize = 128;
@@ -93,17 +94,15 @@ impl Vault {
     /// interrupted attempt can be repeated.
     ///
     /// # Errors
-    /// [`VaultError::AlreadyExists`], [`VaultError::WorkFactor`], [`VaultError::Input`] for an
-    /// impossible name, and whatever the disk says.
+    /// [`VaultError::AlreadyExists`], [`VaultError::KeysDestroyed`], [`VaultError::WorkFactor`],
+    /// [`VaultError::Input`] for an impossible name, and whatever the disk says.
     pub fn create(
         dir: &Path,
         passphrase: &Passphrase,
         options: &CreateOptions,
     ) -> Result<DeviceInfo, VaultError> {
         let layout = Layout::new(dir);
-        if layout.slots().exists() {
-            return Err(VaultError::AlreadyExists);
-        }
+        room_for_a_vault(&layout)?;
         let name = crate::names::check_name(&options.name)?;
         durable::create_private_dir(dir)
             .map_err(VaultError::io("the vault's directory could not be made"))?;
@@ -202,25 +201,43 @@ impl Vault {
                 kek
             }
         };
-        let duress =
-            if destroys { duress::destroy(&layout, slot, &kek, slots, restoring) } else { Duress::None };
+        // It may not open. What it destroys is destroyed all the same, before anything is shown or told.
+        let stores = Place { layout: &layout, slot, kek: &kek }.open();
+        let db = stores.as_ref().ok().map(|(db, _)| db);
+        // Asked in any case: it takes time.
+        let found = duress::on_opening(&layout, slot, &kek, db);
+        let (duress, beside) = match (destroys, restoring) {
+            (false, _) => (Duress::None, Beside::Stays),
+            (true, false) => found,
+            (true, true) => {
+                twin::destroy_key(&layout, slot, &kek)?;
+                (Duress::Destroyed, Beside::Stays)
+            }
+        };
         if !restoring {
-            twin::freshen(&layout);
+            // A medium that cannot be written keeps its keys: nothing can be done, and nothing is to be seen of it.
+            let _ = twin::freshen(&layout, slot, beside);
             Rules::unlocked(&layout);
         }
-        Self::open_pair(layout, lock, (slot, kek), duress, unpublished)
+        let (vault, renewed) = Self::open_pair(layout, lock, (slot, kek), stores?, duress, unpublished)?;
+        Rules::bring_back(&vault.db, &vault.layout);
+        // Under the duress passphrase at the next opening: it takes a write and a sync that an ordinary one does not.
+        if vault.duress != Duress::Destroyed {
+            Rules::keep(&vault.db, &vault.layout);
+        }
+        Ok((vault, renewed))
     }
 
-    /// Opens one of the two pairs of stores.
+    /// Opens one of the two pairs of stores, whose vault's store is open already.
     pub(crate) fn open_pair(
         layout: Layout,
         lock: File,
         (slot, kek): (usize, Kek),
+        (mut db, mut keys): (Connection, Keys),
         duress: Duress,
         unpublished: Option<Vec<u8>>,
     ) -> Result<(Self, bool), VaultError> {
         let place = Place { layout: &layout, slot, kek: &kek };
-        let (mut db, mut keys) = place.open()?;
         store::migrate(&mut db)?;
         if rekey::is_due(&db)? {
             // It was not closed as it should have been. A full disk must not keep it shut: the change
@@ -292,7 +309,6 @@ impl Vault {
         let Self { db, depot, keys, kek, slot, duress, layout, _lock, .. } = self;
         // A log that a crash left beside the decoy would tell that there is one.
         duress::tidy_decoy(&db, &layout, slot);
-        let cut = duress.is_to_cut(&db);
         if rekey::is_due(&db)? {
             Place { layout: &layout, slot, kek: &kek }.change(db, keys)?;
         } else {
@@ -300,7 +316,7 @@ impl Vault {
         }
         depot.close()?;
         // What does not succeed, on a full disk for example, is made up for the next time.
-        let _ = twin::even(&layout, slot, cut, true);
+        let _ = twin::even(&layout, slot, duress.is_to_cut(), true);
         Ok(_lock)
     }
 

@@ -2,8 +2,11 @@
 //!
 //! The keys go first: the slots are overwritten where they lie, then the key files, and each is synced. That is a
 //! few kilobytes, whatever the vault's size, and needs no passphrase, because nothing is read. After the first of these
-//! writes no passphrase opens anything. On flash, and on file systems that never write in place, old copies of
+//! writes no passphrase opens anything, and what stands there says so, in that one write: whoever was cut off, at
+//! whatever point, can finish without a passphrase. On flash, and on file systems that never write in place, old copies of
 //! these blocks may remain (DESIGN 6).
+//!
+//! What a duress passphrase destroys says nothing (`twin`).
 
 use std::fs;
 use std::io;
@@ -12,6 +15,8 @@ use crate::durable;
 use crate::error::VaultError;
 use crate::keyfile::{Kek, Keys};
 use crate::layout::Layout;
+use crate::rekey::step;
+use crate::rules::Rules;
 use crate::slots;
 
 const DOING: &str = "the vault's keys could not be destroyed";
@@ -21,16 +26,18 @@ const DOING: &str = "the vault's keys could not be destroyed";
 /// # Errors
 /// [`VaultError::NoVault`] if there is none; the disk's.
 pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
-    let slots_file = match fs::read(layout.slots()) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(VaultError::NoVault),
+    let len = match slots::read(layout) {
+        Err(VaultError::NoVault) if !is_there(layout) => return Err(VaultError::NoVault),
         // Its length is all that is wanted of it.
-        Err(_) => {
-            vec![0; fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize)]
-        }
-        Ok(bytes) => bytes,
+        Err(_) => fs::metadata(layout.slots()).map_or(1024, |data| data.len().min(64 << 10) as usize),
+        Ok(file) => file.len(),
     };
-    let slots_gone = durable::overwrite_at(&layout.slots(), 0, &slots::filler_for(&slots_file)?);
-    let mut gone = slots_gone.map_err(VaultError::io(DOING));
+    let slots_gone = durable::overwrite_at(&layout.slots(), 0, &slots::destroyed(len)?);
+    let mut gone = match slots_gone {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        gone => gone.map_err(VaultError::io(DOING)),
+    };
+    step()?;
     for path in [layout.keys(0), layout.keys(1), layout.unfinished()] {
         let wrapped = Kek::generate().wrap(&Keys::generate()?)?;
         match durable::overwrite_at(&path, 0, &wrapped) {
@@ -39,8 +46,37 @@ pub fn destroy_keys(layout: &Layout) -> Result<(), VaultError> {
             }
             _ => {}
         }
+        step()?;
     }
     gone
+}
+
+/// Whether a vault is there, or what is left of one: a daemon that somebody took over may remove any of its files.
+pub fn is_there(layout: &Layout) -> bool {
+    [layout.slots(), layout.keys(0), layout.keys(1), layout.lock()].iter().any(|file| file.exists())
+}
+
+/// Whether somebody began to destroy the keys of what lies there. Then nothing opens.
+pub(crate) fn was_begun(layout: &Layout) -> bool {
+    slots::read(layout).is_ok_and(|file| slots::are_destroyed(&file))
+}
+
+/// Whether the keys of the vault were destroyed, by a wipe or on the day that its owner set: all that can be done with it
+/// is to remove it.
+pub fn keys_are_destroyed(layout: &Layout) -> bool {
+    was_begun(layout) || Rules::of(layout).destroyed
+}
+
+/// Whether a vault can be made there.
+///
+/// # Errors
+/// [`VaultError::AlreadyExists`]; [`VaultError::KeysDestroyed`] if what is there opens with nothing.
+pub fn room_for_a_vault(layout: &Layout) -> Result<(), VaultError> {
+    match layout.slots().exists() {
+        true if keys_are_destroyed(layout) => Err(VaultError::KeysDestroyed),
+        true => Err(VaultError::AlreadyExists),
+        false => Ok(()),
+    }
 }
 
 /// Removes a vault whose keys are destroyed. What lies in its directory and is not the vault's is left, and named.
@@ -66,6 +102,7 @@ pub fn remove_rest(layout: &Layout) -> Result<Vec<String>, VaultError> {
         } else {
             left.push(name.to_string_lossy().into_owned());
         }
+        step()?;
     }
     if left.is_empty() {
         // A directory that cannot be removed, such as a mounted stick, is empty all the same.

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::agent::protocol::Network;
 use crate::confine::Confined;
 use crate::error::Failure;
+use crate::memory;
 use crate::met;
 use crate::network::examine::{Said, Word};
 use crate::network::job::{Job, Task};
@@ -37,7 +38,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `waiting`, `room`, `removed`,
-    /// `confinement`, `daemon`, `lan`, `way`, `address`.
+    /// `memory`, `confinement`, `daemon`, `lan`, `way`, `address`.
     pub check: &'static str,
     /// How it came out.
     pub verdict: Verdict,
@@ -125,21 +126,49 @@ fn clock(standing: &Standing) -> Check {
     }
 }
 
+/// Whether what is in memory may come to lie on the disk.
+pub fn memory() -> Check {
+    if memory::is_exposed() {
+        return Check::new("memory", Verdict::Notice, memory::EXPOSED.0).advise(memory::EXPOSED.1);
+    }
+    Check::new(
+        "memory",
+        Verdict::Good,
+        "nothing in the program's memory comes to lie on the disk in the clear",
+    )
+}
+
 /// What the system holds one of this device's processes to. Nothing of it stands in the way of a sync.
 pub fn confinement(process: &str, confined: Confined) -> Check {
-    match confined {
-        Confined::Wholly => Check::new("confinement", Verdict::Good, format!("{process} is confined by the system")),
-        Confined::Calls => Check::new(
-            "confinement",
+    let files = confined.files();
+    let (verdict, found) = match confined.word() {
+        "confined" => (
+            Verdict::Good,
+            format!(
+                "{process} is confined by the system: in its calls, and in its files by Landlock {files}"
+            ),
+        ),
+        "calls-only" => (
             Verdict::Notice,
-            format!("{process} is confined in part: this system cannot fence it off from files (it has no Landlock)"),
-        )
-        .advise("a newer kernel, or one with Landlock switched on, limits what a break-in can reach"),
-        Confined::Not => {
-            Check::new("confinement", Verdict::Notice, format!("{process} is not confined: this system cannot do it"))
-                .advise("a newer kernel, or one with seccomp and Landlock switched on, limits what a break-in can reach")
-        }
+            format!(
+                "{process} is confined in its calls alone: it is not fenced off from files (no Landlock)"
+            ),
+        ),
+        "files-only" => (
+            Verdict::Notice,
+            format!(
+                "{process} is fenced off from files by Landlock {files}, and not from all the calls that it does not need"
+            ),
+        ),
+        _ => (Verdict::Notice, format!("{process} is not confined: this system did not do it")),
+    };
+    let check = Check::new("confinement", verdict, found);
+    if verdict == Verdict::Good {
+        return check;
     }
+    check.advise(
+        "a newer kernel, or one with seccomp and Landlock switched on, limits what a break-in can reach",
+    )
 }
 
 /// What the ways to one address say together.

@@ -11,6 +11,7 @@ mod error;
 mod exports;
 mod global;
 mod interrupt;
+mod memory;
 mod met;
 mod network;
 mod output;
@@ -23,6 +24,7 @@ mod relay;
 mod sanitise;
 mod sheets;
 mod span;
+mod suspend;
 mod sync;
 mod ui;
 mod watch;
@@ -40,7 +42,7 @@ use ui::Ui;
 
 fn main() -> ExitCode {
     quiet_panics();
-    agent::process::leave_no_core();
+    agent::process::close_to_others();
     wipe::is_no_end();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

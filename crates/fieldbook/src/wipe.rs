@@ -5,13 +5,15 @@
 //! are removed.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fieldbook_daemon::control::reach;
 use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::place::Place;
@@ -43,14 +45,12 @@ pub fn everything(vault: &Path) -> Result<Wiped, Failure> {
         return Err(VaultError::NoVault.into());
     }
     // Also if that failed: what has the keys in its memory must not live on, and files can be removed still.
+    await_releases(&layout);
     let place = Place::of(vault);
     if let Ok(place) = &place {
         kill(&place.agent());
         kill(&place.daemon());
     }
-    // A daemon may have been started where its socket is not looked for.
-    await_release(&layout.network_lock());
-    await_release(&layout.lock());
     match destroy_keys(&layout) {
         Err(VaultError::NoVault) | Ok(()) => {}
         Err(error) if destroyed.is_ok() => return Err(wiped_but(&error)),
@@ -74,8 +74,7 @@ fn wiped_but(error: &VaultError) -> Failure {
 
 /// Kills the process that listens on this socket, unless it is this one.
 pub fn kill(socket: &Path) {
-    let peer =
-        UnixStream::connect(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
+    let peer = reach(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
     match peer {
         Ok(peer) if peer.pid != rustix::process::getpid() => {
             let _ = kill_process(peer.pid, Signal::KILL);
@@ -84,32 +83,121 @@ pub fn kill(socket: &Path) {
     }
 }
 
-/// Kills whoever has the vault open for one command: it could still write a key. Waits for its end.
-pub fn await_release(lock: &Path) {
+/// What came of waiting for a lock.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Nobody held it.
+    WasFree,
+    /// Whoever held it was ended.
+    Ended,
+    /// Somebody holds it who cannot be found or ended, or it cannot be looked at.
+    Held,
+}
+
+/// A process has a key of the vault, or watches over it, until this is dropped: whoever destroys the vault finds it by
+/// that. What is locked is the vault's directory itself, so that nothing new lies in it.
+#[derive(Debug)]
+pub struct InUse {
+    _directory: Option<File>,
+}
+
+impl InUse {
+    /// Before this process is confined. What cannot be locked is worked with all the same.
+    pub fn of(vault: &Path) -> Self {
+        let until = Instant::now() + PATIENCE / 2;
+        let locked = |directory: &File| {
+            // Whoever wipes looks whether it is free, for a moment.
+            while directory.try_lock_shared().is_err() {
+                if Instant::now() >= until {
+                    return false;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+            true
+        };
+        Self { _directory: File::open(vault).ok().filter(locked) }
+    }
+
+    /// The same, of the vault in which a depot is.
+    pub fn of_depot(depot: &Path) -> Self {
+        Self::of(depot.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+/// Kills whoever has a key of the vault and waits for their end: a daemon that was started where its socket is not looked for,
+/// whoever has the vault open for one command and could still write a key, and whoever carries.
+pub fn await_releases(layout: &Layout) {
+    await_release(&layout.network_lock());
+    await_release(&layout.lock());
+    await_release(layout.dir());
+}
+
+/// The same but for the vault itself, which is open here.
+pub fn await_release_by_others(layout: &Layout) {
+    await_release(&layout.network_lock());
+    await_release(layout.dir());
+}
+
+/// Kills whoever has locked this file: they could still write a key. Waits for their end.
+pub fn await_release(lock: &Path) -> Release {
     let until = Instant::now() + PATIENCE;
-    let Ok(file) = File::open(lock) else { return };
-    while file.try_lock().is_err() && Instant::now() < until {
+    let mut free = Release::WasFree;
+    let file = match File::open(lock) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return free,
+        Err(_) => return Release::Held,
+    };
+    while file.try_lock().is_err() {
         let holders = holders(&file);
-        if holders.contains(&rustix::process::getpid()) {
-            return;
+        if Instant::now() >= until || holders == [rustix::process::getpid()] {
+            return Release::Held;
         }
-        for holder in holders {
+        for holder in holders.into_iter().filter(|holder| is_one_of_ours(*holder)) {
+            free = Release::Ended;
             let _ = kill_process(holder, Signal::KILL);
         }
         thread::sleep(Duration::from_millis(5));
     }
+    free
 }
 
 /// The processes that have locked this file, as Linux lists them. Empty where the system does not.
 fn holders(lock: &File) -> Vec<Pid> {
     let Ok(data) = lock.metadata() else { return Vec::new() };
-    let (major, minor) = (rustix::fs::major(data.dev()), rustix::fs::minor(data.dev()));
-    let of = format!("{major:02x}:{minor:02x}:{}", data.ino());
+    let inode = data.ino();
+    // Some file systems (btrfs, overlays) give files a device of their own, and the list has that of the whole.
+    let devices =
+        [(rustix::fs::major(data.dev()), rustix::fs::minor(data.dev()))].into_iter().chain(mounted(lock));
+    let names: Vec<_> = devices.map(|(major, minor)| format!("{major:02x}:{minor:02x}:{inode}")).collect();
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let parts = locks.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     // 1: FLOCK  ADVISORY  WRITE PID MAJOR:MINOR:INODE 0 EOF
-    let held = parts.filter(|parts| parts.get(1) == Some(&"FLOCK") && parts.get(5) == Some(&of.as_str()));
+    let is_it = |place: &&str| names.iter().any(|name| name == place);
+    let held = parts.filter(|parts| parts.get(1) == Some(&"FLOCK") && parts.get(5).is_some_and(is_it));
     held.filter_map(|parts| Pid::from_raw(parts.get(4)?.parse().ok()?)).collect()
+}
+
+/// Whether a process is one that this program starts for itself, other than this one. What the system lists may be the number of a
+/// process that has ended, now another's, and a file elsewhere may have the same number; nor is a tool ended that
+/// keeps others off the vault for a while.
+fn is_one_of_ours(process: Pid) -> bool {
+    let number = process.as_raw_nonzero().get();
+    let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+    let internal = arguments.split(|byte| *byte == 0).skip(1).any(|word| word == b"internal");
+    number > 1 && internal && process != rustix::process::getpid()
+}
+
+/// The device of the file system on which a file is, as the list of mounts has it.
+fn mounted(file: &File) -> Option<(u32, u32)> {
+    let mount = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID).ok()?.stx_mnt_id.to_string();
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    // 36 35 98:0 /root /place ...
+    let mut words = mounts
+        .lines()
+        .map(str::split_whitespace)
+        .find_map(|mut words| (words.next() == Some(mount.as_str())).then_some(words))?;
+    let (major, minor) = words.nth(1)?.split_once(':')?;
+    Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// From now on the signal that wipes does nothing to this process unless `watch.rs` says otherwise; without that
@@ -120,5 +208,26 @@ pub fn is_no_end() {
         // A handler that was installed once stays.
         let _entered = runtime.enter();
         let _ = signal(SignalKind::user_defined1());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_locked_a_file_or_uses_a_directory_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = File::create(dir.path().join("lock")).unwrap();
+        let directory = File::open(dir.path()).unwrap();
+        let own = rustix::process::getpid();
+        assert!(mounted(&file).is_some());
+        assert!(holders(&file).is_empty() && holders(&directory).is_empty());
+        file.lock().unwrap();
+        let in_use = InUse::of(dir.path());
+        assert!(directory.try_lock().is_err());
+        assert_eq!((holders(&file), holders(&directory)), (vec![own], vec![own]));
+        drop(in_use);
+        assert!(directory.try_lock().is_ok());
     }
 }

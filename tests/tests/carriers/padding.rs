@@ -97,9 +97,6 @@ fn nobody_who_counts_the_bytes_tells_what_was_reported() {
     assert!(sent(1) < sent(3) && sent(3) < sent(7), "the reports differ: {seen:?}");
     let (_, first, ..) = &seen[0];
     for (what, bytes, ..) in &seen {
-        // The frames have the same length in all. Whoever stored an entry writes an acknowledgement and a second Mark before
-        // its Done, each in a record of its own: 22 bytes of TLS each. That is still to be seen (`protocol/session.md`).
-        let differs = bytes.0.abs_diff(first.0) + bytes.1.abs_diff(first.1);
-        assert!(differs <= 4 * 22, "{what}: {bytes:?}, and {first:?} for nothing. {seen:#?}");
+        assert_eq!(bytes, first, "{what}, and nothing. {seen:#?}");
     }
 }

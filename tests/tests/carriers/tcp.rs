@@ -47,8 +47,18 @@ fn where_udp_is_blocked_a_sync_goes_by_tcp_and_says_so() {
 fn where_nothing_is_blocked_a_sync_goes_by_quic_and_says_so() {
     let (a, b) = team_of_two();
     let daemon = a.daemon();
-    let synced = synced(&b.run(&["--json", "sync", "--with", daemon.address()]).exits(0));
-    assert_eq!((synced["path"].as_str(), tried(&synced)), (Some("quic"), vec![]), "{synced}");
+    // On a busy machine TCP may be through before anybody has answered by QUIC.
+    let by_quic = (0..10).any(|_| {
+        let synced = synced(&b.run(&["--json", "sync", "--with", daemon.address()]).exits(0));
+        if synced["path"] == "tcp" {
+            let why = synced["tried"][0]["why"].as_str().expect("why not by QUIC");
+            assert!(why.contains("nobody had answered when TCP was through"), "{synced}");
+            return false;
+        }
+        assert_eq!((synced["path"].as_str(), tried(&synced)), (Some("quic"), vec![]), "{synced}");
+        true
+    });
+    assert!(by_quic, "never");
     assert_eq!(b.json(&["status"])[0]["peers"][0]["path"], "quic");
     assert_eq!(a.json(&["daemon", "status"])[0]["carriers"], serde_json::json!(["quic", "tcp"]));
     a.fails(2, &["daemon", "--listen", "127.0.0.1:0", "--no-udp", "--no-tcp"]);

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use ed25519_dalek::{Signer, SigningKey};
-use fieldbook_daemon::control::{Ask, ask};
+use fieldbook_daemon::control::{Ask, DaemonStatus, ask};
 use fieldbook_daemon::{
     Calls, Carriers, CourierEvent, DaemonError, DaemonOptions, Ways, run_courier, run_daemon,
 };
@@ -261,4 +261,16 @@ pub fn answer(address: &str, seed: u8, hello: impl FnOnce([u8; 32]) -> Vec<u8>) 
         got.truncate(len);
         got
     })
+}
+
+/// Asks until it is as wanted.
+pub fn wait_for_status(daemon: &Running, wanted: impl Fn(&DaemonStatus) -> bool) -> DaemonStatus {
+    for _ in 0..3_000 {
+        let status = ask(&daemon.control, Ask::Status).unwrap().unwrap();
+        if wanted(&status) {
+            return status;
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
+    panic!("{:?}", ask(&daemon.control, Ask::Status))
 }

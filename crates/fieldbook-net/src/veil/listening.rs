@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 
 use super::boxes::{self, BoxKey, CannotSeal, Header, HeaderKey, Salt};
 use super::peers::{Answer, Peer, Peers};
+use super::plain::Plain;
 use super::receive::{Waiting, receive};
 use super::seen::{REMEMBERED_LEN, Seen, WINDOW_S};
 use super::{Clock, new_salt, random};
@@ -34,6 +35,8 @@ const FIRST_LEAST: usize = 1_200;
 /// has a wrong clock, and with how many of the newest secrets.
 const WRONG_CLOCK_TRIES: u32 = 16;
 const WRONG_CLOCK_EPOCHS: usize = 4;
+/// Salts that are known to have been counted; then it begins anew.
+const WRONG_CLOCKS_KNOWN: usize = 4_096;
 
 /// A secret of the team, as the veil uses it.
 #[derive(Debug)]
@@ -48,7 +51,8 @@ impl Epoch {
     }
 }
 
-/// Devices of the team that were not let in because their clock and this one's are too far apart.
+/// Devices of the team that were not let in because their clock and this one's are too far apart, or what was recorded of one
+/// long ago: the two cannot be told apart.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WrongClocks {
     /// How often somebody tried, as far as it was looked.
@@ -72,6 +76,8 @@ struct Inside {
     peers: Peers,
     seen: Seen,
     wrong_clocks: WrongClocks,
+    /// The salts that were counted there: each once, whoever repeats it.
+    counted: BTreeSet<Salt>,
     /// Tries left in this second.
     tries: (u32, u32),
     copy: Zeroizing<Vec<u8>>,
@@ -106,6 +112,7 @@ impl Veil {
                 peers: Peers::default(),
                 seen,
                 wrong_clocks: WrongClocks::default(),
+                counted: BTreeSet::new(),
                 tries: (0, 0),
                 copy: Zeroizing::new(Vec::with_capacity(boxes::SIZES[3])),
             }),
@@ -133,6 +140,11 @@ impl Veil {
     /// What the next process should be given, if that has changed since this was asked last.
     pub fn remembered(&self) -> Option<Zeroizing<Vec<u8>>> {
         self.lock().seen.remembered()
+    }
+
+    /// What was given last could not be kept: it is given again.
+    pub fn not_kept(&self) {
+        self.lock().seen.not_kept();
     }
 
     /// Who was not let in because of a clock.
@@ -217,7 +229,7 @@ impl Veil {
         from: SocketAddr,
         datagram: &mut [u8],
     ) -> Opened {
-        let Inside { copy, seen, wrong_clocks, peers, .. } = inside;
+        let Inside { copy, seen, wrong_clocks, counted, peers, .. } = inside;
         let Some(open) = BoxKey::to_listener(&epoch.secret, salt) else { return Opened::NotOurs };
         // What does not open leaves nothing legible, and it may yet be another epoch's.
         copy.clear();
@@ -228,7 +240,10 @@ impl Veil {
         }
         if let Err(ahead_s) = in_time {
             // Nearer, it is only that too many came since.
-            if ahead_s.unsigned_abs() > u64::from(WINDOW_S) {
+            if counted.len() >= WRONG_CLOCKS_KNOWN {
+                counted.clear();
+            }
+            if ahead_s.unsigned_abs() > u64::from(WINDOW_S) && counted.insert(salt) {
                 wrong_clocks.tries += 1;
                 wrong_clocks.ahead_s = ahead_s;
             }
@@ -283,11 +298,11 @@ fn is_first(content: &[u8]) -> bool {
     content.len() >= FIRST_LEAST && content[0] & 0xf0 == 0xc0 && content[1..5] == [0, 0, 0, 1]
 }
 
-/// A socket that takes boxes and answers in boxes; with `unveiled`, QUIC as it is, too.
+/// A socket that takes boxes and answers in boxes; if it is run unveiled as well, QUIC as it is, too.
 pub struct Listening {
     inner: Arc<dyn AsyncUdpSocket>,
     veil: Arc<Veil>,
-    unveiled: bool,
+    plain: Option<Mutex<Plain>>,
     waiting: Mutex<Waiting>,
 }
 
@@ -300,7 +315,12 @@ impl fmt::Debug for Listening {
 impl Listening {
     /// Veils what goes through `inner`.
     pub fn new(inner: Arc<dyn AsyncUdpSocket>, veil: Arc<Veil>, unveiled: bool) -> Self {
-        Self { inner, veil, unveiled, waiting: Mutex::default() }
+        let plain = unveiled.then(Mutex::default);
+        Self { inner, veil, plain, waiting: Mutex::default() }
+    }
+
+    fn plain(&self) -> Option<MutexGuard<'_, Plain>> {
+        self.plain.as_ref().map(|plain| plain.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -311,8 +331,9 @@ impl AsyncUdpSocket for Listening {
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
         let Some(answer) = self.veil.answer(&transmit.destination) else {
-            // Whoever was not heard in a box gets an answer only from a port that is run unveiled as well.
-            return if self.unveiled { self.inner.try_send(transmit) } else { Ok(()) };
+            // Whoever was not heard in a box gets an answer only if it began in the plain, where that is taken.
+            let in_the_plain = self.plain().is_some_and(|plain| plain.has(&transmit.destination));
+            return if in_the_plain { self.inner.try_send(transmit) } else { Ok(()) };
         };
         let (contents, segment_size) = seal_all(transmit, |content, size, out| {
             let header = Header { salt: self.veil.salt, counter: self.veil.counter.fetch_add(1, Relaxed) };
@@ -334,8 +355,12 @@ impl AsyncUdpSocket for Listening {
             let inside = inside.get_or_insert_with(|| self.veil.lock());
             match self.veil.judge(inside, meta.addr, datagram) {
                 Opened::Content(content) => Some(content),
-                Opened::NotOurs if self.unveiled => Some(0..datagram.len()),
-                Opened::NotOurs | Opened::Nothing => None,
+                Opened::NotOurs => {
+                    let taken =
+                        self.plain().is_some_and(|mut plain| plain.takes(meta.addr, is_first(datagram)));
+                    taken.then_some(0..datagram.len())
+                }
+                Opened::Nothing => None,
             }
         })
     }

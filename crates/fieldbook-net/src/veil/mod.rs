@@ -11,6 +11,7 @@ pub mod boxes;
 mod dialling;
 mod listening;
 mod peers;
+mod plain;
 mod receive;
 mod seen;
 mod window;

@@ -98,6 +98,11 @@ impl Seen {
         std::mem::take(&mut self.changed).then(|| self.table.clone())
     }
 
+    /// It could not be kept.
+    pub fn not_kept(&mut self) {
+        self.changed = true;
+    }
+
     fn mark(&self, salt: Salt) -> [u8; MARK] {
         let mut hasher = blake3::Hasher::new_derive_key("fieldbook 2026 veil v1 mark");
         hasher.update(&self.table[..KEY]).update(salt.as_bytes());
@@ -136,6 +141,8 @@ mod tests {
         let kept = seen.remembered().unwrap();
         assert_eq!(kept.len(), REMEMBERED_LEN);
         assert!(seen.remembered().is_none(), "nothing new");
+        seen.not_kept();
+        assert!(seen.remembered().is_some_and(|again| again == kept));
         let next = Seen::new(kept.to_vec()).unwrap();
         assert!((0..100).all(|n| next.has(salt(NOW, n))));
         assert!(!next.has(salt(NOW, 100)));

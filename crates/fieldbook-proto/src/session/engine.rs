@@ -80,6 +80,8 @@ pub struct Engine {
     end: Option<Summary>,
     rounds: Rounds,
     padding: Padding,
+    /// What is said goes together with the `Done` that follows: see [`Engine::gathers`].
+    gathering: bool,
     /// Both sides stay after a verdict.
     live: bool,
     /// Something was sent, offered or heard since the last verdict.
@@ -136,6 +138,7 @@ impl Engine {
             end: None,
             rounds: Rounds::default(),
             padding: Padding::default(),
+            gathering: false,
             live: false,
             moved: false,
             woken: false,
@@ -599,7 +602,8 @@ impl Engine {
             // The acknowledgement goes with the `Done`: alone it would show on the line that something came.
             return Some(self.ask_snapshot());
         }
-        let held = self.padding.is_on() && self.snapshot_asked;
+        self.gathering &= self.gathers();
+        let held = self.gathering || self.padding.is_on() && self.snapshot_asked;
         if can_send
             && !held
             && let Some(bytes) = self.control.pop_front()
@@ -614,7 +618,8 @@ impl Engine {
             return Some(Output::Send(bytes));
         }
         // Hello and Since stand before anything of the transfer.
-        if self.phase != Phase::Transfer || self.cursor_asked || !self.control.is_empty() {
+        let waits = !self.control.is_empty() && !self.gathering;
+        if self.phase != Phase::Transfer || self.cursor_asked || waits {
             return None;
         }
         if let Some(output) = self.compare_on(can_send) {
@@ -624,17 +629,21 @@ impl Engine {
         match outgoing.poll(can_send) {
             Some(Act::Send(bytes)) => {
                 self.moved = true;
-                return Some(Output::Send(bytes));
+                return Some(self.after_what_was_held(bytes));
             }
             Some(Act::SendOffer(bytes)) => {
                 self.moved = true;
                 self.rounds.offers.push_back(self.rounds.now);
-                return Some(Output::Send(bytes));
+                return Some(self.after_what_was_held(bytes));
             }
             Some(Act::SendMark(bytes)) => {
                 self.rounds.mark = self.rounds.now;
                 if outgoing.end_marked() {
                     self.padding.entries_ended();
+                }
+                if self.gathering {
+                    self.say(bytes);
+                    return self.next_output(can_send);
                 }
                 return Some(Output::Send(bytes));
             }
@@ -645,9 +654,32 @@ impl Engine {
                 return self.peer.as_ref().map(|peer| Output::ReadAddressed { device: peer.device.id() });
             }
             Some(Act::ReadEntries(ids)) => return Some(Output::ReadEntries { ids }),
+            // It waits for the other side, which may wait for what is held.
+            None if can_send && self.gathering && !outgoing.end_marked() && !outgoing.awaits_store() => {
+                self.gathering = false;
+                return self.next_output(can_send);
+            }
             None => {}
         }
         self.wants_snapshot().then(|| self.ask_snapshot())
+    }
+
+    /// Whether an acknowledgement, and the mark for what it acknowledges, still wait for the `Done`: alone, each in a
+    /// record of its own, they would show on the line that something came. Not if the other side has more to say.
+    fn gathers(&self) -> bool {
+        let one_thing = self.phase == Phase::Transfer && self.reconcile.is_none() && !self.check.has_spoken();
+        one_thing && self.incoming.is_over()
+    }
+
+    /// There is more to send than marks: what was held goes first.
+    fn after_what_was_held(&mut self, bytes: Bytes) -> Output {
+        if !std::mem::take(&mut self.gathering) {
+            return Output::Send(bytes);
+        }
+        self.say(bytes);
+        let first = self.control.pop_front().unwrap_or_default();
+        self.control_bytes -= first.len();
+        Output::Send(first)
     }
 
     /// Everything is settled, and this side has to say what it knows now.

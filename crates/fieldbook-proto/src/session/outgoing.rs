@@ -337,6 +337,11 @@ impl Outgoing {
         if self.limited { u64::MAX } else { self.covered }
     }
 
+    /// Whether the caller is still to answer something.
+    pub(super) fn awaits_store(&self) -> bool {
+        self.page_asked || !self.loading.is_empty()
+    }
+
     /// Whether the peer was told that nothing follows.
     pub(super) const fn end_marked(&self) -> bool {
         self.end_marked

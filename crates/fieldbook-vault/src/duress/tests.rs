@@ -201,10 +201,10 @@ fn a_passphrase_is_changed_in_its_slot_alone() {
     let slot = vault.slot_for_tests();
     let (before, slots_before) = (files(&path), fs::read(path.join("slots")).unwrap());
     let new = Passphrase::new("m n o p q r".into());
-    assert!(matches!(vault.change_passphrase(&new, &own()), Err(VaultError::WrongPassphrase)));
-    assert!(matches!(vault.change_passphrase(&duress(), &new), Err(VaultError::WrongPassphrase)));
-    assert!(matches!(vault.change_passphrase(&own(), &duress()), Err(VaultError::SamePassphrase)));
-    vault.change_passphrase(&own(), &new).unwrap();
+    assert!(matches!(vault.change_passphrase(&new, &own(), false), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&duress(), &new, false), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&own(), &duress(), false), Err(VaultError::SamePassphrase)));
+    vault.change_passphrase(&own(), &new, false).unwrap();
     assert_eq!(files(&path), before);
     let after = fs::read(path.join("slots")).unwrap();
     let (a, b) = (slots::halves(&slots_before).unwrap(), slots::halves(&after).unwrap());
@@ -243,7 +243,7 @@ fn a_decoy_that_is_open_from_beside_can_do_nothing_to_the_real_vault() {
     let third = Passphrase::new("third of all".into());
     assert!(matches!(decoy.set_duress(&duress(), &third, "x"), Err(VaultError::InDecoy)));
     // Changing the duress passphrase there keeps what it is for.
-    decoy.change_passphrase(&duress(), &third).unwrap();
+    decoy.change_passphrase(&duress(), &third, false).unwrap();
     decoy.close().unwrap();
     assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"]);
     assert!(Vault::open(&path, &third).unwrap().has_destroyed());
@@ -293,10 +293,10 @@ fn what_opened_by_a_slip_is_never_what_the_slot_is_made_of() {
             vault.set_duress(&own(), &Passphrase::new("a b c d e x".into()), "x"),
             Err(VaultError::SamePassphrase)
         ));
-        let changed = vault.change_passphrase(&own(), &like);
+        let changed = vault.change_passphrase(&own(), &like, false);
         assert_eq!(changed.is_err(), like.as_bytes() != b"g h i j k", "{like:?}");
         if changed.is_ok() {
-            vault.change_passphrase(&like, &own()).unwrap();
+            vault.change_passphrase(&like, &own(), false).unwrap();
         }
     }
 }
@@ -338,4 +338,124 @@ fn a_copy_that_is_restored_with_the_duress_passphrase_has_no_real_keys() {
     assert!(matches!(Vault::open(&restored, &own()), Err(VaultError::WrongPassphrase)));
     assert!(titles(&Vault::open(&restored, &duress()).unwrap()).is_empty());
     assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"], "what was read from is not written");
+}
+
+/// What this thread has written so far: syncs of the small files; calls that write, of whatever, databases too; bytes.
+fn written() -> (u64, u64, u64) {
+    let io = fs::read_to_string("/proc/thread-self/io").unwrap();
+    let figure =
+        |name: &str| io.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap();
+    (crate::durable::tests::SYNCS.get(), figure("syscw:"), figure("wchar:"))
+}
+
+/// What an opening and closing wrote, and the title that it showed.
+fn cost(path: &Path, passphrase: &Passphrase) -> ((u64, u64, u64), String) {
+    let before = written();
+    let vault = Vault::open(path, passphrase).unwrap();
+    let title = titles(&vault).remove(0);
+    vault.close().unwrap();
+    let after = written();
+    ((after.0 - before.0, after.1 - before.1, after.2 - before.2), title)
+}
+
+#[test]
+fn the_first_opening_under_duress_writes_and_syncs_what_an_ordinary_one_does() {
+    let (dir, path) = made();
+    set(&path);
+    let mut vault = Vault::open(&path, &own()).unwrap().into_decoy().unwrap();
+    write_in(&mut vault, "Harmless");
+    vault.close().unwrap();
+    let before = written();
+    fs::write(dir.path().join("file"), [0; 9]).unwrap();
+    assert_eq!((written().1 - before.1, written().2 - before.2), (1, 9), "the system counts");
+    let (ordinary, title) = cost(&path, &own());
+    assert_eq!(title, "Real");
+    assert_eq!(ordinary.0, 3, "each of the three small files");
+    assert_eq!(cost(&path, &own()).0, ordinary);
+    for times in ["the first time", "the second", "the third"] {
+        assert_eq!(cost(&path, &duress()), (ordinary, "Harmless".to_owned()), "under duress, {times}");
+    }
+}
+
+#[test]
+fn what_was_destroyed_is_known_however_it_ended_and_is_cut_later() {
+    let (_dir, path) = made();
+    set(&path);
+    let layout = Layout::new(&path);
+    let vault = Vault::open(&path, &own()).unwrap();
+    let real = vault.slot_for_tests();
+    vault.close().unwrap();
+    // As if a video were in it, and a daemon killed.
+    crate::durable::grow(&layout.depot(real), 6 << 20).unwrap();
+    let log = crate::durable::write_ahead_log(&layout.depot(real));
+    fs::write(&log, "log").unwrap();
+    let vault = Vault::open(&path, &duress()).unwrap();
+    assert!(vault.has_destroyed());
+    // It is never closed: the power fails.
+    drop(vault);
+    let keys = || (fs::read(layout.slots()).unwrap(), fs::read(layout.keys(real)).unwrap());
+    let noise = keys();
+    assert!(twin::is_cut(&layout, real) && !twin::is_cut(&layout, 1 - real));
+    let vault = Vault::open(&path, &duress()).unwrap();
+    assert!(!vault.has_destroyed(), "once");
+    vault.close().unwrap();
+    assert!(twin::is_cut(&layout, 1 - real) && !log.exists());
+    assert_eq!(
+        fs::metadata(layout.depot(real)).unwrap().len(),
+        fs::metadata(layout.depot(1 - real)).unwrap().len()
+    );
+    Vault::open(&path, &duress()).unwrap().close().unwrap();
+    assert!(keys() == noise, "nothing is written but what is there");
+}
+
+#[test]
+fn a_cut_between_the_two_writes_of_a_destruction_is_made_up_for() {
+    let (_dir, path) = made();
+    set(&path);
+    let layout = Layout::new(&path);
+    let vault = Vault::open(&path, &own()).unwrap();
+    let real = vault.slot_for_tests();
+    vault.close().unwrap();
+    let key = fs::read(layout.keys(real)).unwrap();
+    drop(Vault::open(&path, &duress()).unwrap());
+    // The slot was destroyed, and the key file not yet.
+    fs::write(layout.keys(real), &key).unwrap();
+    let vault = Vault::open(&path, &duress()).unwrap();
+    assert!(vault.has_destroyed());
+    assert!(fs::read(layout.keys(real)).unwrap() != key);
+    vault.close().unwrap();
+    assert!(!Vault::open(&path, &duress()).unwrap().has_destroyed());
+}
+
+#[test]
+fn a_decoy_of_an_earlier_version_that_has_destroyed_does_not_do_it_again() {
+    for (state, cut) in [([1], false), ([2], true)] {
+        let (_dir, path) = made();
+        set(&path);
+        let mut vault = Vault::open(&path, &own()).unwrap().into_decoy().unwrap();
+        let layout = vault.layout().clone();
+        let other = 1 - vault.slot_for_tests();
+        write_in(&mut vault, "Harmless");
+        store::set_meta(&vault.db, DESTROYED, &state).unwrap();
+        vault.close().unwrap();
+        crate::durable::grow(&layout.depot(other), 6 << 20).unwrap();
+        let vault = Vault::open(&path, &duress()).unwrap();
+        assert!(!vault.has_destroyed());
+        vault.close().unwrap();
+        assert_eq!(
+            fs::metadata(layout.depot(other)).unwrap().len() == 6 << 20,
+            cut,
+            "cut before, and only then left"
+        );
+    }
+}
+
+#[test]
+fn a_decoy_that_takes_back_a_duress_passphrase_goes_on_knowing_what_it_did() {
+    let (_dir, path) = made();
+    set(&path);
+    let mut vault = Vault::open(&path, &duress()).unwrap();
+    assert!(!vault.remove_duress().unwrap());
+    vault.close().unwrap();
+    assert!(!Vault::open(&path, &duress()).unwrap().has_destroyed());
 }

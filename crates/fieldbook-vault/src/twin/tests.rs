@@ -28,12 +28,16 @@ fn lengths(layout: &Layout) -> [u64; 4] {
 fn what_is_destroyed_is_gone_and_nothing_else_is_written() {
     let (_dir, layout, slots) = files(1, 1);
     let (own, key) = (fs::read(layout.keys(0)).unwrap(), fs::read(layout.keys(1)).unwrap());
-    freshen(&layout);
+    let who = Kek::generate();
+    freshen(&layout, 0, Beside::Stays).unwrap();
+    assert!(!is_destroyed(&layout, 0, &who));
     let both = (fs::read(layout.slots()).unwrap(), fs::read(layout.keys(1)).unwrap());
     assert_eq!(both, (slots.clone(), key.clone()));
     let time = |path: std::path::PathBuf| fs::metadata(path).unwrap().modified().unwrap();
     assert!(time(layout.slots()) == time(layout.keys(0)) && time(layout.keys(0)) == time(layout.keys(1)));
-    destroy(&layout, 0, &slots).unwrap();
+    freshen(&layout, 0, Beside::Goes(&who)).unwrap();
+    assert!(is_destroyed(&layout, 0, &who) && !is_destroyed(&layout, 0, &Kek::generate()));
+    assert!(!slots::are_destroyed(&fs::read(layout.slots()).unwrap()), "it says nothing");
     assert_eq!(fs::read(layout.keys(0)).unwrap(), own);
     let gone = fs::read(layout.slots()).unwrap();
     assert_eq!(halves(&gone).unwrap().0, halves(&slots).unwrap().0);
@@ -41,7 +45,7 @@ fn what_is_destroyed_is_gone_and_nothing_else_is_written() {
     let now = fs::read(layout.keys(1)).unwrap();
     assert!(now != key && now.len() == key.len());
     // From the other side.
-    destroy(&layout, 1, &gone).unwrap();
+    freshen(&layout, 1, Beside::Goes(&who)).unwrap();
     let passphrase = Passphrase::new("p".into());
     assert!(open_slots(&fs::read(layout.slots()).unwrap(), &passphrase).is_err());
 }
@@ -73,10 +77,36 @@ fn the_other_pair_follows_in_length_up_to_a_bound_and_a_depot_that_may_be_open_i
 
 #[test]
 fn a_medium_that_cannot_be_written_is_left_alone() {
-    let (_dir, layout, slots) = files(1, 1);
+    let (_dir, layout, _) = files(1, 1);
     fs::remove_file(layout.slots()).unwrap();
     fs::remove_file(layout.keys(1)).unwrap();
-    assert!(destroy(&layout, 0, &slots).is_err());
-    freshen(&layout);
+    let own = Kek::generate();
+    for beside in [Beside::Goes(&own), Beside::Stays] {
+        assert!(freshen(&layout, 0, beside).is_err());
+    }
     assert!(!layout.slots().exists() && !layout.keys(1).exists(), "nothing is made that was not there");
+}
+
+#[test]
+fn while_the_slot_may_open_it_is_not_noted_that_it_was_destroyed() {
+    let (_dir, layout, _) = files(1, 1);
+    fs::remove_file(layout.slots()).unwrap();
+    let (own, key) = (Kek::generate(), fs::read(layout.keys(1)).unwrap());
+    assert!(freshen(&layout, 0, Beside::Goes(&own)).is_err());
+    assert!(fs::read(layout.keys(1)).unwrap() != key, "what can be destroyed is");
+    assert!(!is_destroyed(&layout, 0, &own), "and the rest the next time");
+}
+
+#[test]
+fn files_that_are_longer_than_filler_or_have_a_log_are_not_cut() {
+    for (own, twin, cut) in [(2, 2, true), (3, 2, true), (2, 3, false), (1024, 256, true), (1024, 257, false)]
+    {
+        let (_dir, layout, _) = files(own * PAGE, twin * PAGE);
+        assert_eq!(is_cut(&layout, 0), cut, "{own} {twin}");
+        for log in durable::beside(&layout.depot(1)) {
+            fs::write(&log, "log").unwrap();
+            assert!(!is_cut(&layout, 0));
+            fs::remove_file(log).unwrap();
+        }
+    }
 }

@@ -2,12 +2,13 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use fieldbook_vault::Layout;
+use fieldbook_daemon::control::Confinement;
+use fieldbook_daemon::control::reach;
+use fieldbook_vault::{Layout, is_there};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -17,7 +18,8 @@ use super::protocol::{Answer, Create, Greeting, Opening, Request, Stay, VERSION}
 use super::wire::{self, Hex};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
-use crate::passphrase::Secret;
+use crate::memory;
+use crate::passphrase::{Secret, Source};
 use crate::ui::Ui;
 
 /// How long a command waits for another one that has the vault open.
@@ -31,6 +33,7 @@ pub struct Agent {
     /// Hangs up when the agent ends.
     end: OwnedFd,
     pid: Option<u32>,
+    confinement: Confinement,
 }
 
 impl Agent {
@@ -54,14 +57,22 @@ impl Agent {
         })
     }
 
-    /// As [`Agent::open`], with the passphrase, which is asked once whether or not the vault is unlocked.
+    /// As [`Agent::open`], with the passphrase, which is asked once whether or not the vault is unlocked, and which opens
+    /// it.
     ///
     /// # Errors
     /// As [`Agent::open`].
     pub fn open_asking(global: &Global) -> Result<(Self, Secret), Failure> {
         let vault = existing(global)?;
-        if let Some(agent) = Self::running(&Place::of(&vault)?)? {
-            return Ok((agent, global.passphrase.read(&vault, &global.ui)?));
+        if *global.passphrase.typed() == Source::Terminal {
+            global.ui.note("First the passphrase that opens the vault now.");
+        }
+        if let Some(mut agent) = Self::running(&Place::of(&vault)?)? {
+            let passphrase = global.passphrase.open(&vault, &global.ui, |passphrase| {
+                agent.call::<()>(&Request::CheckPassphrase { own: passphrase.as_str().into() })?;
+                Ok(passphrase.clone())
+            })?;
+            return Ok((agent, passphrase));
         }
         global.passphrase.open(&vault, &global.ui, |passphrase| {
             Ok((Self::start(&opening(&vault, passphrase), &global.ui)?, passphrase.clone()))
@@ -100,7 +111,10 @@ impl Agent {
         }
         let Some(mut agent) = Self::connect(&place.agent())? else { return Ok(None) };
         match agent.call::<Greeting>(&Request::Hello { v: VERSION }) {
-            Ok(_) => Ok(Some(agent)),
+            Ok(greeting) => {
+                agent.confinement = greeting.confinement;
+                Ok(Some(agent))
+            }
             // It ended between the connection and its answer: nothing was asked of it yet, so the command
             // does without, as if it had come a moment later.
             Err(failure) if failure.code == AGENT_GONE => Ok(None),
@@ -114,7 +128,7 @@ impl Agent {
     /// The system refuses for another reason.
     pub fn connect(socket: &Path) -> Result<Option<Self>, Failure> {
         let doing = "the agent cannot be reached";
-        match UnixStream::connect(socket) {
+        match reach(socket) {
             Ok(stream) => {
                 let from = stream.try_clone().map_err(Failure::io(doing))?;
                 let end = stream.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
@@ -125,6 +139,7 @@ impl Agent {
                     child: None,
                     end,
                     pid: peer.and_then(|peer| u32::try_from(peer.pid.as_raw_nonzero().get()).ok()),
+                    confinement: Confinement::default(),
                 }))
             }
             Err(error)
@@ -140,9 +155,18 @@ impl Agent {
     fn start(opening: &Opening, ui: &Ui) -> Result<Self, Failure> {
         let mut agent = Self::spawn()?;
         agent.send(opening)?;
-        let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
+        let greeting = agent.opened(ui)?;
         warn_of_copy(&greeting, ui);
+        agent.confinement = greeting.confinement;
         Ok(agent)
+    }
+
+    /// Its word that it has opened the vault. What comes before: that it waits for another window.
+    fn opened(&mut self, ui: &Ui) -> Result<Greeting, Failure> {
+        self.receive(|_: Value| {
+            ui.note("Another window has the vault open. Waiting for it…");
+            Ok(())
+        })
     }
 
     /// Makes a vault of a backup; the agent ends at once.
@@ -179,7 +203,7 @@ impl Agent {
         agent.receive(|_: Value| Ok(()))
     }
 
-    /// Starts an agent that stays; it listens when this returns.
+    /// Starts an agent that stays; it listens when this returns. Whether it is locked before this computer sleeps.
     ///
     /// # Errors
     /// As [`Agent::open`].
@@ -189,21 +213,15 @@ impl Agent {
         stay: Stay,
         decoy: bool,
         ui: &Ui,
-    ) -> Result<(), Failure> {
+    ) -> Result<bool, Failure> {
         let mut agent = Self::spawn()?;
         agent.send(&Opening { stay: Some(stay), decoy, ..opening(vault, passphrase) })?;
-        let greeting: Greeting = agent.receive(|_: Value| Ok(()))?;
+        let greeting = agent.opened(ui)?;
         warn_of_copy(&greeting, ui);
-        if greeting.exposed {
-            ui.warn(
-                "memory-not-locked",
-                "while the vault is unlocked this system may write its memory to the swap space on the disk. Turn \
-                 swap off (`swapoff -a`) or encrypt it, and do not hibernate",
-            );
-        }
+        warn_of_swap(ui);
         // It lives on without us.
         agent.child = None;
-        Ok(())
+        Ok(greeting.locks_before_sleep)
     }
 
     fn spawn() -> Result<Self, Failure> {
@@ -222,7 +240,8 @@ impl Agent {
                 let end = from.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
                 let from = Box::new(BufReader::new(from));
                 let pid = Some(child.id());
-                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end, pid })
+                let confinement = Confinement::default();
+                Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end, pid, confinement })
             }
             _ => Err(Failure::failed("internal", doing)),
         }
@@ -231,6 +250,11 @@ impl Agent {
     /// Its process.
     pub const fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// What it says that the system holds it to.
+    pub const fn confinement(&self) -> Confinement {
+        self.confinement
     }
 
     /// Whether the agent has ended.
@@ -328,6 +352,13 @@ fn opening(vault: &Path, passphrase: &Secret) -> Opening {
     }
 }
 
+/// Says so if what is in memory may come to lie on the disk.
+pub fn warn_of_swap(ui: &Ui) {
+    if memory::is_exposed() {
+        ui.warn("memory-not-locked", format_args!("{}: {}", memory::EXPOSED.0, memory::EXPOSED.1));
+    }
+}
+
 /// Says what follows from it that a vault is a copy, or was one.
 fn warn_of_copy(greeting: &Greeting, ui: &Ui) {
     let Some(copy) = &greeting.copy else { return };
@@ -354,7 +385,19 @@ fn warn_of_copy(greeting: &Greeting, ui: &Ui) {
 /// # Errors
 /// [`Kind::NoVault`].
 pub fn existing(global: &Global) -> Result<std::path::PathBuf, Failure> {
-    let vault = std::fs::canonicalize(&global.vault).ok().filter(|dir| Layout::new(dir).slots().exists());
+    found(global, |layout| layout.slots().exists())
+}
+
+/// The same, also if files of it are missing: what is to be closed or destroyed need not be whole.
+///
+/// # Errors
+/// [`Kind::NoVault`].
+pub fn left_of(global: &Global) -> Result<std::path::PathBuf, Failure> {
+    found(global, is_there)
+}
+
+fn found(global: &Global, is_one: impl Fn(&Layout) -> bool) -> Result<std::path::PathBuf, Failure> {
+    let vault = std::fs::canonicalize(&global.vault).ok().filter(|dir| is_one(&Layout::new(dir)));
     vault.ok_or_else(|| {
         Failure::new(Kind::NoVault, "no-vault", format!("there is no vault in {}", global.vault.display())).hint(
             "make one with `fieldbook init --name NAME`, or name another directory with --vault or FIELDBOOK_VAULT",

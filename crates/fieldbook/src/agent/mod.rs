@@ -6,7 +6,6 @@
 
 pub mod client;
 mod copies;
-mod memory;
 mod pairing;
 pub mod place;
 pub mod process;

@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use fieldbook_daemon::control::Ask;
+use fieldbook_daemon::control::{self, Ask};
 use fieldbook_vault::{CreateOptions, Layout, Passphrase, Vault, VaultError};
 use rustix::process::{DumpableBehavior, Resource, Rlimit};
 use serde_json::Value;
 
-use super::memory::{self, Exposed};
 use super::place::Place;
 use super::protocol::{Answer, Create, Greeting, Opening, Stay, VERSION};
 use super::server::{self, Ending, Event, SocketFile};
@@ -23,8 +22,9 @@ use super::wire::{self, Hex};
 use super::worker::Worker;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
-use crate::watch::Watch;
-use crate::wipe;
+use crate::memory;
+use crate::watch::{Beside, Watch};
+use crate::wipe::{self, InUse};
 
 /// How long a daemon of a vault that is gone has to end by itself.
 const GRACE: Duration = Duration::from_secs(1);
@@ -66,6 +66,10 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     }
     let passphrase = typed::passphrase(&typed)?;
     drop(typed);
+    if opening.create.is_some() || opening.wipe || opening.restore.is_some() {
+        let from = opening.restore.as_deref();
+        confine::enforce(&Role::Maker { vault: &opening.vault, from });
+    }
     if let Some(create) = opening.create {
         return answer(to, &make(&opening.vault, &passphrase, create)?);
     }
@@ -75,17 +79,17 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     if let Some(from) = opening.restore {
         return answer(to, &value(&Vault::restore(&from, &opening.vault, &passphrase)?)?);
     }
-    let exposed = opening.stay.is_some() && memory::keep() == Exposed::Yes;
-    let vault = open(&opening, &passphrase)?;
+    let vault = open(&opening, &passphrase, to)?;
     drop(passphrase);
+    let _in_use = InUse::of(&opening.vault);
     let copy = vault.device().copy;
-    let greeting =
-        value(&Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy, exposed })?;
+    let mut greeting = Greeting { copy, ..Greeting::of_this_process() };
     match opening.stay {
         None => {
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
-            answer(to, &greeting)?;
+            greeting.confinement = control::confinement();
+            answer(to, &value(&greeting)?)?;
             let (sender, events) = mpsc::channel();
             thread::spawn(move || server::connection(1, from, client_end, &sender));
             let desk = Desk::new(vault, &opening.vault, None);
@@ -97,13 +101,17 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Nothing of the terminal holds it, and it holds nothing of the terminal or a mount.
             let _ = rustix::process::setsid();
             let _ = std::env::set_current_dir("/");
-            let watch = Watch::start(&opening.vault)?;
+            let mut watch = Watch::start(&opening.vault, Beside::Agent)?;
+            greeting.locks_before_sleep = watch.locks_before_sleep();
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: Some(place.directory()) });
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
             watch.hear_signals();
+            // Locked is what a vault may always become.
+            watch.end_without_it(|_| {});
             server::accept(listener, sender);
-            answer(to, &greeting)?;
+            greeting.confinement = control::confinement();
+            answer(to, &value(&greeting)?)?;
             leave_the_client()?;
             let desk = Desk::new(vault, &opening.vault, Some(socket));
             server::run(desk, &events, ending(stay), memory::slept);
@@ -121,8 +129,9 @@ fn make(dir: &Path, passphrase: &Passphrase, create: Create) -> Result<Value, Fa
     value(&Vault::create(dir, passphrase, &options)?)
 }
 
-fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
+fn open(opening: &Opening, passphrase: &Passphrase, to: &mut File) -> Result<Vault, Failure> {
     let until = Instant::now() + Duration::from_millis(opening.wait_ms);
+    let mut told = false;
     loop {
         let opened = if opening.decoy {
             Vault::open_decoy(&opening.vault, passphrase)
@@ -130,7 +139,13 @@ fn open(opening: &Opening, passphrase: &Passphrase) -> Result<Vault, Failure> {
             Vault::open(&opening.vault, passphrase)
         };
         match opened {
-            Err(VaultError::InUse) if Instant::now() < until => thread::sleep(RETRY),
+            Err(VaultError::InUse) if Instant::now() < until => {
+                if !std::mem::replace(&mut told, true) {
+                    let waiting = Answer::Item(Value::Null);
+                    wire::write(to, &waiting).map_err(Failure::io("the client cannot be told"))?;
+                }
+                thread::sleep(RETRY);
+            }
             opened => {
                 let mut vault = opened?;
                 end_what_tells(&vault, &opening.vault);
@@ -148,16 +163,17 @@ fn end_what_tells(vault: &Vault, dir: &Path) {
     let daemon = place.daemon();
     if vault.has_destroyed() {
         // Asked first: a daemon that ends by itself leaves no word of having been killed.
-        let _ = crate::network::ask(&place, Ask::Stop);
+        // What it says is not heard: this process is not confined yet.
+        let _ = control::tell(&daemon, Ask::Stop);
         let until = Instant::now() + GRACE;
-        while UnixStream::connect(&daemon).is_ok() && Instant::now() < until {
+        while control::reach(&daemon).is_ok() && Instant::now() < until {
             thread::sleep(RETRY);
         }
+        wipe::await_release_by_others(&Layout::new(dir));
         wipe::kill(&daemon);
-        wipe::await_release(&Layout::new(dir).network_lock());
         let _ = std::fs::remove_file(daemon);
     } else {
-        drop(UnixStream::connect(daemon));
+        drop(control::reach(&daemon));
     }
 }
 
@@ -184,18 +200,20 @@ fn leave_the_client() -> Result<(), Failure> {
     rustix::stdio::dup2_stderr(&null).map_err(to_io)
 }
 
-/// The vault's process leaves no core dump, lets no other process look into it, and makes no file
-/// that others can read. Where the system refuses, it works all the same.
+/// A process with keys or others' bytes is closed to others, and makes no file that others can read. Where the system
+/// refuses, it works all the same.
 pub fn harden() {
-    leave_no_core();
-    #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    close_to_others();
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 
-/// No process of this program leaves its memory on the disk: a client has the passphrase in it.
-pub fn leave_no_core() {
+/// No process of this program leaves its memory on the disk, or lets another one look into it: a client too has the
+/// passphrase and words of reports.
+pub fn close_to_others() {
     let _ = rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let _ = rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    memory::keep();
 }
 
 /// SIGTERM, SIGINT and SIGHUP close the vault and end the process.
@@ -223,4 +241,18 @@ fn value(of: &impl serde::Serialize) -> Result<Value, Failure> {
 
 fn answer(to: &mut impl Write, value: &Value) -> Result<(), Failure> {
     wire::write(to, &Answer::Done(value.clone())).map_err(Failure::io("the client cannot be answered"))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+#[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_closed_to_others_cannot_be_dumped() {
+        close_to_others();
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+        let core = rustix::process::getrlimit(Resource::Core);
+        assert_eq!((core.current, core.maximum), (Some(0), Some(0)));
+    }
 }

@@ -7,6 +7,7 @@
 
 use std::path::PathBuf;
 
+use fieldbook_daemon::control::{self, Confinement};
 use fieldbook_vault::{ExportedFile, ListFilter, RemovalSummary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -57,6 +58,15 @@ pub struct Create {
     pub work_factor: Option<u8>,
 }
 
+/// Of the duress passphrase.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct DuressState {
+    /// One is set.
+    pub set: bool,
+    /// The vault's own passphrase goes with another key file since then, or with none.
+    pub other_key_file: bool,
+}
+
 /// What applies while the vault is locked.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Safeguards {
@@ -86,12 +96,19 @@ pub enum Request {
     },
     /// Ends the agent. Done: null, when the vault is closed.
     Lock,
+    /// Whether this passphrase opens the vault. Done: null.
+    CheckPassphrase {
+        /// The one, UTF-8.
+        own: Hex,
+    },
     /// Changes the passphrase. Done: null.
     ChangePassphrase {
         /// The present one, UTF-8.
         own: Hex,
         /// The new one, UTF-8.
         new: Hex,
+        /// It goes with another key file than before, or with none.
+        other_key_file: bool,
     },
     /// Sets the duress passphrase, and makes the decoy if there is none. Done: whether it was made.
     SetDuress {
@@ -104,7 +121,7 @@ pub enum Request {
     },
     /// Makes the duress passphrase void and the decoy unreadable. Done: whether there was one.
     RemoveDuress,
-    /// Done: whether a duress passphrase is set.
+    /// Done: whether a duress passphrase is set, as [`DuressState`].
     HasDuress,
     /// Done: whether the decoy is open, to write into it.
     IsDecoy,
@@ -449,9 +466,21 @@ pub struct Greeting {
     /// Of a new agent: see `DeviceInfo`.
     #[serde(default)]
     pub copy: Option<String>,
-    /// Of a new agent: the system may write its memory to the disk.
+    /// What the system holds the agent to.
     #[serde(default)]
-    pub exposed: bool,
+    pub confinement: Confinement,
+    /// Of a new agent that stays: the system says so before it sleeps, and the vault is locked then.
+    #[serde(default)]
+    pub locks_before_sleep: bool,
+}
+
+impl Greeting {
+    /// Of the process that says it.
+    pub fn of_this_process() -> Self {
+        let program = env!("CARGO_PKG_VERSION").to_owned();
+        let confinement = control::confinement();
+        Self { v: VERSION, program, copy: None, confinement, locks_before_sleep: false }
+    }
 }
 
 /// New recovery sheets.

@@ -45,7 +45,8 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::KeysDestroyed => (
             Kind::Damaged,
             "keys-destroyed",
-            "what other devices have is still there: make a new vault, and join the team again",
+            "what other devices have is still there. `fieldbook wipe` removes what is left here, without a passphrase; then \
+             make a new vault, and join the team again",
         ),
         E::WorkFactor => (Kind::Usage, "work-factor", ""),
         E::BadName => (Kind::Usage, "bad-name", ""),

@@ -206,9 +206,7 @@ fn serve_connection(
 }
 
 fn greet(version: u32) -> Answer {
-    let greeting =
-        Greeting { v: VERSION, program: env!("CARGO_PKG_VERSION").to_owned(), copy: None, exposed: false };
-    match serde_json::to_value(greeting) {
+    match serde_json::to_value(Greeting::of_this_process()) {
         Ok(greeting) if version == VERSION => Answer::Done(greeting),
         _ => Answer::Refused(
             Failure::new(Kind::Version, "agent-version", "the agent that runs is of another version")

@@ -14,7 +14,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::pairing::{Pairings, Wanted};
-use super::protocol::{EntryBytes, Finished, Held, Network, Request, Safeguards};
+use super::protocol::{DuressState, EntryBytes, Finished, Held, Network, Request, Safeguards};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
 use super::{publication, recovery, typed};
@@ -72,9 +72,14 @@ impl Desk {
         match request {
             // Both are answered before they come here.
             Request::Hello { .. } | Request::Lock => Ok(Value::Null),
-            Request::ChangePassphrase { own, new } => {
-                json(&self.vault.change_passphrase(&typed::passphrase(&own)?, &typed::passphrase(&new)?)?)
+            Request::CheckPassphrase { own } => {
+                json(&self.vault.check_passphrase(&typed::passphrase(&own)?)?)
             }
+            Request::ChangePassphrase { own, new, other_key_file } => json(&self.vault.change_passphrase(
+                &typed::passphrase(&own)?,
+                &typed::passphrase(&new)?,
+                other_key_file,
+            )?),
             Request::SetDuress { own, duress, name } => {
                 let name = name.unwrap_or_else(|| self.vault.device().name);
                 json(&self.vault.set_duress(
@@ -85,7 +90,10 @@ impl Desk {
             }
             Request::RemoveDuress => json(&self.vault.remove_duress()?),
             Request::IsDecoy => json(&self.vault.is_open_from_beside()),
-            Request::HasDuress => json(&self.vault.has_duress()?),
+            Request::HasDuress => json(&DuressState {
+                set: self.vault.has_duress()?,
+                other_key_file: self.vault.duress_has_other_factor()?,
+            }),
             Request::Safeguards { wipe_unasked, dead_man_days } => {
                 wipe_unasked.map(|unasked| self.vault.set_wipe_unasked(unasked)).transpose()?;
                 dead_man_days.map(|days| self.vault.set_dead_man(days)).transpose()?;

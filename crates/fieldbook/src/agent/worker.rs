@@ -67,7 +67,9 @@ impl Running {
     }
 
     fn start() -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        // The program that this process itself was made of: its file may be another one by now, or gone.
+        let mut child = Command::new("/proc/self/exe")
+            .arg0(std::env::args_os().next().unwrap_or_default())
             .args(["internal", "merge"])
             .env_clear()
             .stdin(Stdio::piped())
@@ -100,6 +102,8 @@ pub fn run() -> Result<(), Failure> {
     super::process::harden();
     let memory = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
     let _ = rustix::process::setrlimit(Resource::As, memory);
+    // Whoever kills the agent has to kill what it told this process, too.
+    let _ = rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL));
     confine::enforce(&Role::Worker);
     let (mut from, mut to) = (io::stdin().lock(), io::stdout().lock());
     let broken = "the worker's streams cannot be used";

@@ -34,7 +34,7 @@ pub fn run(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
     let narrative = new::read_text(&args.narrative_file, &global.ui)?;
     let request =
         Request::Addendum { report: args.id, narrative, title: args.title, language: args.language };
-    let summary: ReportSummary = Agent::open(global)?.call(&request)?;
+    let summary: ReportSummary = Agent::open(global)?.call_surely(&request, global)?;
     global.ui.emit(json(&summary)?)?;
     let id = render::short(&summary.id);
     global.ui.say(format_args!("Saved draft {id}, an addendum. `fieldbook finish {id}` sends it."))

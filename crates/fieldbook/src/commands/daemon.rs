@@ -10,7 +10,7 @@ use serde_json::json;
 use super::connections::call_words;
 use super::json;
 use super::sync::check_proxy;
-use crate::agent::client::{Agent, existing};
+use crate::agent::client::{Agent, existing, warn_of_swap};
 use crate::agent::place::Place;
 use crate::agent::protocol::{Network, Request};
 use crate::confine::Confined;
@@ -34,7 +34,7 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Dial this device and stay with it; `known` stands for all that were reached before. `quic://HOST:PORT` dials plain
-    /// QUIC instead of veiled. Can be given several times
+    /// QUIC instead of veiled, `veil://HOST:PORT` nothing but veiled UDP. Can be given several times
     #[arg(long, value_name = "HOST:PORT")]
     with: Vec<String>,
     /// A SOCKS5 proxy to dial through when the straight ways lead nowhere
@@ -108,6 +108,7 @@ fn become_daemon(args: DaemonArgs, global: &Global) -> Result<(), Failure> {
     let proxy = args.via.or(args.only_via);
     proxy.as_deref().map_or(Ok(()), |proxy| check_proxy(proxy, flag))?;
     let place = Place::of(&existing(global)?)?;
+    warn_of_swap(&global.ui);
     let network: Network = {
         let mut agent = Agent::open(global)?;
         agent.call::<u64>(&Request::Flush)?;
@@ -160,8 +161,9 @@ fn status(global: &Global) -> Result<(), Failure> {
     let mut object = json(&status)?;
     // The version of the control socket, not of this output.
     object.as_object_mut().map(|fields| fields.remove("v"));
-    let confined = Confined::of_process(status.pid);
+    let confined = Confined::of_process(status.pid, status.confinement);
     object["confinement"] = confined.word().into();
+    object["landlock"] = confined.files().into();
     object["lan"] = json(&status.lan)?;
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
@@ -196,9 +198,11 @@ fn status(global: &Global) -> Result<(), Failure> {
         Some(lan) => global.ui.say(lan_words(lan))?,
         None => global.ui.say("LAN discovery is off.")?,
     }
-    match confined {
-        Confined::Wholly => Ok(()),
-        _ => global.ui.say("This system confines it in part or not at all; `fieldbook doctor` says more."),
+    match confined.wholly() {
+        true => Ok(()),
+        false => {
+            global.ui.say("This system confines it in part or not at all; `fieldbook doctor` says more.")
+        }
     }
 }
 
@@ -207,7 +211,7 @@ pub fn clock_words(ahead_s: i64) -> String {
     let days = ahead_s.unsigned_abs() / 86_400;
     let side = if ahead_s < 0 { "behind" } else { "ahead of" };
     format!(
-        "A device of the team got no answer by UDP: its clock is {} {side} this one's. One of the two is wrong.",
+        "A device of the team got no answer by UDP: its clock is {} {side} this one's. One of the two is wrong, or somebody repeats what was recorded at another time.",
         count(days, "day", "days")
     )
 }

@@ -60,8 +60,12 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
     for check in doctor::removed(&status).into_iter().chain(doctor::room(&status)) {
         tally.tell(&check)?;
     }
+    tally.tell(&doctor::memory())?;
     if let Some(pid) = agent.pid() {
-        tally.tell(&doctor::confinement("the vault's process", Confined::of_process(pid)))?;
+        tally.tell(&doctor::confinement(
+            "the vault's process",
+            Confined::of_process(pid, agent.confinement()),
+        ))?;
     }
     let (checks, relay) = daemon(global)?;
     for check in &checks {
@@ -138,7 +142,7 @@ fn daemon(global: &Global) -> Result<(Vec<Check>, Option<RelayStatus>), Failure>
     let place = Place::of(&existing(global)?)?;
     let status = network::ask(&place, Ask::Status)?;
     let clock = status.as_ref().and_then(|status| status.veil).filter(|veil| veil.wrong_clocks > 0);
-    let confined = status.as_ref().map(|status| Confined::of_process(status.pid));
+    let confined = status.as_ref().map(|status| Confined::of_process(status.pid, status.confinement));
     let found = match &status {
         Some(status) if status.listening.is_empty() => "the daemon runs".to_owned(),
         Some(status) => format!("the daemon runs and listens on {}", status.listening.join(", ")),

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use crate::agent::client::Agent;
-use crate::agent::protocol::Request;
+use crate::agent::protocol::{DuressState, Request};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::passphrase::New;
@@ -52,9 +52,16 @@ pub fn run(command: DuressCommand, global: &Global) -> Result<(), Failure> {
             })
         }
         DuressCommand::Show => {
-            let set: bool = Agent::open(global)?.call(&Request::HasDuress)?;
-            global.ui.emit(json!({"event": "duress", "set": set}))?;
-            global.ui.say(if set { "A duress passphrase is set." } else { "No duress passphrase is set." })
+            let DuressState { set, other_key_file } = Agent::open(global)?.call(&Request::HasDuress)?;
+            global.ui.emit(json!({"event": "duress", "set": set, "other_key_file": other_key_file}))?;
+            global.ui.say(match (set, other_key_file) {
+                (false, _) => "No duress passphrase is set.",
+                (true, false) => "A duress passphrase is set.",
+                (true, true) => {
+                    "A duress passphrase is set, but the key file was changed since: it opens only with the key file of \
+                     before, or with none if there was none. Set it anew with `fieldbook duress set`; the decoy stays."
+                }
+            })
         }
     }
 }

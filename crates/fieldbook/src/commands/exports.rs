@@ -35,7 +35,7 @@ enum ExportsCommand {
 /// write in place, copies may survive; so do copies that you or another program made.
 #[derive(Debug, Args)]
 struct ShredArgs {
-    /// The exports, as `fieldbook exports` names them
+    /// The exports, as `fieldbook exports` names them; or --all
     #[arg(value_name = "PATH", required_unless_present = "all", conflicts_with = "all")]
     paths: Vec<String>,
     /// All of them
@@ -115,10 +115,15 @@ fn remove(
         };
         args.paths.iter().map(|path| named(path).ok_or_else(|| unknown(path))).collect::<Result<_, _>>()?
     };
-    let files = chosen.iter().map(|export| export.files.len() as u64).sum::<u64>();
+    if chosen.is_empty() {
+        global.ui.emit(json!({"event": "shredded", "exports": [], "left": [], "not_there": []}))?;
+        return global.ui.say("Nothing left this vault as plain files, or all of it was removed.");
+    }
+    let all = chosen.iter().flat_map(|export| &export.files);
+    let files = all.filter(|file| look(file) != Found::Gone).count() as u64;
     let question =
         format!("This destroys {} for good. Go on?", count(files, "exported file", "exported files"));
-    if !args.yes && !global.ui.confirm(&question, "--yes")? {
+    if files > 0 && !args.yes && !global.ui.confirm(&question, "--yes")? {
         return Err(Failure::new(Kind::Interrupted, "not-shredded", "nothing was removed"));
     }
     let (mut gone, mut left) = (Vec::new(), Vec::new());

@@ -1,7 +1,7 @@
 //! `fieldbook init`
 
 use clap::Args;
-use fieldbook_vault::{DeviceInfo, Layout};
+use fieldbook_vault::{DeviceInfo, Layout, WORK_FACTOR_MAX, WORK_FACTOR_MIN, room_for_a_vault};
 
 use super::{json, render};
 use crate::agent::client::Agent;
@@ -19,11 +19,16 @@ pub struct InitArgs {
     #[arg(long)]
     name: String,
     /// log2 of the cost of one guess, 15 to 19 [default: about one second on this machine]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = work_factor())]
     work_factor: Option<u8>,
     /// Take a passphrase that could be guessed
     #[arg(long)]
     weak_passphrase: bool,
+}
+
+/// Refused before anybody has chosen a passphrase.
+pub(super) fn work_factor() -> clap::builder::RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(i64::from(WORK_FACTOR_MIN)..=i64::from(WORK_FACTOR_MAX))
 }
 
 pub fn run(args: InitArgs, global: &Global) -> Result<(), Failure> {
@@ -39,11 +44,16 @@ pub(super) fn make(
     weak: bool,
     global: &Global,
 ) -> Result<(), Failure> {
-    if Layout::new(&global.vault).slots().exists() {
-        return Err(fieldbook_vault::VaultError::AlreadyExists.into());
-    }
+    room_for_a_vault(&Layout::new(&global.vault))?;
     let vault =
         std::path::absolute(&global.vault).map_err(Failure::io("the vault's directory cannot be named"))?;
+    if std::fs::read_dir(&vault).is_ok_and(|mut files| files.next().is_some()) {
+        global.ui.warn(
+            "directory-not-empty",
+            "there are other files in this directory already; a vault is better in one of its own: Ctrl-C, then --vault \
+             DIRECTORY",
+        );
+    }
     let passphrase = global.passphrase.read_new(&vault, weak, &global.ui)?;
     let create = Create { name, work_factor };
     let device: DeviceInfo = Agent::create(&vault, &passphrase, create)?;

@@ -1,25 +1,58 @@
 //! `fieldbook lock`
 
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
 use clap::Args;
+use fieldbook_vault::Layout;
 use serde_json::json;
 
-use crate::agent::client::{Agent, existing};
+use crate::agent::client::{Agent, left_of};
 use crate::agent::place::Place;
 use crate::agent::protocol::Request;
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::wipe::{Release, await_release, kill};
 
-/// Close a vault that `unlock` keeps open. The keys leave memory with the process that held them.
+/// How long an agent has to close the vault by itself.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Close the vault: what `unlock` keeps open, and what a command in another window has open.
+///
+/// The keys leave memory with the process that held them. A command that was at work is broken off; what it had saved
+/// is saved.
 #[derive(Debug, Args)]
 pub struct LockArgs {}
 
 pub fn run(_: LockArgs, global: &Global) -> Result<(), Failure> {
-    let vault = existing(global)?;
-    let running = Agent::running(&Place::of(&vault)?)?;
-    let was_open = running.is_some();
-    if let Some(mut agent) = running {
-        agent.call::<()>(&Request::Lock)?;
+    let vault = left_of(global)?;
+    let place = Place::of(&vault)?;
+    let (told, answers) = mpsc::channel();
+    let asked = place.clone();
+    thread::spawn(move || {
+        let locked = Agent::running(&asked).and_then(|running| match running {
+            Some(mut agent) => agent.call::<()>(&Request::Lock).map(|()| true),
+            None => Ok(false),
+        });
+        let _ = told.send(locked);
+    });
+    // One that does not answer is ended.
+    let locked = answers.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+        kill(&place.agent());
+        Ok(true)
+    });
+    let others = await_release(&Layout::new(&vault).lock());
+    let was_open = locked?;
+    if others == Release::Held {
+        return Err(Failure::new(Kind::InUse, "still-open", "another program has the vault open and could not be ended")
+            .hint("close the other windows of fieldbook, then `fieldbook lock` again; turn the device off if you must"));
     }
-    global.ui.emit(json!({"event": "locked", "already": !was_open}))?;
-    global.ui.say(if was_open { "Locked." } else { "It was locked already." })
+    let ended = others == Release::Ended;
+    global.ui.emit(json!({"event": "locked", "already": !was_open && !ended, "ended": ended}))?;
+    global.ui.say(match (was_open, ended) {
+        (_, true) => "Locked. A command that had the vault open was broken off; what it had saved is saved.",
+        (true, false) => "Locked.",
+        (false, false) => "It was locked already.",
+    })
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::agent::client::Agent;
-use crate::agent::protocol::Request;
+use crate::agent::protocol::{DuressState, Request};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::passphrase::{self, New, Secret};
@@ -96,8 +96,12 @@ fn key_file(path: &Path, global: &Global) -> Result<(), Failure> {
     getrandom::fill(&mut *bytes)
         .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
     let doing = "the key file cannot be made";
-    let mut file =
-        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(Failure::io(doing))?;
+    let made = File::options().write(true).create_new(true).mode(0o600).open(path);
+    let mut file = made.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => Failure::usage("file-exists", "there is a file of that name already")
+            .hint("it was not touched: if it is a vault's key file, that vault is lost without it. Give another name"),
+        _ => Failure::io(doing)(error),
+    })?;
     file.write_all(&*bytes).and_then(|()| file.sync_all()).map_err(Failure::io(doing))?;
     global.ui.emit(json!({"event": "key-file", "file": path, "bytes": KEY_FILE_LEN}))?;
     global.ui.say(format_args!("Made {}.", crate::sanitise::line(&path.to_string_lossy())))
@@ -114,8 +118,9 @@ fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
     };
     let new = new.read(&global.ui)?;
     let other_key_file = key_of(&new) != key_of(&own);
-    let duress = other_key_file && agent.call::<bool>(&Request::HasDuress)?;
-    agent.call::<()>(&Request::ChangePassphrase { own: own.as_str().into(), new: new.as_str().into() })?;
+    let duress = other_key_file && agent.call::<DuressState>(&Request::HasDuress)?.set;
+    let (own, new_typed) = (own.as_str().into(), new.as_str().into());
+    agent.call::<()>(&Request::ChangePassphrase { own, new: new_typed, other_key_file })?;
     global.ui.emit(json!({"event": "passphrase-changed"}))?;
     global.ui.say("The passphrase is changed. Copies and backups from before keep the old one.")?;
     if other_key_file {

@@ -52,7 +52,7 @@ pub struct InitArgs {
     #[arg(long, default_value = "Relay")]
     name: String,
     /// log2 of the cost of one guess, 15 to 19 [default: about one second on this machine]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = init::work_factor())]
     work_factor: Option<u8>,
     /// Take a passphrase that could be guessed
     #[arg(long)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fieldbook_vault::{DeviceInfo, Layout, VaultError};
+use fieldbook_vault::{DeviceInfo, Layout, VaultError, room_for_a_vault};
 
 use super::{json, render};
 use crate::agent::client::Agent;
@@ -24,9 +24,7 @@ pub struct RestoreArgs {
 }
 
 pub fn run(args: RestoreArgs, global: &Global) -> Result<(), Failure> {
-    if Layout::new(&global.vault).slots().exists() {
-        return Err(VaultError::AlreadyExists.into());
-    }
+    room_for_a_vault(&Layout::new(&global.vault))?;
     let shown = line(&args.dir.to_string_lossy());
     if !Layout::new(&args.dir).slots().exists() {
         let failure: Failure = VaultError::NoVault.into();

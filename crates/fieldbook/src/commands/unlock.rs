@@ -31,6 +31,7 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     let place = Place::of(&vault)?;
     let running = Agent::running(&place)?;
     let already = running.is_some();
+    let mut locks_before_sleep = None;
     if let Some(mut agent) = running {
         // What is written now would go into the wrong one.
         if agent.call::<bool>(&Request::IsDecoy)? && !args.decoy {
@@ -45,15 +46,16 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
         }
         // A decoy that stays open by mistake takes what was meant for the vault.
         let idle_s = args.idle.map(Span::seconds).or(args.decoy.then_some(DECOY_IDLE_S));
-        global.passphrase.open(&vault, &global.ui, |passphrase| {
+        locks_before_sleep = Some(global.passphrase.open(&vault, &global.ui, |passphrase| {
             Agent::unlock(&vault, passphrase, Stay { idle_s }, args.decoy, &global.ui)
-        })?;
+        })?);
     }
     if already && args.decoy {
         return Err(Failure::new(Kind::InUse, "unlocked", "the vault is unlocked already")
             .hint("`fieldbook lock` first, then `fieldbook unlock --decoy`"));
     }
-    global.ui.emit(json!({"event": "unlocked", "already": already}))?;
+    let word = json!({"event": "unlocked", "already": already, "locks_before_sleep": locks_before_sleep});
+    global.ui.emit(word)?;
     global.ui.say(match (already, args.decoy) {
         (true, _) if args.idle.is_some() => {
             "It was unlocked already, and stays so as it was: `fieldbook lock` first, for `--for` to count."
@@ -63,6 +65,12 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
             "The DECOY is open: what is written now goes there. `fieldbook lock` locks it again; after 15 minutes without a \
              command it locks by itself."
         }
-        (false, false) => "Unlocked. `fieldbook lock` locks it again.",
+        (false, false) if locks_before_sleep == Some(true) => {
+            "Unlocked. `fieldbook lock` locks it again; it also locks before this computer sleeps."
+        }
+        (false, false) => {
+            "Unlocked. `fieldbook lock` locks it again: do so before this computer sleeps, because it does not say when it \
+             does."
+        }
     })
 }

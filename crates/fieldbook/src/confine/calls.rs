@@ -14,10 +14,13 @@ use seccompiler::{
 
 use super::Role;
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+pub(super) type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Not every C library has a name for it; its number is the same on every machine.
+/// Not every C library has a name for these; their numbers are the same on every machine.
 const FCHMODAT2: c_long = 452;
+const SETXATTRAT: c_long = 463;
+const REMOVEXATTRAT: c_long = 466;
+const FILE_SETATTR: c_long = 469;
 /// `TIOCSTI` and `TIOCLINUX`: typing into the terminal from which a process was started.
 const TYPING: [u64; 2] = [0x5412, 0x541c];
 
@@ -83,6 +86,15 @@ const NEVER: &[c_long] = &[
     SYS_lsetxattr,
     SYS_removexattr,
     SYS_lremovexattr,
+    SETXATTRAT,
+    REMOVEXATTRAT,
+    FILE_SETATTR,
+    #[cfg(target_arch = "x86_64")]
+    SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    SYS_utimes,
+    #[cfg(target_arch = "x86_64")]
+    SYS_futimesat,
     #[cfg(target_arch = "x86_64")]
     SYS_chmod,
     #[cfg(target_arch = "x86_64")]
@@ -108,9 +120,8 @@ const PROGRAMS: &[c_long] = &[
     SYS_vfork,
 ];
 
-/// Signals to other processes.
-const SIGNALS: &[c_long] =
-    &[SYS_kill, SYS_tkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_pidfd_send_signal];
+/// Signals to other processes, which cannot be told from those to its own threads.
+const SIGNALS: &[c_long] = &[SYS_tkill, SYS_rt_sigqueueinfo, SYS_rt_tgsigqueueinfo, SYS_pidfd_send_signal];
 
 /// All that merging takes: two pipes, memory, threads, time.
 const WORKER: &[c_long] = &[
@@ -169,23 +180,25 @@ const X32: &[(c_long, i64)] = &[
 #[cfg(target_arch = "x86_64")]
 const X32_BIT: i64 = 0x4000_0000;
 
-/// Restricts all threads of this process. A system that cannot leaves things as they are.
-pub fn restrict(role: &Role<'_>) {
-    let _ = apply(forbidden(role), SeccompAction::Allow, SeccompAction::Errno(EPERM as u32));
+/// Restricts all threads of this process. Whether the system took all of it; one that cannot leaves things as they are.
+pub fn restrict(role: &Role<'_>) -> bool {
+    let mut taken =
+        apply(forbidden(role), SeccompAction::Allow, SeccompAction::Errno(EPERM as u32)).is_some();
     // Its flags lie in memory, where nobody can look at them. Told that there is no such call, libraries use `clone`.
     let threads = Ok(also_x32(always(&[SYS_clone3])));
-    let _ = apply(threads, SeccompAction::Allow, SeccompAction::Errno(ENOSYS as u32));
+    taken &= apply(threads, SeccompAction::Allow, SeccompAction::Errno(ENOSYS as u32)).is_some();
     if matches!(role, Role::Worker) {
         // Last: it allows no further filter either.
-        let _ = apply(worker(), SeccompAction::Errno(EPERM as u32), SeccompAction::Allow);
+        taken &= apply(worker(), SeccompAction::Errno(EPERM as u32), SeccompAction::Allow).is_some();
     }
+    taken
 }
 
-/// No thread of this process makes a local socket any more.
-pub fn no_more_sockets() {
+/// No thread of this process makes a local socket any more. Whether the system took that.
+pub fn no_more_sockets() -> bool {
     let rules = sockets_but(&[AF_INET, AF_INET6, AF_NETLINK]);
     let rules = rules.map(|rules| also_x32(Rules::from([(SYS_socket, rules)])));
-    let _ = apply(rules, SeccompAction::Allow, SeccompAction::Errno(EPERM as u32));
+    apply(rules, SeccompAction::Allow, SeccompAction::Errno(EPERM as u32)).is_some()
 }
 
 fn apply(rules: Result<Rules, BackendError>, otherwise: SeccompAction, then: SeccompAction) -> Option<()> {
@@ -195,7 +208,7 @@ fn apply(rules: Result<Rules, BackendError>, otherwise: SeccompAction, then: Sec
     apply_filter_all_threads(&program).ok()
 }
 
-fn forbidden(role: &Role<'_>) -> Result<Rules, BackendError> {
+pub(super) fn forbidden(role: &Role<'_>) -> Result<Rules, BackendError> {
     let mut rules = always(NEVER);
     let mut threads = Vec::new();
     for new in
@@ -213,7 +226,10 @@ fn forbidden(role: &Role<'_>) -> Result<Rules, BackendError> {
     let typing = TYPING.map(|typing| rule(vec![argument(1, Op::Eq, typing)?]));
     rules.insert(SYS_ioctl, typing.into_iter().collect::<Result<_, _>>()?);
     let sockets: &[c_int] = match role {
-        Role::Agent { .. } | Role::Worker | Role::Carrier { network: false, control: None, .. } => &[],
+        Role::Agent { .. }
+        | Role::Maker { .. }
+        | Role::Worker
+        | Role::Carrier { network: false, control: None, .. } => &[],
         Role::Watch { .. } | Role::Carrier { network: false, control: Some(_), .. } => &[AF_UNIX],
         Role::Carrier { control: Some(_), .. } => &[AF_UNIX, AF_INET, AF_INET6, AF_NETLINK],
         Role::Carrier { .. } | Role::Pairing => &[AF_INET, AF_INET6, AF_NETLINK],
@@ -226,6 +242,13 @@ fn forbidden(role: &Role<'_>) -> Result<Rules, BackendError> {
             argument(1, Op::MaskedEq(0xf), SOCK_RAW.unsigned_abs().into())?,
         ])?);
     }
+    if sockets.contains(&AF_NETLINK) {
+        // What addresses this machine has, and not its firewall.
+        no_sockets.push(rule(vec![
+            argument(0, Op::Eq, AF_NETLINK.unsigned_abs().into())?,
+            argument(2, Op::Ne, NETLINK_ROUTE.unsigned_abs().into())?,
+        ])?);
+    }
     rules.insert(SYS_socket, no_sockets);
     if sockets.is_empty() {
         rules.extend(always(&[SYS_connect]));
@@ -235,8 +258,12 @@ fn forbidden(role: &Role<'_>) -> Result<Rules, BackendError> {
         // To its own threads it may: that is how a process aborts.
         let own = u64::from(std::process::id());
         rules.insert(SYS_tgkill, vec![rule(vec![argument(0, Op::Ne, own)?])?]);
+        rules.insert(SYS_kill, vec![rule(vec![argument(0, Op::Ne, own)?])?]);
         rules.insert(SYS_prlimit64, vec![rule(vec![argument(0, Op::Ne, 0)?, argument(0, Op::Ne, own)?])?]);
     }
+    // Times of a file that is open, and of none by its name.
+    let named = SeccompCondition::new(1, Len::Qword, Op::Ne, 0)?;
+    rules.insert(SYS_utimensat, vec![rule(vec![named])?]);
     // Pairs of streams only: a datagram socket could be turned to anybody.
     let datagrams = u64::from(SOCK_DGRAM.unsigned_abs());
     rules.insert(SYS_socketpair, vec![rule(vec![argument(1, Op::MaskedEq(0xf), datagrams)?])?]);

@@ -4,14 +4,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetError, Scope, make_bitflags, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, BitFlags, LandlockStatus, RestrictionStatus, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags, path_beneath_rules,
 };
 
 use super::Role;
 
 /// What is asked for. An older system gives what it has.
-const KNOWN: ABI = ABI::V6;
+pub const KNOWN: ABI = ABI::V6;
 
 /// What name servers, certificates and the C library's own modules are read from. Directories rather than files: when
 /// a laptop changes networks, `resolv.conf` is another file of the same name.
@@ -60,6 +60,8 @@ enum Right {
     Use,
     /// Read, written, made and removed.
     All,
+    /// Listed.
+    List,
     /// Listed, and its files removed, whatever stands in them.
     Clear,
     /// Sockets made and removed.
@@ -71,14 +73,16 @@ enum Right {
 }
 
 impl Right {
-    fn access(self) -> BitFlags<AccessFs> {
-        match self {
+    fn access(self, known: ABI) -> BitFlags<AccessFs> {
+        let all = AccessFs::from_all(known);
+        all & match self {
             Self::Read => make_bitflags!(AccessFs::{ReadFile | ReadDir}),
             Self::Use => make_bitflags!(AccessFs::{ReadFile | WriteFile | Truncate}),
             Self::All => {
                 let never = make_bitflags!(AccessFs::{Execute | MakeChar | MakeBlock | MakeFifo | IoctlDev});
-                AccessFs::from_all(KNOWN) & !never
+                all & !never
             }
+            Self::List => AccessFs::ReadDir.into(),
             Self::Clear => make_bitflags!(AccessFs::{ReadDir | RemoveFile}),
             Self::Sockets => make_bitflags!(AccessFs::{ReadDir | MakeSock | RemoveFile}),
             Self::Prune => AccessFs::RemoveDir.into(),
@@ -88,37 +92,53 @@ impl Right {
 }
 
 /// Whether the system has Landlock.
+#[cfg(test)]
 pub fn are_there() -> bool {
+    use landlock::{CompatLevel, Compatible as _};
     let asked =
         Ruleset::default().set_compatibility(CompatLevel::HardRequirement).handle_access(AccessFs::Execute);
     asked.and_then(Ruleset::create).is_ok()
 }
 
-/// Restricts this thread, and those that it starts.
-pub fn restrict(role: &Role<'_>) {
-    // A system without it, or that refuses, leaves things as they are: `doctor` tells.
-    let _ = apply(role, granted(role));
+/// Restricts this thread, and those that it starts, by what a Landlock of this version knows. By which version it was
+/// done; 0 if not at all: a system without it, or that refuses, leaves things as they are, and `doctor` tells.
+pub fn restrict(role: &Role<'_>, known: ABI) -> u8 {
+    match apply(role, granted(role), known) {
+        Ok(RestrictionStatus {
+            ruleset, landlock: LandlockStatus::Available { effective_abi, .. }, ..
+        }) if ruleset != RulesetStatus::NotEnforced => effective_abi.min(known) as u8,
+        _ => 0,
+    }
 }
 
-fn apply(role: &Role<'_>, granted: Vec<(PathBuf, Right)>) -> Result<(), RulesetError> {
-    let mut rules = Ruleset::default().handle_access(AccessFs::from_all(KNOWN))?;
-    if !speaks(role) {
-        rules = rules.handle_access(AccessNet::from_all(KNOWN))?;
+fn apply(
+    role: &Role<'_>,
+    granted: Vec<(PathBuf, Right)>,
+    known: ABI,
+) -> Result<RestrictionStatus, RulesetError> {
+    let mut rules = Ruleset::default().handle_access(AccessFs::from_all(known))?;
+    let net = AccessNet::from_all(known);
+    if !speaks(role) && !net.is_empty() {
+        rules = rules.handle_access(net)?;
     }
     let scope: BitFlags<Scope> = match role {
         Role::Watch { .. } => Scope::AbstractUnixSocket.into(),
         // Of an agent, this allows for its worker.
         _ => Scope::from_all(KNOWN),
     };
-    let mut rules = rules.scope(scope)?.create()?;
+    let scope = scope & Scope::from_all(known);
+    if !scope.is_empty() {
+        rules = rules.scope(scope)?;
+    }
+    let mut rules = rules.create()?;
     for (path, right) in granted {
         // One that cannot be granted is not granted; the others hold.
-        let rule = path_beneath_rules([path], right.access()).next();
+        let rule = path_beneath_rules([path], right.access(known)).next();
         if let Some(Ok(rule)) = rule {
             let _ = (&mut rules).add_rule(rule);
         }
     }
-    rules.restrict_self().map(drop)
+    rules.restrict_self()
 }
 
 const fn speaks(role: &Role<'_>) -> bool {
@@ -131,6 +151,13 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
     match role {
         Role::Worker => {}
         Role::Pairing => system(&mut grant),
+        Role::Maker { vault, from } => {
+            from.iter().for_each(|from| grant(from, Right::Read));
+            // It is made where nothing is yet, and what it lies in is synced.
+            let there = vault.ancestors().find(|above| above.exists());
+            there.iter().for_each(|there| grant(there, Right::All));
+            vault.parent().iter().for_each(|above| grant(above, Right::List));
+        }
         Role::Watch { vault, sockets } => {
             grant(vault, Right::All);
             sockets.iter().for_each(|sockets| grant(sockets, Right::Sockets));
@@ -178,7 +205,7 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
         grant(Path::new("/dev/urandom"), Right::Read);
         grant(Path::new("/proc/self"), Right::Read);
     }
-    if matches!(role, Role::Agent { .. } | Role::Watch { .. }) {
+    if matches!(role, Role::Agent { .. } | Role::Watch { .. } | Role::Maker { .. }) {
         // For the day that the owner set: how long this machine has been running; and who holds a lock.
         for file in ["/proc/sys/kernel/random/boot_id", "/proc/uptime", "/proc/locks"] {
             grant(Path::new(file), Right::Read);
@@ -189,16 +216,23 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
 
 fn system(grant: &mut impl FnMut(&Path, Right)) {
     SYSTEM.iter().for_each(|path| grant(Path::new(path), Right::Read));
+    if let Some(elsewhere) = fs::canonicalize("/etc/resolv.conf").ok().filter(|path| is_place(path)) {
+        // Its directory, if that is one of its own.
+        let directory = elsewhere.parent().map(Path::to_owned).filter(|path| is_place(path));
+        grant(&directory.unwrap_or(elsewhere), Right::Read);
+    }
+}
+
+/// Whether this is deep enough to be one thing's place, and has to do with files.
+fn is_place(path: &Path) -> bool {
+    path.components().count() > 2 && !["/proc", "/dev", "/sys"].iter().any(|no| path.starts_with(no))
 }
 
 /// As the libraries for TLS look for certificates: for a bucket only.
 fn certificates(grant: &mut impl FnMut(&Path, Right)) {
     for variable in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
         let path = std::env::var_os(variable).and_then(|path| fs::canonicalize(path).ok());
-        let is_place = |path: &PathBuf| {
-            path.components().count() > 2 && !["/proc", "/dev", "/sys"].iter().any(|no| path.starts_with(no))
-        };
-        if let Some(path) = path.filter(is_place) {
+        if let Some(path) = path.filter(|path| is_place(path)) {
             grant(&path, Right::Read);
         }
     }

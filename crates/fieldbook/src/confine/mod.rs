@@ -15,6 +15,8 @@ mod tests;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use fieldbook_daemon::control::{self, Confinement};
+
 /// What a process is for.
 #[derive(Debug)]
 pub enum Role<'a> {
@@ -24,6 +26,13 @@ pub enum Role<'a> {
         vault: &'a Path,
         /// The directory of its socket, which is there already; none for the agent of one command.
         sockets: Option<&'a Path>,
+    },
+    /// It makes a vault, or asks one for its passphrase, and ends.
+    Maker {
+        /// The vault's directory, which need not be there yet.
+        vault: &'a Path,
+        /// The backup that it is made of.
+        from: Option<&'a Path>,
     },
     /// It merges what others wrote: its two pipes and memory.
     Worker,
@@ -58,64 +67,75 @@ impl Role<'_> {
     }
 }
 
-/// How a process is confined.
+/// How a process of this program is confined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Confined {
-    /// Files and calls.
-    Wholly,
-    /// Calls alone: the system has no Landlock.
-    Calls,
-    /// Not at all.
-    Not,
-}
+pub struct Confined(Confinement);
 
 impl Confined {
     /// In a word for programs.
     pub const fn word(self) -> &'static str {
-        match self {
-            Self::Wholly => "confined",
-            Self::Calls => "calls-only",
-            Self::Not => "not-confined",
+        match (self.0.calls, self.0.files) {
+            (true, 1..) => "confined",
+            (true, 0) => "calls-only",
+            (false, 1..) => "files-only",
+            (false, 0) => "not-confined",
         }
     }
 
-    /// How another process of this program is confined, by the system's own word.
-    pub fn of_process(pid: u32) -> Self {
+    /// The version of Landlock by which it is fenced off from files; 0 if it is not.
+    pub const fn files(self) -> u8 {
+        self.0.files
+    }
+
+    /// Whether it is held to what was asked for: by every filter, and by some Landlock.
+    pub const fn wholly(self) -> bool {
+        self.0.calls && self.0.files > 0
+    }
+
+    /// How another process is confined: what it says that it achieved; of its calls, not without the system's own word. The
+    /// system shows of no process whether it is fenced off from files.
+    pub fn of_process(pid: u32, said: Confinement) -> Self {
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let filtered = status.lines().any(|line| line.split_whitespace().eq(["Seccomp:", "2"]));
-        match (filtered, system_confines_files()) {
-            (true, true) => Self::Wholly,
-            (true, false) => Self::Calls,
-            (false, _) => Self::Not,
-        }
+        Self(Confinement { calls: said.calls && filtered, ..said })
     }
 }
 
 /// From now on this process can do what its role needs. It must have one thread only: others would keep what they have.
-#[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+/// What was achieved is noted, for who asks.
 pub fn enforce(role: &Role<'_>) {
-    // The rest of the program depends on neither.
-    files::restrict(role);
-    calls::restrict(role);
+    control::note_confinement(system::enforce(role));
 }
-
-/// This system has nothing that confines a process.
-#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-pub fn enforce(_: &Role<'_>) {}
 
 /// The control socket is made: from now on no thread makes another local one. With one, a process could ask the user's
 /// other programs to do what it may not.
 pub fn no_more_sockets() {
-    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-    calls::no_more_sockets();
+    let before = control::confinement();
+    control::note_confinement(Confinement { calls: system::no_more_sockets() && before.calls, ..before });
 }
 
 #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn system_confines_files() -> bool {
-    files::are_there()
+mod system {
+    use super::{Confinement, Role, calls, files};
+
+    pub use calls::no_more_sockets;
+
+    // The rest of the program depends on neither.
+    pub fn enforce(role: &Role<'_>) -> Confinement {
+        Confinement { files: files::restrict(role, files::KNOWN), calls: calls::restrict(role) }
+    }
 }
 
+/// This system has nothing that confines a process.
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
-fn system_confines_files() -> bool {
-    false
+mod system {
+    use super::{Confinement, Role};
+
+    pub fn enforce(_: &Role<'_>) -> Confinement {
+        Confinement::default()
+    }
+
+    pub fn no_more_sockets() -> bool {
+        false
+    }
 }

@@ -22,6 +22,7 @@ use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::sanitise::line;
 use crate::ui::size;
+use crate::wipe::InUse;
 
 /// Progress is not told more often.
 const PACE: Duration = Duration::from_millis(200);
@@ -234,6 +235,7 @@ pub fn run() -> Result<(), Failure> {
     harden();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
     let key = job::depot_key(&network)?;
+    let _in_use = InUse::of_depot(&network.depot);
     let opened = SqlDepot::open(&network.depot, &key).map_err(Failure::from);
     let opened = opened.and_then(|depot| {
         let reads = matches!(task, Task::ReadBundles { .. });

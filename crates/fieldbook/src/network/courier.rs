@@ -13,6 +13,7 @@ use crate::agent::process::harden;
 use crate::agent::protocol::Network;
 use crate::confine::{self, Role};
 use crate::error::Failure;
+use crate::wipe::InUse;
 
 /// A disk that has less free counts as full, in bytes.
 const ROOM_LEAST: u64 = 8 << 20;
@@ -30,6 +31,7 @@ pub fn run() -> Result<(), Failure> {
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
     let Job { network, task } = job::read(&mut orders)?;
     let key = job::depot_key(&network)?;
+    let _in_use = InUse::of_depot(&network.depot);
     // Open for as long as this process lives: then its files stay those that this process may open again.
     let held = SqlDepot::open(&network.depot, &key);
     confine::enforce(&Role::carrier(&network.depot, !matches!(task, Task::Pipe { .. })));

@@ -17,7 +17,8 @@ use crate::agent::protocol::Network;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::ui::Ui;
-use crate::watch::Watch;
+use crate::watch::{Beside, GONE, Watch};
+use crate::wipe::InUse;
 
 /// Runs the daemon.
 ///
@@ -28,6 +29,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     let orders = rustix::stdio::stdin();
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
+    let _in_use = InUse::of_depot(&network.depot);
     let depot_key = job::depot_key(&network)?;
     let (mut task, relay) = match task {
         Task::RelayListen { .. } => (task, true),
@@ -40,9 +42,11 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         return Err(DaemonError::InUse.into());
     }
     let vault = network.depot.parent().unwrap_or(Path::new("."));
-    let watch = Watch::start(vault)?;
+    let mut watch = Watch::start(vault, Beside::Daemon)?;
     confine::enforce(&role(&network, &task, &served)?);
     watch.hear_signals();
+    let as_json = ui.json();
+    watch.end_without_it(move |line| log(line, as_json));
     if relay {
         // It is a part of a relay, and does not stay without the rest.
         super::courier::end_with_the_parent(orders);
@@ -117,6 +121,10 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
     };
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
+    if watch.is_gone() {
+        // Whatever restarts services starts it again.
+        return Err(Failure::failed("watch-gone", GONE));
+    }
     Ok(ended?)
 }
 

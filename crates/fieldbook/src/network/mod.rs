@@ -52,12 +52,14 @@ pub fn daemon_addresses(vault: &Path) -> Vec<String> {
     listening.iter().filter_map(|bound| bound.parse().ok()).flat_map(reachable::addresses).collect()
 }
 
-/// Whether `text` looks like the address of a device that is dialled: `HOST:PORT`, or `quic://HOST:PORT`.
+/// Whether `text` looks like the address of a device that is dialled: `HOST:PORT`, `quic://HOST:PORT` or
+/// `veil://HOST:PORT`.
 ///
 /// # Errors
 /// As [`check_address`].
 pub fn check_dialled(text: &str, flag: &str) -> Result<(), Failure> {
-    check_address(text.strip_prefix("quic://").unwrap_or(text), flag)
+    let bare = ["quic://", "veil://"].iter().find_map(|look| text.strip_prefix(look));
+    check_address(bare.unwrap_or(text), flag)
 }
 
 /// Whether `text` looks like `HOST:PORT`; whether anybody answers there is another matter.
@@ -142,7 +144,9 @@ mod tests {
     fn an_address_has_a_host_and_a_port() {
         for good in ["127.0.0.1:4040", "desk.example.org:1", "[::1]:4040", "localhost:65535"] {
             assert!(check_address(good, "--with").is_ok(), "{good}");
-            assert!(check_dialled(&format!("quic://{good}"), "--with").is_ok(), "{good}");
+            for look in ["quic", "veil"] {
+                assert!(check_dialled(&format!("{look}://{good}"), "--with").is_ok(), "{look}: {good}");
+            }
         }
         for bad in [
             "",

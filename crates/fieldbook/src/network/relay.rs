@@ -17,6 +17,7 @@ use super::job::{self, Job, Task};
 use crate::agent::process::harden;
 use crate::confine::{self, Role};
 use crate::error::Failure;
+use crate::wipe::InUse;
 
 /// The setting of the vault's depot that names the file that names the bucket.
 const BUCKET: &str = "relay-bucket";
@@ -140,6 +141,7 @@ pub fn run() -> Result<(), Failure> {
         return Err(Failure::failed("internal", "this job is not a relay's"));
     };
     let key = job::depot_key(&network)?;
+    let _in_use = InUse::of_depot(&network.depot);
     let opened = SqlDepot::open(&network.depot, &key).map_err(Failure::from);
     let opened = opened.and_then(|local| Ok((There::of(&local, &ask)?, local)));
     let there = opened.as_ref().ok().and_then(|(there, _)| there.as_ref());

@@ -171,8 +171,12 @@ impl Engine {
         }
         self.claimed = fingerprint.count;
         match self.check.snapshot(fingerprint, head, outgoing.covered(), self.incoming.received()) {
-            Next::SendMore => outgoing.reopen(),
+            Next::SendMore => {
+                outgoing.reopen();
+                self.gathering = self.padding.is_on();
+            }
             Next::Say(Claim { received, fingerprint, busy }) => {
+                self.gathering = false;
                 // All was settled before the snapshot was asked for, so its acknowledgement went first.
                 self.say(Frame::Done { received, fingerprint, busy }.encode().into());
                 self.padding.done();
