@@ -80,11 +80,9 @@ fn two_people_pack_the_same_archive_and_what_somebody_altered_is_refused_by_stoc
     }
     // The archive is judged before it is unpacked: one that brings checksums of its own would put them in the others' place.
     let own = fs::read(&archive).expect("the archive");
-    tool(
-        &dir,
-        &format!("mkdir evil && echo 'evil' >evil/SHA256SUMS && tar -C evil -czf {name}.tar.gz SHA256SUMS"),
-    )
-    .exits(0);
+    fs::create_dir(dir.join("evil")).expect("a directory");
+    fs::write(dir.join("evil/SHA256SUMS"), "evil\n").expect("checksums");
+    tool(&dir, &format!("tar -C evil -czf {name}.tar.gz SHA256SUMS")).exits(0);
     let before = "sha256sum --check --strict --ignore-missing SHA256SUMS";
     let refused = tool(&dir, before).exits(1);
     assert!(refused.out().contains(&format!("{name}.tar.gz: FAILED")), "{refused:?}");
