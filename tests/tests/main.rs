@@ -35,6 +35,7 @@ mod recovery;
 mod redaction;
 mod relay;
 mod release;
+mod remains;
 mod rooms;
 mod sealing;
 mod seed;

@@ -272,5 +272,5 @@ pub fn wait_for_status(daemon: &Running, wanted: impl Fn(&DaemonStatus) -> bool)
         }
         thread::sleep(Duration::from_millis(10));
     }
-    panic!("{:?}", ask(&daemon.control, Ask::Status))
+    unreachable!("waited in vain: {:?}", ask(&daemon.control, Ask::Status))
 }
