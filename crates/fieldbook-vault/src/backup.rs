@@ -27,7 +27,7 @@ use crate::rules::Rules;
 use crate::slots;
 use crate::vault::{Opening, Vault, lock};
 use crate::views::{BackupSummary, DeviceInfo};
-use crate::wipe::room_for_a_vault;
+use crate::wipe::{is_ours, room_for_a_vault};
 use crate::{duress, rejoin, rekey, store};
 
 /// Of what the depot keeps for the network, this alone goes along: where to sync, and with whom.
@@ -126,13 +126,9 @@ fn prepare(dir: &Path) -> Result<Layout, VaultError> {
     let layout = Layout::new(dir);
     room_for_a_vault(&layout)?;
     durable::create_private_dir(dir).map_err(VaultError::io("the directory could not be made"))?;
-    let ours = |name: &str| {
-        ["0.", "1.", "next", "new", "lock", "rules"].iter().any(|begin| name.starts_with(begin))
-            && name.len() < 9
-    };
     for file in fs::read_dir(dir).map_err(VaultError::io("the directory cannot be read"))? {
         let name = file.map_err(VaultError::io("the directory cannot be read"))?.file_name();
-        if !name.to_str().is_some_and(ours) {
+        if !name.to_str().is_some_and(is_ours) {
             return Err(VaultError::NotEmpty(dir.display().to_string()));
         }
     }

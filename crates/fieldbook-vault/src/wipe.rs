@@ -112,7 +112,7 @@ pub fn remove_rest(layout: &Layout) -> Result<Vec<String>, VaultError> {
 }
 
 /// Whether a name is one that a vault's directory has.
-fn is_ours(name: &str) -> bool {
+pub(crate) fn is_ours(name: &str) -> bool {
     let store = |name: &str| matches!(name, "0.a" | "0.b" | "1.a" | "1.b" | "next");
     matches!(name, "slots" | "rules" | "new" | "lock" | "lock.net" | "0.k" | "1.k")
         || store(name)
