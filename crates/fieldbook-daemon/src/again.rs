@@ -5,12 +5,16 @@
 //! the peer has changed: less was left in a session than in the one before, or it took something new after it had
 //! declined something.
 
+use std::convert::Infallible;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use fieldbook_net::signals::Signals;
 use fieldbook_proto::session::{Decline, Event};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+
+use crate::ending::{Ending, Why};
 
 /// After the first session in which something was left.
 const LEAST: Duration = Duration::from_secs(10 * 60);
@@ -67,6 +71,16 @@ impl Again {
                 state.since.get_or_insert_with(Instant::now);
             });
         }
+    }
+
+    /// Ends the session when it is time for a new one, or when all are begun anew.
+    pub async fn renews(&self, signals: &mut Signals, ending: &Ending) -> Infallible {
+        tokio::select! {
+            () = signals.renew() => {}
+            () = self.due() => {}
+        }
+        ending.end(Why::Renewed);
+        std::future::pending().await
     }
 
     /// Waits until it is time for a new session.

@@ -18,7 +18,7 @@ use tokio::time::sleep;
 
 use crate::again::Again;
 use crate::board::Board;
-use crate::connection::{self, How};
+use crate::connection;
 use crate::counts::Counts;
 use crate::courier::{went_silent, why};
 use crate::dial::{self, Caller, Dialling, Reached, Road, Tried, Ways};
@@ -42,8 +42,6 @@ const CLOCK: Duration = Duration::from_secs(5);
 const CLOCK_SLACK: Duration = Duration::from_secs(10);
 /// A connection that was in step for so long was of use.
 const RESTED: Duration = Duration::from_secs(120);
-/// How long the endpoint may take to say that it is gone.
-const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// Whom a daemon dials, and how.
 #[derive(Debug, Clone, Default)]
@@ -200,31 +198,14 @@ async fn call(
             }
         };
         let counts = Counts::among(&serving.moved);
-        let how = How {
-            address: Some(address.to_owned()),
-            staying: Some(serving.hub.signals()),
-            limit: serving.limit.clone(),
-            gauge: Some(gauge.clone()),
-            patience: serving.patience,
-            counts: counts.clone(),
-        };
+        let how = serving.how(Some(address.to_owned()), &gauge, &counts);
         let session = connection::session(link, Side::Client, &identity, &serving.depot, how, &mut on_event);
-        let renewing = async {
-            tokio::select! {
-                () = signals.renew() => {}
-                () = again.due() => {}
-            }
-            ending.end(Why::Renewed);
-            std::future::pending().await
-        };
         let (_, result) = tokio::select! {
             done = session => done,
-            never = renewing => never,
+            never = again.renews(signals, &ending) => match never {},
         };
         drop(running);
-        if let Some(endpoint) = endpoint {
-            let _ = tokio::time::timeout(LAST_WORD, endpoint.wait_idle()).await;
-        }
+        dial::let_go(endpoint).await;
         let why_ended = ending.why();
         if let Some(who) = &met {
             let (well, line) = report(who, way, &counts, &result, why_ended);

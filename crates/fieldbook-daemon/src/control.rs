@@ -261,9 +261,7 @@ pub fn reach(path: &Path) -> io::Result<UnixStream> {
     let (address, until) = (net::SocketAddrUnix::new(path)?, Instant::now() + REACH);
     while let Err(error) = net::connect(&socket, &address) {
         match error {
-            rustix::io::Errno::AGAIN if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(5))
-            }
+            rustix::io::Errno::AGAIN if Instant::now() < until => thread::sleep(Duration::from_millis(5)),
             rustix::io::Errno::AGAIN => return Err(io::ErrorKind::TimedOut.into()),
             error => return Err(error.into()),
         }

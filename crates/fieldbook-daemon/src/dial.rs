@@ -131,6 +131,16 @@ impl Caller {
     }
 }
 
+/// How long QUIC's socket may take to say that a connection is closed.
+const LAST_WORD: Duration = Duration::from_millis(20);
+
+/// Gives up what kept a link alive, once the other side could hear that it is closed.
+pub(crate) async fn let_go(endpoint: Option<Endpoint>) {
+    if let Some(endpoint) = endpoint {
+        let _ = timeout(LAST_WORD, endpoint.wait_idle()).await;
+    }
+}
+
 /// A link, and what keeps it alive.
 pub(crate) struct Reached {
     pub link: Link,

@@ -21,8 +21,6 @@ use crate::relays;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long the other side may take to hear that this was all.
 const FAREWELL: Duration = Duration::from_secs(1);
-/// How long a closed QUIC endpoint may take to say so.
-const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// How one way to an address ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -157,9 +155,7 @@ impl Examiner<'_> {
             Ok(Err(outcome)) => outcome,
             Err(_) => Outcome::Silent,
         };
-        if let Some(endpoint) = endpoint {
-            let _ = timeout(LAST_WORD, endpoint.wait_idle()).await;
-        }
+        dial::let_go(endpoint).await;
         outcome
     }
 

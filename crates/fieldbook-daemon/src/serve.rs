@@ -72,6 +72,18 @@ impl Seldom {
 }
 
 impl Serving {
+    /// How a session of a daemon goes, whoever began it. `address`: where the peer was dialled, if that is to be remembered.
+    pub fn how(&self, address: Option<String>, gauge: &Arc<Gauge>, counts: &Counts) -> How {
+        How {
+            address,
+            staying: Some(self.hub.signals()),
+            limit: self.limit.clone(),
+            gauge: Some(gauge.clone()),
+            patience: self.patience,
+            counts: counts.clone(),
+        }
+    }
+
     pub fn new(
         depot: Arc<dyn Depot>,
         Dialling { limit, patience, .. }: Dialling,
@@ -249,25 +261,11 @@ async fn converse(link: Link, stranger: Stranger, serving: &Serving) {
         _ => {}
     };
     let counts = Counts::among(&serving.moved);
-    let how = How {
-        address: None,
-        staying: Some(serving.hub.signals()),
-        limit: serving.limit.clone(),
-        gauge: Some(gauge.clone()),
-        patience: serving.patience,
-        counts: counts.clone(),
-    };
+    let how = serving.how(None, &gauge, &counts);
     let session = connection::session(link, Side::Server, &identity, &serving.depot, how, &mut on_event);
-    let overdue = async {
-        sleep(serving.strangers.term()).await;
-        if !is_met.load(Relaxed) {
-            ending.end(Why::Stranger);
-        }
-        std::future::pending().await
-    };
     let (_, result) = tokio::select! {
         done = session => done,
-        never = overdue => never,
+        never = serving.strangers.put_out_unless(|| is_met.load(Relaxed), &ending) => match never {},
     };
     drop((stranger, running));
     // Whoever was never met is counted: a line for each could be asked for without end.

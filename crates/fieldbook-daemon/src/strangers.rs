@@ -9,11 +9,13 @@
 //! connections have a few places of their own, and beyond them an address is made to prove itself first.
 
 use std::collections::{BTreeMap, HashMap};
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::sleep;
 
 use crate::chance;
 use crate::ending::{Ending, Why};
@@ -104,6 +106,16 @@ impl Strangers {
     /// How long the handshake may take, or the hello.
     pub fn term(&self) -> Duration {
         if self.lock().waiting.len() > PLACES / 2 { TERM_CROWDED } else { TERM }
+    }
+
+    /// Ends a session in which nobody was met within the term: whoever shakes hands and then says nothing has a place for a
+    /// while only.
+    pub async fn put_out_unless(&self, is_met: impl Fn() -> bool, ending: &Ending) -> Infallible {
+        sleep(self.term()).await;
+        if !is_met() {
+            ending.end(Why::Stranger);
+        }
+        std::future::pending().await
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

@@ -19,4 +19,5 @@ pub mod signals;
 pub mod socks;
 pub mod tcp;
 pub mod tls;
+pub mod tries;
 pub mod veil;

@@ -229,8 +229,14 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn set_wipe_unasked(&self, unasked: bool) -> Result<Rules, VaultError> {
+        self.change_rules(|rules| rules.wipe_unasked = unasked)
+    }
+
+    /// Changes them in their file and in what the vault keeps of them. The file may be gone meanwhile.
+    fn change_rules(&self, change: impl FnOnce(&mut Rules)) -> Result<Rules, VaultError> {
         Rules::bring_back(&self.db, self.layout());
-        let rules = Rules { wipe_unasked: unasked, ..self.rules() };
+        let mut rules = self.rules();
+        change(&mut rules);
         rules.write(self.layout())?;
         Rules::keep(&self.db, self.layout());
         Ok(rules)
@@ -244,12 +250,9 @@ impl Vault {
         if (1..rules::DEAD_MAN_MIN_DAYS).contains(&days) {
             return Err(VaultError::TooFewDays);
         }
-        Rules::bring_back(&self.db, self.layout());
         let deadline_s = if days == 0 { 0 } else { rules::deadline(days) };
-        let rules = Rules { dead_man_days: days, deadline_s, ..self.rules() };
-        rules.write(self.layout())?;
+        self.change_rules(|rules| (rules.dead_man_days, rules.deadline_s) = (days, deadline_s))?;
         Rules::unlocked(self.layout());
-        Rules::keep(&self.db, self.layout());
         Ok(self.rules())
     }
 

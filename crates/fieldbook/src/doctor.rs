@@ -140,27 +140,26 @@ pub fn memory() -> Check {
 
 /// What the system holds one of this device's processes to. Nothing of it stands in the way of a sync.
 pub fn confinement(process: &str, confined: Confined) -> Check {
-    let files = confined.files();
-    let (verdict, found) = match confined.word() {
-        "confined" => (
+    let (verdict, found) = match (confined.calls(), confined.files()) {
+        (true, files @ 1..) => (
             Verdict::Good,
             format!(
                 "{process} is confined by the system: in its calls, and in its files by Landlock {files}"
             ),
         ),
-        "calls-only" => (
+        (true, 0) => (
             Verdict::Notice,
             format!(
                 "{process} is confined in its calls alone: it is not fenced off from files (no Landlock)"
             ),
         ),
-        "files-only" => (
+        (false, files @ 1..) => (
             Verdict::Notice,
             format!(
                 "{process} is fenced off from files by Landlock {files}, and not from all the calls that it does not need"
             ),
         ),
-        _ => (Verdict::Notice, format!("{process} is not confined: this system did not do it")),
+        (false, 0) => (Verdict::Notice, format!("{process} is not confined: this system did not do it")),
     };
     let check = Check::new("confinement", verdict, found);
     if verdict == Verdict::Good {

@@ -22,7 +22,7 @@ use fieldbook_vault::{Layout, Rules, destroy_keys};
 use rustix::process::{Signal, getpid, kill_process};
 
 use crate::agent::place::Place;
-use crate::agent::process::harden;
+use crate::agent::process::keep_files_private;
 use crate::agent::wire;
 use crate::confine::{self, Role};
 use crate::error::Failure;
@@ -146,7 +146,7 @@ impl Drop for Watch {
 /// # Errors
 /// There is no vault.
 pub fn run() -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     let doing = "the job cannot be read";
     let orders = rustix::stdio::stdin();
     let mut orders = std::fs::File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);

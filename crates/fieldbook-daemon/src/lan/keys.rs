@@ -3,6 +3,7 @@
 //! Under the newest secret each is tried, at the cost of three hashes and as many short authenticators. Under earlier
 //! ones only some are: a beacon of those is a hint for people and nothing hangs on it.
 
+use fieldbook_net::tries::Tries;
 use fieldbook_proto::lan::{self, Beacon, HourKey, Salt};
 use fieldbook_proto::session::TransportSecret;
 
@@ -10,14 +11,13 @@ use fieldbook_proto::session::TransportSecret;
 const OLDER_TRIES: u32 = 16;
 
 /// The keys of now.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Keys {
     secrets: Vec<TransportSecret>,
     hour: Option<u64>,
     newest: Vec<HourKey>,
     older: Vec<HourKey>,
-    /// Tries left in this second.
-    tries: (u64, u32),
+    tries: Tries,
 }
 
 /// What a datagram was.
@@ -29,6 +29,13 @@ pub(super) enum Opened {
     Older(Salt, Beacon),
     /// Noise.
     Nothing,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        let (secrets, newest, older) = (Vec::new(), Vec::new(), Vec::new());
+        Self { secrets, hour: None, newest, older, tries: Tries::each_second(OLDER_TRIES) }
+    }
 }
 
 impl Keys {
@@ -52,7 +59,7 @@ impl Keys {
         if let Some((salt, beacon)) = by(&self.newest) {
             return Opened::Newest(salt, beacon);
         }
-        if self.older.is_empty() || !self.may_try(now_s) {
+        if self.older.is_empty() || !self.tries.may(now_s) {
             return Opened::Nothing;
         }
         by(&self.older).map_or(Opened::Nothing, |(salt, beacon)| Opened::Older(salt, beacon))
@@ -68,15 +75,6 @@ impl Keys {
         let mut all = self.secrets.iter().map(keys);
         self.newest = all.next().map(Vec::from).unwrap_or_default();
         self.older = all.flatten().collect();
-    }
-
-    fn may_try(&mut self, now_s: u64) -> bool {
-        if self.tries.0 != now_s {
-            self.tries = (now_s, OLDER_TRIES);
-        }
-        let may = self.tries.1 > 0;
-        self.tries.1 = self.tries.1.saturating_sub(1);
-        may
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! It stays as any session of a daemon does. Of whom it was with, it writes down what one writes down that came by itself.
 
+use std::convert::Infallible;
 use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,11 +11,11 @@ use std::time::Duration;
 
 use fieldbook_net::gauge::Gauge;
 use fieldbook_proto::session::{Event, Side};
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
 use super::nearby::Visit;
 use crate::again::Again;
-use crate::connection::{self, How};
+use crate::connection;
 use crate::counts::Counts;
 use crate::dial::{self, Reached};
 use crate::ending::{Why, report, who};
@@ -24,8 +25,6 @@ use crate::serve::Serving;
 
 /// After so long it is seen whether two devices have visited each other at once, or were connected before.
 const SETTLE: Duration = Duration::from_secs(3);
-/// How long the endpoint may take to say that it is gone.
-const LAST_WORD: Duration = Duration::from_millis(20);
 
 /// Visits whoever is there.
 pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
@@ -37,14 +36,7 @@ pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
     let (counts, again, gauge) =
         (Counts::among(&serving.moved), Again::default(), Arc::new(Gauge::default()));
     let mut signals = serving.hub.signals();
-    let how = How {
-        address: None,
-        staying: Some(serving.hub.signals()),
-        limit: serving.limit.clone(),
-        gauge: Some(gauge.clone()),
-        patience: serving.patience,
-        counts: counts.clone(),
-    };
+    let how = serving.how(None, &gauge, &counts);
     // Who it is with; the sessions with it, once it is met; and whether this device's id comes first.
     let mut met = None;
     let running = tokio::sync::watch::Sender::new(None::<(Arc<Session>, bool)>);
@@ -61,14 +53,6 @@ pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
     };
     let (mut entered, unmet) = (running.subscribe(), running.subscribe());
     let session = connection::session(link, Side::Client, &identity, &serving.depot, how, &mut on_event);
-    // Whoever shakes hands and then says nothing has a place for a while, as who comes by itself has.
-    let overdue = async {
-        sleep(serving.strangers.term()).await;
-        if unmet.borrow().is_none() {
-            ending.end(Why::Stranger);
-        }
-        std::future::pending::<()>().await;
-    };
     let twins = async {
         let entered = entered.wait_for(Option::is_some).await.map(|entered| entered.clone());
         let Ok(Some((session, first))) = entered else { return std::future::pending().await };
@@ -77,27 +61,18 @@ pub(super) async fn visit(at: SocketAddrV4, serving: &Serving) -> Visit {
             ending.end(Why::Twin);
         }
         drop(session);
-        std::future::pending::<()>().await;
-    };
-    let renewing = async {
-        tokio::select! {
-            () = signals.renew() => {}
-            () = again.due() => {}
-        }
-        ending.end(Why::Renewed);
-        std::future::pending::<()>().await;
+        std::future::pending::<Infallible>().await
     };
     let (_, result) = tokio::select! {
         done = session => done,
-        () = twins => return Visit::Failed,
-        () = overdue => return Visit::Failed,
-        () = renewing => return Visit::Failed,
+        never = twins => match never {},
+        // As whoever comes by itself.
+        never = serving.strangers.put_out_unless(|| unmet.borrow().is_some(), &ending) => match never {},
+        never = again.renews(&mut signals, &ending) => match never {},
     };
     // It is met no more.
     drop((running, entered, unmet));
-    if let Some(endpoint) = endpoint {
-        let _ = timeout(LAST_WORD, endpoint.wait_idle()).await;
-    }
+    dial::let_go(endpoint).await;
     let why = ending.why();
     let Some(who) = met else {
         serving.failed.fetch_add(1, Relaxed);

@@ -1,5 +1,6 @@
 //! Devices of a team whose coordinator is 1, with hand-made certificates, and their daemons on loopback.
 #![allow(dead_code, reason = "no test file uses all of it")]
+#![allow(clippy::panic, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -272,5 +273,5 @@ pub fn wait_for_status(daemon: &Running, wanted: impl Fn(&DaemonStatus) -> bool)
         }
         thread::sleep(Duration::from_millis(10));
     }
-    unreachable!("waited in vain: {:?}", ask(&daemon.control, Ask::Status))
+    panic!("waited in vain: {:?}", ask(&daemon.control, Ask::Status))
 }

@@ -26,6 +26,7 @@ use super::plain::Plain;
 use super::receive::{Waiting, receive};
 use super::seen::{REMEMBERED_LEN, Seen, WINDOW_S};
 use super::{Clock, new_salt, random};
+use crate::tries::Tries;
 
 /// Secrets that are tried: as many as a device keeps.
 const EPOCHS: usize = fieldbook_proto::session::limits::EPOCHS_MAX;
@@ -78,8 +79,7 @@ struct Inside {
     wrong_clocks: WrongClocks,
     /// The salts that were counted there: each once, whoever repeats it.
     counted: BTreeSet<Salt>,
-    /// Tries left in this second.
-    tries: (u32, u32),
+    tries: Tries,
     copy: Zeroizing<Vec<u8>>,
 }
 
@@ -113,7 +113,7 @@ impl Veil {
                 seen,
                 wrong_clocks: WrongClocks::default(),
                 counted: BTreeSet::new(),
-                tries: (0, 0),
+                tries: Tries::each_second(WRONG_CLOCK_TRIES),
                 copy: Zeroizing::new(Vec::with_capacity(boxes::SIZES[3])),
             }),
         };
@@ -192,7 +192,7 @@ impl Veil {
                 continue;
             }
             let in_time = inside.seen.in_time(header.salt, now);
-            if in_time.is_ok() || (at < WRONG_CLOCK_EPOCHS && inside.may_try(now)) {
+            if in_time.is_ok() || (at < WRONG_CLOCK_EPOCHS && inside.tries.may(now.into())) {
                 plausible.push((at, header, in_time));
             }
         }
@@ -271,15 +271,6 @@ impl Inside {
     /// Whether a header is of somebody who dialled under this secret. Nothing is proven by it.
     fn knows(&self, epoch: &Arc<Epoch>, header: Header) -> bool {
         self.peers.get(header.salt).is_some_and(|peer| Arc::ptr_eq(&peer.epoch, epoch))
-    }
-
-    fn may_try(&mut self, now: u32) -> bool {
-        if self.tries.0 != now {
-            self.tries = (now, WRONG_CLOCK_TRIES);
-        }
-        let may = self.tries.1 > 0;
-        self.tries.1 = self.tries.1.saturating_sub(1);
-        may
     }
 }
 

@@ -42,6 +42,14 @@ fn titles(vault: &Vault) -> Vec<String> {
     vault.list(&ListFilter::default()).unwrap().into_iter().map(|report| report.title).collect()
 }
 
+/// The pair that the own passphrase opens.
+fn own_slot(path: &Path) -> usize {
+    let vault = Vault::open(path, &own()).unwrap();
+    let slot = vault.slot_for_tests();
+    vault.close().unwrap();
+    slot
+}
+
 fn set(path: &Path) {
     let mut vault = Vault::open(path, &own()).unwrap();
     assert!(vault.set_duress(&own(), &duress(), "Notebook").unwrap());
@@ -381,10 +389,7 @@ fn the_first_opening_under_duress_writes_and_syncs_what_an_ordinary_one_does() {
 fn what_was_destroyed_is_known_however_it_ended_and_is_cut_later() {
     let (_dir, path) = made();
     set(&path);
-    let layout = Layout::new(&path);
-    let vault = Vault::open(&path, &own()).unwrap();
-    let real = vault.slot_for_tests();
-    vault.close().unwrap();
+    let (layout, real) = (Layout::new(&path), own_slot(&path));
     // As if a video were in it, and a daemon killed.
     crate::durable::grow(&layout.depot(real), 6 << 20).unwrap();
     let log = crate::durable::write_ahead_log(&layout.depot(real));
@@ -412,10 +417,7 @@ fn what_was_destroyed_is_known_however_it_ended_and_is_cut_later() {
 fn a_cut_between_the_two_writes_of_a_destruction_is_made_up_for() {
     let (_dir, path) = made();
     set(&path);
-    let layout = Layout::new(&path);
-    let vault = Vault::open(&path, &own()).unwrap();
-    let real = vault.slot_for_tests();
-    vault.close().unwrap();
+    let (layout, real) = (Layout::new(&path), own_slot(&path));
     let key = fs::read(layout.keys(real)).unwrap();
     drop(Vault::open(&path, &duress()).unwrap());
     // The slot was destroyed, and the key file not yet.

@@ -6,8 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use fieldbook_daemon::control::Confinement;
-use fieldbook_daemon::control::reach;
+use fieldbook_daemon::control::{Confinement, reach};
 use fieldbook_vault::{Layout, is_there};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::de::DeserializeOwned;
@@ -156,17 +155,18 @@ impl Agent {
         let mut agent = Self::spawn()?;
         agent.send(opening)?;
         let greeting = agent.opened(ui)?;
-        warn_of_copy(&greeting, ui);
         agent.confinement = greeting.confinement;
         Ok(agent)
     }
 
     /// Its word that it has opened the vault. What comes before: that it waits for another window.
     fn opened(&mut self, ui: &Ui) -> Result<Greeting, Failure> {
-        self.receive(|_: Value| {
+        let greeting = self.receive(|_: Value| {
             ui.note("Another window has the vault open. Waiting for it…");
             Ok(())
-        })
+        })?;
+        warn_of_copy(&greeting, ui);
+        Ok(greeting)
     }
 
     /// Makes a vault of a backup; the agent ends at once.
@@ -217,7 +217,6 @@ impl Agent {
         let mut agent = Self::spawn()?;
         agent.send(&Opening { stay: Some(stay), decoy, ..opening(vault, passphrase) })?;
         let greeting = agent.opened(ui)?;
-        warn_of_copy(&greeting, ui);
         warn_of_swap(ui);
         // It lives on without us.
         agent.child = None;

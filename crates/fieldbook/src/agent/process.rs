@@ -37,7 +37,7 @@ const RETRY: Duration = Duration::from_millis(50);
 /// # Errors
 /// The standard streams cannot be used; everything else is told to the client.
 pub fn run() -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     // Unbuffered: no copy of the passphrase stays in a buffer of the standard library.
     let streams = "the standard streams cannot be used";
     let mut from = File::from(rustix::stdio::stdin().try_clone_to_owned().map_err(Failure::io(streams))?);
@@ -83,13 +83,14 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
     drop(passphrase);
     let _in_use = InUse::of(&opening.vault);
     let copy = vault.device().copy;
-    let mut greeting = Greeting { copy, ..Greeting::of_this_process() };
+    // Once this process is confined.
+    let greeting =
+        |locks_before_sleep| value(&Greeting { copy, locks_before_sleep, ..Greeting::of_this_process() });
     match opening.stay {
         None => {
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: None });
             let client_end = to.try_clone().map_err(Failure::io("the standard streams cannot be used"))?;
-            greeting.confinement = control::confinement();
-            answer(to, &value(&greeting)?)?;
+            answer(to, &greeting(false)?)?;
             let (sender, events) = mpsc::channel();
             thread::spawn(move || server::connection(1, from, client_end, &sender));
             let desk = Desk::new(vault, &opening.vault, None);
@@ -102,7 +103,7 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             let _ = rustix::process::setsid();
             let _ = std::env::set_current_dir("/");
             let mut watch = Watch::start(&opening.vault, Beside::Agent)?;
-            greeting.locks_before_sleep = watch.locks_before_sleep();
+            let locks_before_sleep = watch.locks_before_sleep();
             confine::enforce(&Role::Agent { vault: &opening.vault, sockets: Some(place.directory()) });
             let (sender, events) = mpsc::channel();
             end_on_signals(sender.clone());
@@ -110,8 +111,7 @@ fn serve(opening: Opening, typed: Hex, from: File, to: &mut File) -> Result<(), 
             // Locked is what a vault may always become.
             watch.end_without_it(|_| {});
             server::accept(listener, sender);
-            greeting.confinement = control::confinement();
-            answer(to, &value(&greeting)?)?;
+            answer(to, &greeting(locks_before_sleep)?)?;
             leave_the_client()?;
             let desk = Desk::new(vault, &opening.vault, Some(socket));
             server::run(desk, &events, ending(stay), memory::slept);
@@ -200,10 +200,9 @@ fn leave_the_client() -> Result<(), Failure> {
     rustix::stdio::dup2_stderr(&null).map_err(to_io)
 }
 
-/// A process with keys or others' bytes is closed to others, and makes no file that others can read. Where the system
-/// refuses, it works all the same.
-pub fn harden() {
-    close_to_others();
+/// A process with keys or others' bytes makes no file that others can read. That it is closed to others is seen to where every
+/// process begins: see [`close_to_others`].
+pub fn keep_files_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
 }
 

@@ -99,7 +99,7 @@ impl Drop for Worker {
 /// # Errors
 /// The standard streams cannot be used.
 pub fn run() -> Result<(), Failure> {
-    super::process::harden();
+    super::process::keep_files_private();
     let memory = Rlimit { current: Some(MEMORY_MAX), maximum: Some(MEMORY_MAX) };
     let _ = rustix::process::setrlimit(Resource::As, memory);
     // Whoever kills the agent has to kill what it told this process, too.

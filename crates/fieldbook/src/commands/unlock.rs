@@ -29,15 +29,14 @@ pub struct UnlockArgs {
 pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     let vault = existing(global)?;
     let place = Place::of(&vault)?;
-    let running = Agent::running(&place)?;
-    let already = running.is_some();
-    let mut locks_before_sleep = None;
-    if let Some(mut agent) = running {
+    // Of an agent that was started just now.
+    let locks_before_sleep = if let Some(mut agent) = Agent::running(&place)? {
         // What is written now would go into the wrong one.
         if agent.call::<bool>(&Request::IsDecoy)? && !args.decoy {
             return Err(Failure::new(Kind::InUse, "decoy-open", "the decoy is open, not the vault")
                 .hint("`fieldbook lock` first"));
         }
+        None
     } else {
         if args.decoy && network::ask(&place, Ask::Status)?.is_some() {
             return Err(Failure::new(Kind::InUse, "daemon-runs", "a daemon of the vault runs").hint(
@@ -46,10 +45,11 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
         }
         // A decoy that stays open by mistake takes what was meant for the vault.
         let idle_s = args.idle.map(Span::seconds).or(args.decoy.then_some(DECOY_IDLE_S));
-        locks_before_sleep = Some(global.passphrase.open(&vault, &global.ui, |passphrase| {
+        Some(global.passphrase.open(&vault, &global.ui, |passphrase| {
             Agent::unlock(&vault, passphrase, Stay { idle_s }, args.decoy, &global.ui)
-        })?);
-    }
+        })?)
+    };
+    let already = locks_before_sleep.is_none();
     if already && args.decoy {
         return Err(Failure::new(Kind::InUse, "unlocked", "the vault is unlocked already")
             .hint("`fieldbook lock` first, then `fieldbook unlock --decoy`"));

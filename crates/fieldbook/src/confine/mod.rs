@@ -82,6 +82,11 @@ impl Confined {
         }
     }
 
+    /// Whether every filter for its calls was taken.
+    pub const fn calls(self) -> bool {
+        self.0.calls
+    }
+
     /// The version of Landlock by which it is fenced off from files; 0 if it is not.
     pub const fn files(self) -> u8 {
         self.0.files

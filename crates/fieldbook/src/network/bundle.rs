@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use super::courier::{end_with_the_parent, say};
 use super::job::{self, Job, Task};
 use super::relay::There;
-use crate::agent::process::harden;
+use crate::agent::process::keep_files_private;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::sanitise::line;
@@ -232,7 +232,7 @@ pub struct Missing {
 /// # Errors
 /// The job is not understood; everything else is told on standard output.
 pub fn run() -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     let Job { network, task } = job::read(&mut io::stdin().lock())?;
     let key = job::depot_key(&network)?;
     let _in_use = InUse::of_depot(&network.depot);

@@ -9,7 +9,7 @@ use fieldbook_depot::{DepotError, DepotKey, SqlDepot};
 
 use super::handover;
 use super::job::{self, Attempt, Job, Said, Task, Traffic};
-use crate::agent::process::harden;
+use crate::agent::process::keep_files_private;
 use crate::agent::protocol::Network;
 use crate::confine::{self, Role};
 use crate::error::Failure;
@@ -24,7 +24,7 @@ const ROOM_LEAST: u64 = 8 << 20;
 /// The job is not understood. That the depot cannot be used, or that nobody was reached, is told on standard
 /// output and is no failure.
 pub fn run() -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     // Read without a buffer: descriptors may follow the job, and come with the byte that is read with them.
     let doing = "the job cannot be read";
     let orders = rustix::stdio::stdin();

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fieldbook_daemon::relay::RelaySettings;
-use fieldbook_daemon::{Calls, Carriers, DaemonError, DaemonOptions, Dialling, Veiling, run_daemon_on};
+use fieldbook_daemon::{Calls, Carriers, DaemonError, DaemonOptions, Dialling, Veiling, Ways, run_daemon_on};
 use fieldbook_depot::{Depot, DepotKey, SqlDepot};
 use serde_json::json;
 
 use super::job::{self, Job, Task};
-use crate::agent::process::harden;
+use crate::agent::process::keep_files_private;
 use crate::agent::protocol::Network;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
@@ -25,7 +25,7 @@ use crate::wipe::InUse;
 /// # Errors
 /// It cannot listen, another one runs, or the depot cannot be used.
 pub fn run(ui: &Ui) -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     let orders = rustix::stdio::stdin();
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io("the job cannot be read"))?);
     let Job { network, task } = job::read(&mut orders)?;
@@ -51,36 +51,32 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         // It is a part of a relay, and does not stay without the rest.
         super::courier::end_with_the_parent(orders);
     }
-    let nobody = (Vec::new(), false, (false, false), None, false, None);
-    let (listen, (udp, tcp, unveiled), control, (with, known, (lan, only_found), proxy, only_proxy, limit)) =
-        match task {
-            Task::Listen {
-                address,
-                udp,
-                tcp,
-                unveiled,
-                control,
-                with,
-                known,
-                lan,
-                only_found,
-                proxy,
-                only_proxy,
-                limit,
-                ..
-            } => (
-                address,
-                (udp, tcp, unveiled),
-                control,
-                (with, known, (lan, only_found), proxy, only_proxy, limit),
-            ),
-            Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
-                (listen, (true, !no_tcp, unveiled), control, nobody)
-            }
-            _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
-        };
-    let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
-    let dialling = Dialling { ways, limit, ..Dialling::default() };
+    let (listen, carriers, (unveiled, only_found), control, calls) = match task {
+        Task::Listen {
+            address,
+            udp,
+            tcp,
+            unveiled,
+            control,
+            with,
+            known,
+            lan,
+            only_found,
+            proxy,
+            only_proxy,
+            limit,
+            ..
+        } => {
+            let ways = super::courier::ways(proxy.as_deref(), only_proxy)?;
+            let dialling = Dialling { ways, limit, ..Dialling::default() };
+            let calls = Calls { with, known, lan, dialling };
+            (address, Carriers { udp, tcp }, (unveiled, only_found && lan), control, calls)
+        }
+        Task::RelayListen { listen, unveiled, no_tcp, control, .. } => {
+            (listen, Carriers { udp: true, tcp: !no_tcp }, (unveiled, false), control, Calls::default())
+        }
+        _ => return Err(Failure::failed("internal", "this job is not a daemon's")),
+    };
     let memory: Arc<dyn Depot> = served.local.clone();
     let depot = served.open(&network.depot, relay, ui.json())?;
     let listen = match listen {
@@ -91,11 +87,11 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         listen => listen,
     };
     let listen = listen.as_deref().map_or(Ok(Vec::new()), addresses)?;
-    if lan && (only_proxy || unveiled) {
+    if calls.lan && (matches!(calls.dialling.ways, Ways::Only(_)) || unveiled) {
         let message = "LAN discovery sends by other ways than a proxy, and shows where this device listens";
         return Err(Failure::new(Kind::Usage, "usage", message));
     }
-    if lan && listen.iter().all(|address| address.ip().is_loopback()) {
+    if calls.lan && listen.iter().all(|address| address.ip().is_loopback()) {
         let message = "who listens on this machine alone cannot be found by others";
         return Err(Failure::new(Kind::Usage, "bad-address", message)
             .hint("leave --listen out, or give one of this machine's addresses in the network, or 0.0.0.0"));
@@ -104,20 +100,20 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         depot_key,
         depot_path: network.depot,
         listen,
-        carriers: Carriers { udp, tcp },
-        calls: Calls { with: with.clone(), known, lan, dialling },
+        carriers,
+        calls: calls.clone(),
         control_socket: control,
         lock_path: network.lock,
         relay,
-        veil: Veiling { unveiled_too: unveiled, only_heard: only_found && lan, memory: Some(memory) },
+        veil: Veiling { unveiled_too: unveiled, only_heard: only_found, memory: Some(memory) },
     };
     let json = ui.json();
     let mut told = Ok(());
     let listening = |bound: &[SocketAddr]| {
         // The control socket is there, and nobody was heard yet.
         confine::no_more_sockets();
-        told = tell(bound, (carriers(udp, tcp), unveiled), &with, known, ui)
-            .and_then(|()| if lan { tell_of_lan(tcp, ui) } else { Ok(()) });
+        told = tell(bound, (words_of(carriers), unveiled), &calls.with, calls.known, ui)
+            .and_then(|()| if calls.lan { tell_of_lan(carriers.tcp, ui) } else { Ok(()) });
     };
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
@@ -262,10 +258,10 @@ fn tell_of_lan(tcp: bool, ui: &Ui) -> Result<(), Failure> {
     Ok(())
 }
 
-const fn carriers(udp: bool, tcp: bool) -> (&'static str, &'static [&'static str]) {
-    match (udp, tcp) {
-        (true, false) => ("UDP", &["quic"]),
-        (false, true) => ("TCP", &["tcp"]),
+const fn words_of(carriers: Carriers) -> (&'static str, &'static [&'static str]) {
+    match carriers {
+        Carriers { udp: true, tcp: false } => ("UDP", &["quic"]),
+        Carriers { udp: false, tcp: true } => ("TCP", &["tcp"]),
         _ => ("UDP and TCP", &["quic", "tcp"]),
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use fieldbook_proto::pairing::MESSAGE_MAX;
 use serde::{Deserialize, Serialize};
 
-use crate::agent::process::harden;
+use crate::agent::process::keep_files_private;
 use crate::agent::wire::{self, Hex};
 use crate::confine::{self, Role};
 use crate::error::{Failure, plain};
@@ -86,7 +86,7 @@ enum Event {
 /// # Errors
 /// There is none, or the parent cannot be told.
 pub fn run() -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     confine::enforce(&Role::Pairing);
     let job = wire::read(&mut io::stdin().lock()).map_err(Failure::io("the job is not understood"))?;
     match job {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::courier::{end_with_the_parent, say};
 use super::job::{self, Job, Task};
-use crate::agent::process::harden;
+use crate::agent::process::keep_files_private;
 use crate::confine::{self, Role};
 use crate::error::Failure;
 use crate::wipe::InUse;
@@ -132,7 +132,7 @@ impl Change {
 /// # Errors
 /// Nobody can be told. What went wrong otherwise is told on standard output.
 pub fn run() -> Result<(), Failure> {
-    harden();
+    keep_files_private();
     let doing = "the job cannot be read";
     let orders = rustix::stdio::stdin();
     let mut orders = File::from(orders.try_clone_to_owned().map_err(Failure::io(doing))?);
