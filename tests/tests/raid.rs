@@ -483,6 +483,8 @@ fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     assert_eq!(keyed(&["--json", "duress", "show"]).lines()[0]["other_key_file"], true);
     assert!(keyed(&["duress", "show"]).out().contains("key file was changed"));
     keyed(&["passphrase", "change", "--new-passphrase-file", &same, "--no-key-file"]);
+    // Back to what it was, it goes with the same again.
+    assert_eq!((&shown()["set"], &shown()["other_key_file"]), (&true.into(), &false.into()));
     run(with(&machine, new, &["duress", "remove"]), b"").exits(0);
     run(with(&machine, DURESS, &["list"]), b"").exits(12);
 }

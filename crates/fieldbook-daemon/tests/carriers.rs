@@ -99,11 +99,8 @@ fn udp_alone_is_enough_and_both_are_at_one_port() {
 
 #[test]
 fn nobody_there_is_told_way_by_way() {
-    let coordinator = device(1, 1, 5);
-    let daemon = start_by(&coordinator, TCP);
-    let address = daemon.address.clone();
-    daemon.stop();
-    let (summary, events) = device(2, 1, 5).sync(&address);
+    // Where nobody listens: a port that was free a moment ago may be another test's by now.
+    let (summary, events) = device(2, 1, 5).sync("127.0.0.1:9");
     assert!(summary.is_none());
     let [CourierEvent::Trying(_), CourierEvent::Failed { why, answered: false, tried, .. }] = &events[..]
     else {
