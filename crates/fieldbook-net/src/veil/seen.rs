@@ -65,7 +65,12 @@ impl Seen {
         if off.unsigned_abs() > u64::from(WINDOW_S) {
             return Err(off);
         }
-        if salt.time_s() <= self.floor_s { Err(off) } else { Ok(()) }
+        if self.is_forgotten(salt) { Err(off) } else { Ok(()) }
+    }
+
+    /// Whether a salt is of a time of which not all are known any more.
+    pub fn is_forgotten(&self, salt: Salt) -> bool {
+        self.floor_s > 0 && salt.time_s() <= self.floor_s
     }
 
     /// Whether this salt came before.
