@@ -424,6 +424,21 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_beginning_like_that_of_tls_is_known() {
+        let dialled = |number: u32| {
+            let [a, b, c, d] = number.to_be_bytes();
+            dial(&secret(1), Salt::new(7, [a, b, c, d, 0, 0]), &[]).unwrap().0
+        };
+        let one = |sealer: &Sealer| sealer.begins[..2] == [0x16, 0x03];
+        let mut found = (0..1_000_000).map(dialled).find(one).expect("one of 65,536");
+        assert!(found.begins_like_tls());
+        let mut out = Vec::new();
+        found.seal(b"x", &mut out).unwrap();
+        assert!(begins_like_tls(&out) && !begins_like_tls(&out[1..]) && !begins_like_tls(&[0x16]));
+        assert!(!dialled(0).begins_like_tls());
+    }
+
     proptest! {
         #[test]
         fn noise_of_any_length_begins_nothing_and_panics_nowhere(noise in prop::collection::vec(any::<u8>(), 0..3_000)) {
