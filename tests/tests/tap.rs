@@ -61,11 +61,6 @@ pub struct Dump {
 }
 
 impl Dump {
-    /// One that was stopped.
-    pub fn of(machine: &Machine, name: &str) -> Self {
-        Self { file: machine.path(name).to_str().expect("a path").to_owned() }
-    }
-
     /// The fields of each frame that `filter` shows, with further options.
     pub fn fields(&self, options: &[&str], filter: &str, fields: &[&str]) -> Vec<Vec<String>> {
         let mut command = Command::new("tshark");
@@ -81,9 +76,7 @@ impl Dump {
     pub fn datagrams(&self, port: u16) -> Vec<(bool, Vec<u8>)> {
         let filter = format!("udp.port == {port} && !icmp");
         let found = self.fields(&[], &filter, &["udp.dstport", "udp.payload"]);
-        let found = found.into_iter().map(|fields| {
-            (fields[0] == port.to_string(), bytes(&fields[1]))
-        });
+        let found = found.into_iter().map(|fields| (fields[0] == port.to_string(), bytes(&fields[1])));
         found.collect()
     }
 

@@ -84,7 +84,8 @@ fn on_the_line_a_sync_by_tcp_is_random_bytes_and_nothing_says_tls() {
     assert_eq!(streams.len(), 2);
     must_look_random(&streams, 700_000);
     // The first words go out at once: no segment of a box alone.
-    let lens = dump.fields(&[], &format!("tcp.dstport == {port} && tcp.len > 0 && tcp.seq == 1"), &["tcp.len"]);
+    let lens =
+        dump.fields(&[], &format!("tcp.dstport == {port} && tcp.len > 0 && tcp.seq == 1"), &["tcp.len"]);
     assert_eq!(lens.len(), 2);
     assert!(lens.iter().all(|len| len[0].parse::<usize>().is_ok_and(|len| len > FIRST + 1_000)), "{lens:?}");
 }
@@ -132,18 +133,18 @@ fn without_the_veil_the_same_tools_see_tls_which_is_post_quantum_and_says_nothin
     assert!(extensions.contains("19") && extensions.contains("20"), "{extensions:?}");
 }
 
-/// A pairing at this address; the options say by which code.
-fn paired(at: &str, options: &[&str], name: &str) -> Machine {
+/// What passed in a pairing, kept by `keeper`; the options say by which code.
+fn paired(keeper: &Machine, options: &[&str], name: &str) -> (Dump, u16) {
+    let at = format!("127.0.0.1:{}", free_port());
     let (a, b) = (Machine::with_vault("Coordination"), Machine::with_vault("Monitor"));
     a.ok(&["team", "create", "Minsk 2017"]);
-    let invite = ["team", "invite", "--role", "monitor", "--listen", at, "--yes"];
-    let tap = Tap::start(&b, name);
+    let invite = ["team", "invite", "--role", "monitor", "--listen", &at, "--yes"];
+    let tap = Tap::start(keeper, name);
     let mut inviting = a.start(&[&invite, options].concat());
     let code = inviting.object_with("code")["code"].as_str().expect("a code").to_owned();
     b.run_with(&["join", "-", "--yes"], code.as_bytes()).exits(0);
     assert!(inviting.ends().success());
-    tap.stop();
-    b
+    (tap.stop(), port(&at))
 }
 
 #[test]
@@ -153,17 +154,14 @@ fn on_the_line_a_pairing_under_a_long_code_is_random_bytes_and_under_words_it_is
     ) {
         return;
     }
-    let capture = |options: &[&str], name: &str| {
-        let at = format!("127.0.0.1:{}", free_port());
-        let machine = paired(&at, options, name);
-        (Dump::of(&machine, name), port(&at))
-    };
-    let (dump, port) = nothing_is_recognised(|_| capture(&["--qr"], "long.pcapng"));
+    let keeper = Machine::new("Keeper");
+    let (dump, port) =
+        nothing_is_recognised(|number| paired(&keeper, &["--qr"], &format!("long-{number}.pcapng")));
     let streams = dump.streams(port);
     assert_eq!(streams.len(), 1);
     must_look_random(&streams, 12_000);
     assert_eq!(count(&streams.concat().concat(), b"FBPAIR"), 0);
-    let (dump, port) = capture(&[], "words.pcapng");
+    let (dump, port) = paired(&keeper, &[], "words.pcapng");
     assert_eq!(count(&dump.streams(port).concat().concat(), b"FBPAIR"), 1, "the test can tell");
 }
 
@@ -181,7 +179,8 @@ fn eavesdropper(daemon: &str) -> (String, Arc<Mutex<Vec<Vec<u8>>>>) {
                 kept.push(Vec::new());
                 kept.len() - 1
             };
-            let (mut from, mut to) = (near.try_clone().expect("a socket"), far.try_clone().expect("a socket"));
+            let (mut from, mut to) =
+                (near.try_clone().expect("a socket"), far.try_clone().expect("a socket"));
             let kept = kept.clone();
             thread::spawn(move || {
                 let mut bytes = [0; 4_096];
@@ -283,7 +282,8 @@ fn probes_by_tcp_hear_nothing_and_the_daemon_serves() {
     let noise = (0..200_usize).map(|number| {
         let mut noise = vec![0; number * 31];
         getrandom::fill(&mut noise).expect("random bytes");
-        let begins = [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-x\r\n", b""];
+        let begins =
+            [&b"\x16\x03\x01\x02\x00\x01"[..], b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", b"SSH-2.0-x\r\n", b""];
         [begins[number % 4], &noise].concat()
     });
     nobody_hears(&address, &noise.collect::<Vec<_>>());

@@ -19,8 +19,8 @@ use std::time::Duration;
 use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::Endpoint;
-use fieldbook_net::session::STANDSTILL;
 use fieldbook_net::secured::SecureError;
+use fieldbook_net::session::STANDSTILL;
 use fieldbook_net::socks::Proxy;
 use fieldbook_net::veil::{carried, system_clock};
 use fieldbook_net::{quic, secured, socks, tcp};
@@ -342,9 +342,7 @@ async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
         return Err(NO_SECRET.to_owned());
     };
     let stream = veil(connect().await?, newest)?;
-    let mut newest = pin!(async {
-        over(secured::connect(key, stream, patience.newest).await, patience.way)
-    });
+    let mut newest = pin!(async { over(secured::connect(key, stream, patience.newest).await, patience.way) });
     if relays.is_empty() || earlier.is_empty() {
         return newest.await;
     }

@@ -15,7 +15,9 @@ use fieldbook_net::tls::TransportKey;
 use fieldbook_net::veil::stream::{FIRST, PADDING_MAX};
 use fieldbook_net::veil::{Clock, Veil, carried, system_clock, take_in};
 use fieldbook_proto::session::TransportSecret;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
+};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FROM: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
@@ -195,7 +197,9 @@ async fn ten_thousand_beginnings_of_noise_and_nearly_right_ones_hear_nothing() {
     }
     for number in 0..1_000 {
         // As TLS, HTTP and ssh begin.
-        for begin in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"GET / HTTP/1.1\r\n", b"SSH-2.0-x\r\n"] {
+        for begin in
+            [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"GET / HTTP/1.1\r\n", b"SSH-2.0-x\r\n"]
+        {
             let probe = [begin, &noise(number, 600)].concat();
             assert_eq!(heard(&listener, false, &probe).await, b"");
         }
@@ -249,7 +253,9 @@ async fn an_answer_is_for_one_dialler() {
     far.write_all(&answer).await.unwrap();
     let stream = carried::dial(near, &secret(1), &system_clock()).unwrap();
     let refused = secured::connect(&key(1).0, stream, PATIENCE).await;
-    assert!(matches!(refused, Err(SecureError::Handshake(error)) if error.kind() == io::ErrorKind::InvalidData));
+    assert!(
+        matches!(refused, Err(SecureError::Handshake(error)) if error.kind() == io::ErrorKind::InvalidData)
+    );
 }
 
 #[tokio::test]
@@ -265,7 +271,8 @@ async fn whoever_tampers_with_a_standing_session_ends_it_and_learns_no_more() {
             (stream.read_to_end(&mut heard).await.unwrap_err().kind(), heard)
         });
         let stream = carried::dial(near.0, &secret(1), &system_clock()).unwrap();
-        let dialling = tokio::spawn(async move { secured::connect(&key(1).0, stream, PATIENCE).await.unwrap().0 });
+        let dialling =
+            tokio::spawn(async move { secured::connect(&key(1).0, stream, PATIENCE).await.unwrap().0 });
         let (mut from_client, mut to_client) = tokio::io::split(&mut near.1);
         let (mut from_server, mut to_server) = tokio::io::split(middle.0);
         let forth = async {

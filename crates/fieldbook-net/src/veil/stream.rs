@@ -80,12 +80,13 @@ impl Sealer {
         let before = out.len();
         out.extend_from_slice(&self.begins);
         let beside = self.begins.get(FIRST..).unwrap_or_default();
-        let sealed = [(beside, &len.to_be_bytes()[..]), (&[], payload)].iter().try_for_each(|(beside, plain)| {
-            let start = out.len();
-            out.extend_from_slice(plain);
-            self.counter += 1;
-            self.key.seal_piece(self.counter - 1, beside, out, start)
-        });
+        let sealed =
+            [(beside, &len.to_be_bytes()[..]), (&[], payload)].iter().try_for_each(|(beside, plain)| {
+                let start = out.len();
+                out.extend_from_slice(plain);
+                self.counter += 1;
+                self.key.seal_piece(self.counter - 1, beside, out, start)
+            });
         match sealed {
             Ok(()) => self.begins = Vec::new(),
             Err(_) => out.truncate(before),
@@ -104,7 +105,11 @@ pub struct Opener {
 #[derive(Debug)]
 enum Next {
     /// The listener's box, for whoever dialled with this salt.
-    Box { secret: TransportSecret, hidden: HeaderKey, dialler: Salt },
+    Box {
+        secret: TransportSecret,
+        hidden: HeaderKey,
+        dialler: Salt,
+    },
     Padding(BoxKey, usize),
     /// And the padding before it, if it is the first.
     Length(BoxKey, Vec<u8>),
@@ -153,7 +158,9 @@ impl Opener {
                 self.counter = 1;
                 Some((Next::after_the_box(key, padding), None))
             }
-            Next::Padding(key, len) => (bytes.len() == len).then(|| (Next::Length(key, bytes.to_vec()), None)),
+            Next::Padding(key, len) => {
+                (bytes.len() == len).then(|| (Next::Length(key, bytes.to_vec()), None))
+            }
             Next::Length(key, padding) => {
                 opened(&key, &mut self.counter, &padding, bytes).filter(|len| *len == 2)?;
                 let len = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
@@ -399,7 +406,9 @@ mod tests {
             begun(&secret(1), &out).map(|begun| begun.padding)
         };
         assert_eq!(begins(0, &[4, 0]), Some(1_024));
-        for (counter, content) in [(1, &[0, 0][..]), (0, &[4, 1]), (0, &[0xff, 0xff]), (0, &[0]), (0, &[0, 0, 0])] {
+        for (counter, content) in
+            [(1, &[0, 0][..]), (0, &[4, 1]), (0, &[0xff, 0xff]), (0, &[0]), (0, &[0, 0, 0])]
+        {
             assert_eq!(begins(counter, content), None, "{counter} {content:?}");
         }
     }
