@@ -21,6 +21,7 @@ mod share;
 mod sync;
 mod syncthing;
 mod veil;
+mod veil_stream;
 
 use std::error::Error;
 use std::path::Path;

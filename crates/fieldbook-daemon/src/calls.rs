@@ -237,10 +237,10 @@ async fn call(
                     }
                     (None, Err(failure)) => {
                         serving.failed.fetch_add(1, Relaxed);
-                        if let (Way::Quic, Road::Straight(target, _), true) =
+                        if let (Way::Quic, Road::Straight(target, look), true) =
                             (way, &road, went_silent(&failure))
                         {
-                            roads.push(Road::StraightTcp(*target));
+                            roads.push(Road::StraightTcp(*target, *look));
                         }
                         why(&failure, met.is_some())
                     }

@@ -281,7 +281,7 @@ fn nobody(at: &str, said: &[Said]) -> Check {
     }
     bad(
         format!("{at}: no way leads there"),
-        "the other device may be off or its daemon not running (`fieldbook daemon status` there); if it listens by UDP only, a clock that is wrong by more than a week keeps this device out: compare the date and time above with a watch; this network may block it: try another network, --via socks5://127.0.0.1:9050 with Tor running, or a bundle by stick",
+        "the other device may be off or its daemon not running (`fieldbook daemon status` there); it answers nobody but devices of its own team whose keys it knows, so it may be another team's, or one of the two has not synced for very long; if it listens by UDP only, a clock that is wrong by more than a week keeps this device out: compare the date and time above with a watch; this network may block it: try another network, --via socks5://127.0.0.1:9050 with Tor running, or a bundle by stick",
     )
 }
 

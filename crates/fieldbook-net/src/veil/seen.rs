@@ -65,7 +65,12 @@ impl Seen {
         if off.unsigned_abs() > u64::from(WINDOW_S) {
             return Err(off);
         }
-        if salt.time_s() <= self.floor_s { Err(off) } else { Ok(()) }
+        if self.is_forgotten(salt) { Err(off) } else { Ok(()) }
+    }
+
+    /// Whether a salt is of a time of which not all are known any more.
+    pub fn is_forgotten(&self, salt: Salt) -> bool {
+        self.floor_s > 0 && salt.time_s() <= self.floor_s
     }
 
     /// Whether this salt came before.
@@ -175,6 +180,10 @@ mod tests {
         assert_eq!(seen.floor_s, now - FRESH_S);
         assert_eq!(seen.in_time(salt(now - FRESH_S, 5_000), now), Err(-i64::from(FRESH_S)));
         assert_eq!(seen.in_time(salt(now - FRESH_S + 1, 5_000), now), Ok(()));
+        // A stream has no week, and is bound by what was forgotten all the same.
+        assert!(seen.is_forgotten(salt(0, 5_000)) && seen.is_forgotten(salt(now - FRESH_S, 5_000)));
+        assert!(!seen.is_forgotten(salt(now - FRESH_S + 1, 5_000)) && !seen.is_forgotten(salt(u32::MAX, 1)));
+        assert!(!Seen::new(random(REMEMBERED_LEN)).unwrap().is_forgotten(salt(0, 1)), "nothing was");
         // With nobody in a hurry nothing that came gets through.
         let later = now + FRESH_S + 1;
         for n in 1_000..1_100 {
