@@ -182,7 +182,9 @@ impl Terminal {
     pub fn ends(&mut self) -> ExitStatus {
         let what = format!("the end of {}", self.said);
         let status = wait_for(&what, || self.child.try_wait().expect("its state"));
-        wait_for("all that it sent", || self.reading.as_ref().is_none_or(JoinHandle::is_finished).then_some(()));
+        wait_for("all that it sent", || {
+            self.reading.as_ref().is_none_or(JoinHandle::is_finished).then_some(())
+        });
         status
     }
 }

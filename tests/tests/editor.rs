@@ -42,13 +42,6 @@ fn draft(machine: &Machine, narrative: &str) -> String {
     machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--set", &narrative])
 }
 
-/// The only draft.
-fn only(machine: &Machine) -> String {
-    let reports = machine.reports();
-    assert_eq!(reports.len(), 1, "{reports:?}");
-    reports[0]["id"].as_str().expect("an id").to_owned()
-}
-
 /// What was sent after the terminal was given back.
 fn sent_afterwards(terminal: &Terminal) -> String {
     let sent = String::from_utf8_lossy(&terminal.sent()).into_owned();
@@ -96,7 +89,8 @@ fn what_is_written_on_the_whole_screen_is_saved_and_no_other_program_sees_it() {
     assert!(!mark.exists(), "no other program was run");
 
     // What waits in a new one, and in another long text of it.
-    let mut terminal = writing(&machine, &["new", "--template", "ill_treatment", "--title", "T", "--write=injuries"]);
+    let mut terminal =
+        writing(&machine, &["new", "--template", "ill_treatment", "--title", "T", "--write=injuries"]);
     terminal.types("Гематомы");
     terminal.types(CTRL_X);
     terminal.ends();
@@ -127,7 +121,8 @@ fn a_question_an_answer_and_an_addendum_are_written_too() {
     terminal.types(CTRL_S);
     assert!(terminal.ends().success(), "it is said once");
     let notes = b.show(&id)["notes"].clone();
-    let texts: Vec<&str> = notes.as_array().expect("notes").iter().filter_map(|note| note["text"].as_str()).collect();
+    let texts: Vec<&str> =
+        notes.as_array().expect("notes").iter().filter_map(|note| note["text"].as_str()).collect();
     assert_eq!(texts, ["Who saw it?", "Two neighbours."]);
     let mut terminal = writing(&b, &["addendum", &id, "--write"]);
     terminal.types("He was seen again.");
@@ -183,6 +178,7 @@ fn the_key_that_locks_keeps_what_is_written_and_leaves_nothing_of_it_anywhere_el
         assert_eq!(machine.reports().len(), before + 1);
         assert_eq!(narrative(&machine, &newest), "");
         assert_eq!(machine.fails(1, &["finish", &newest])["code"], "unfinished-text");
+        assert!(machine.ok(&["show", &newest]).out().contains("was written and is not saved"));
         machine.ok(&["unlock"]);
         let mut terminal = writing(&machine, &["edit", &newest, "--write"]);
         terminal.shows("was not saved");
@@ -232,7 +228,8 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
         terminal.types(" Third.");
         terminal.shows("Third.");
         // As when the computer shuts down.
-        let pid = i32::try_from(terminal.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+        let pid =
+            i32::try_from(terminal.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
         terminal.ends();
         assert!(sent_afterwards(&terminal).contains("is in the vault"), "{:?}", sent_afterwards(&terminal));
@@ -245,7 +242,10 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     terminal.shows("second.");
     terminal.types(CTRL_X);
     terminal.ends();
-    assert_eq!((entries(), narrative(&b, &id).as_str()), (before + 1, "The first hour. The second. Third. Third."));
+    assert_eq!(
+        (entries(), narrative(&b, &id).as_str()),
+        (before + 1, "The first hour. The second. Third. Third.")
+    );
     // Or thrown away.
     let mut terminal = writing(&b, &["edit", &id, "--write"]);
     terminal.types("Wrong. ");
@@ -279,12 +279,20 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
 
     // It has not: the rest waits behind an empty screen.
     let mut terminal = locked_while_writing(&machine, &id);
-    assert!(!terminal.screen().contains("told") && !terminal.screen().contains("Dugong"), "{}", terminal.screen());
+    assert!(
+        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+        "{}",
+        terminal.screen()
+    );
     terminal.types("\r");
     terminal.shows("assphrase");
     terminal.types("not it\r");
     terminal.shows("That does not open it.");
-    assert!(!terminal.screen().contains("told") && !terminal.screen().contains("Dugong"), "{}", terminal.screen());
+    assert!(
+        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+        "{}",
+        terminal.screen()
+    );
     terminal.types(&format!("{}\r", machine.passphrase()));
     terminal.shows("Dugonglast");
     terminal.types(CTRL_X);
@@ -333,7 +341,11 @@ fn a_passphrase_given_up_under_force_shows_nothing_of_what_was_being_written() {
     terminal.shows("assphrase");
     terminal.types(&format!("{duress}\r"));
     terminal.ends();
-    assert!(!terminal.screen().contains("told") && !terminal.screen().contains("Dugong"), "{}", terminal.screen());
+    assert!(
+        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+        "{}",
+        terminal.screen()
+    );
     let sent = sent_afterwards(&terminal);
     assert_eq!(sent, "Ended. Nothing more is here.");
     let file = machine.secret_file("another", &format!("{duress}\n"));
@@ -361,7 +373,7 @@ fn what_another_device_wrote_is_harmless_and_what_it_changes_meanwhile_is_kept()
     a.ok(&["edit", &id, "--narrative-file", &a.file("more", format!("Theirs, before. {hostile}"))]);
     sync(&b, &a);
     terminal.types(CTRL_X);
-    terminal.shows("both changes are in it");
+    terminal.shows("Somebody else had changed this text");
     terminal.shows("Theirs, before. Shown");
     terminal.types(CTRL_X);
     assert!(terminal.ends().success());

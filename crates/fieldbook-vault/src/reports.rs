@@ -548,6 +548,7 @@ impl Vault {
             content: document.view(),
             unarrived: self.unarrived(&row)?,
             addenda: crate::addenda::addenda_of(&self.db, &id)?,
+            unfinished: crate::unfinished::is_left(&self.db, &id)?,
         })
     }
 

@@ -62,7 +62,8 @@ enum LongText<'a> {
 impl<'a> LongText<'a> {
     fn named(field: &'a str, template: &str) -> Result<Self, VaultError> {
         let fields = find(template).map(|template| template.fields.as_slice()).unwrap_or_default();
-        let mut long = fields.iter().filter(|field| field.kind == FieldKind::LongText).map(|field| &field.name);
+        let mut long =
+            fields.iter().filter(|field| field.kind == FieldKind::LongText).map(|field| &field.name);
         match field.split_once('.').unwrap_or((field, "")) {
             ("narrative", "") => Ok(Self::Narrative),
             ("ask" | "answer", "") => Ok(Self::Note),
@@ -147,6 +148,10 @@ impl Vault {
         if text.len() > limit.max(base.len()) {
             return Err(VaultError::TooLarge { what: "this text", limit });
         }
+        if text == base {
+            // As if nothing had been written.
+            return self.drop_text(id, field);
+        }
         self.db
             .prepare_cached(
                 "INSERT INTO unfinished (report, field, time_ms, base, text) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -197,9 +202,8 @@ impl Vault {
 }
 
 fn kept(db: &Connection, id: &ReportId, field: &str) -> Result<Option<KeptText>, VaultError> {
-    let read = |row: &rusqlite::Row<'_>| {
-        Ok(KeptText { time_ms: row.get(0)?, base: row.get(1)?, text: row.get(2)? })
-    };
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(KeptText { time_ms: row.get(0)?, base: row.get(1)?, text: row.get(2)? });
     Ok(db
         .prepare_cached("SELECT time_ms, base, text FROM unfinished WHERE report = ?1 AND field = ?2")?
         .query_row(params![id.as_bytes(), field], read)
@@ -251,6 +255,8 @@ mod tests {
         let opened = vault.open_text(id, "narrative").unwrap();
         assert_eq!((opened.text.as_str(), opened.unfinished), ("One.\nTwo.\n", None));
         vault.keep_text(id, "narrative", &opened.text, "One.\nTwo.\nThr").unwrap();
+        vault.keep_text(id, "narrative", &opened.text, &opened.text).unwrap();
+        assert_eq!(rows(&vault), 0, "all of it was taken back");
         vault.keep_text(id, "narrative", &opened.text, "One.\nTwo.\nThree.\n").unwrap();
         assert_eq!(narrative(&vault, id), "One.\nTwo.\n");
         assert_eq!(vault.history(id).unwrap().len(), 1, "nothing of it is in the history");
@@ -303,7 +309,9 @@ mod tests {
         assert_eq!(rows(&restored), 0, "the copy of the store has the rule, too");
         restored.rekey_if_due().unwrap();
         let input = ReportInput { template: "detention".into(), ..ReportInput::default() };
-        let Ok(next) = restored.create_report(&ReportInput { language: "und".into(), ..input }) else { return };
+        let Ok(next) = restored.create_report(&ReportInput { language: "und".into(), ..input }) else {
+            return;
+        };
         let next = restored.find(&next.id).unwrap();
         restored.keep_text(next, "narrative", "", "Canary").unwrap();
         restored.forget(&ForgetWhat::Report(next)).unwrap();

@@ -173,7 +173,9 @@ impl Desk {
                 let edits = typed::edits(template, &changes)?;
                 json(&self.vault.edit(id, &edits)?)
             }
-            Request::OpenText { report, field } => json(&self.vault.open_text(self.report(&report)?, &field)?),
+            Request::OpenText { report, field } => {
+                json(&self.vault.open_text(self.report(&report)?, &field)?)
+            }
             Request::KeepText { report, field, base, text } => {
                 json(&self.vault.keep_text(self.report(&report)?, &field, &base, &text)?)
             }

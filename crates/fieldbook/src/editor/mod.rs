@@ -322,7 +322,8 @@ impl Session<'_> {
         let rows = self.screen.rows(buffer, &self.terminal);
         let at = layout::row_of(rows, buffer.cursor());
         let (row, text) = (&rows[at], buffer.text());
-        let (column, last) = (wanted.unwrap_or_else(|| layout::column_of(text, row, buffer.cursor())), rows.len() - 1);
+        let (column, last) =
+            (wanted.unwrap_or_else(|| layout::column_of(text, row, buffer.cursor())), rows.len() - 1);
         let place = |number: usize| layout::at_column(text, &rows[number], column);
         let to = match motion {
             Motion::Home => return row.start,
@@ -333,7 +334,8 @@ impl Session<'_> {
             _ => {
                 let page = self.screen.height().saturating_sub(1).max(1);
                 let rows = self.screen.rows(&self.buffer, &self.terminal);
-                let number = if motion == Motion::PageUp { at.saturating_sub(page) } else { (at + page).min(last) };
+                let number =
+                    if motion == Motion::PageUp { at.saturating_sub(page) } else { (at + page).min(last) };
                 layout::at_column(self.buffer.text(), &rows[number], column)
             }
         };

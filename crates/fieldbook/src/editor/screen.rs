@@ -24,6 +24,8 @@ pub struct Screen {
     /// The first row of the text that is shown.
     top: usize,
     rows: Vec<Row>,
+    /// How many rows the word on how it stands takes.
+    below: usize,
     /// Of which text, in which width, the rows are.
     rows_of: Option<(u64, usize)>,
 }
@@ -45,8 +47,8 @@ impl Screen {
 
     /// How many rows of the text are seen at once.
     pub fn height(&self) -> usize {
-        let rows = self.size.1;
-        if rows >= ROWS_FOR_ALL { rows - 3 } else { rows.saturating_sub(1).max(1) }
+        let others = self.below.max(1) + if self.size.1 >= ROWS_FOR_ALL { 2 } else { 0 };
+        self.size.1.saturating_sub(others).max(1)
     }
 
     /// The screen shows something else by now, or another text is shown: all of it is sent once more.
@@ -59,6 +61,9 @@ impl Screen {
     pub fn draw(&mut self, terminal: &Terminal, title: &str, buffer: &Buffer, status: &str) {
         self.rows(buffer, terminal);
         let (columns, rows) = self.size;
+        let mut below = layout::rows(status, columns);
+        below.truncate((rows / 3).max(1));
+        self.below = below.len();
         let (height, all) = (self.height(), rows >= ROWS_FOR_ALL);
         let at = layout::row_of(&self.rows, buffer.cursor());
         self.top = self.top.clamp((at + 1).saturating_sub(height), at);
@@ -71,7 +76,7 @@ impl Screen {
                 line(&buffer.text()[row.start..row.end], row.start, buffer.selection(), columns)
             }));
         }
-        lines.push(bar(status, columns));
+        lines.extend(below.iter().map(|row| bar(&status[row.start..row.end], columns)));
         if all {
             lines.push(help(columns));
         }

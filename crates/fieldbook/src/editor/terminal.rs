@@ -91,10 +91,8 @@ impl Terminal {
     /// Waits until something happens, at most so long.
     pub fn wait(&self, agent: Option<BorrowedFd<'_>>, patience: Duration) -> Told {
         let input = stdin();
-        let mut watched = vec![
-            PollFd::from_borrowed_fd(input, PollFlags::IN),
-            PollFd::new(&self.signals, PollFlags::IN),
-        ];
+        let mut watched =
+            vec![PollFd::from_borrowed_fd(input, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
         // Without a wish for data: a hang-up is always told.
         watched.extend(agent.map(|end| PollFd::from_borrowed_fd(end, PollFlags::empty())));
         let patience = Timespec {

@@ -26,7 +26,8 @@ pub const SAVED: &str = "saved";
 pub const NOT_SAVED: &str = "not saved yet";
 /// Kept, with the time: what is written is safe, and not in the report yet.
 pub const KEPT: &str = "kept in the vault, not saved yet";
-pub const MERGED: &str = "saved. Somebody else had changed this text meanwhile: both changes are in it, read it once more";
+pub const MERGED: &str =
+    "saved. Somebody else had changed this text meanwhile: both changes are in it, read it once more";
 pub const FULL: &str = "the text is as long as it can be";
 pub const SELECTING: &str = "selecting: move, then ^K cuts, ^O copies; ^Space ends it";
 pub const CANNOT: &str = "NOT saved: ";
@@ -38,9 +39,11 @@ pub const LEAVING: &str = "Not saved yet.  1 save and leave   2 leave without sa
 pub const OFFER: &str = "was not saved.  1 go on with it   2 throw it away   Esc leave it for later";
 
 /// Shown in place of a text whose vault was locked.
-pub const COVERED: [&str; 4] = [
+pub const COVERED: [&str; 6] = [
     "The vault was locked.",
     "",
-    "The last words that you wrote are still in the memory of this window, and nowhere else.",
-    "Enter: open the vault and go on.   Esc: end, without them.",
+    "The last words that you wrote are in the memory",
+    "of this window, and nowhere else yet.",
+    "Enter: open the vault and go on.",
+    "Esc: end, without them.",
 ];

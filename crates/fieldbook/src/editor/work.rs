@@ -63,8 +63,7 @@ impl Work {
     /// # Errors
     /// What would keep it from being saved.
     pub fn on_report(mut agent: Agent, report: String, field: String) -> Result<(Self, Begun), Failure> {
-        let opened: OpenedText =
-            agent.call(&Request::OpenText { report, field: field.clone() })?;
+        let opened: OpenedText = agent.call(&Request::OpenText { report, field: field.clone() })?;
         Self::begin(agent, Target::Report(opened.summary.id.clone()), field, Some(opened))
     }
 
@@ -78,8 +77,7 @@ impl Work {
         field: String,
         send: impl Fn(String) -> Request + Send + 'static,
     ) -> Result<(Self, Begun), Failure> {
-        let opened: OpenedText =
-            agent.call(&Request::OpenText { report, field: field.clone() })?;
+        let opened: OpenedText = agent.call(&Request::OpenText { report, field: field.clone() })?;
         let target = Target::Note(opened.summary.id.clone(), Box::new(send));
         Self::begin(agent, target, field, Some(opened))
     }
@@ -111,7 +109,11 @@ impl Work {
         let begun = opened.map_or_else(
             || Begun { title: String::new(), text: Zeroizing::default(), limit, unfinished: None },
             |opened| Begun {
-                title: format!("{}  {}", &opened.summary.id[..8.min(opened.summary.id.len())], opened.summary.title),
+                title: format!(
+                    "{}  {}",
+                    &opened.summary.id[..8.min(opened.summary.id.len())],
+                    opened.summary.title
+                ),
                 text: Zeroizing::new(opened.text),
                 limit: opened.limit,
                 unfinished: opened.unfinished,
@@ -138,7 +140,8 @@ impl Work {
 
     /// Whether leaving loses nothing: there is nothing that the vault does not have as it was.
     pub fn is_as_it_was(&self, text: &str) -> bool {
-        *self.base == text || self.base.contains('\r') && *Zeroizing::new(self.base.replace("\r\n", "\n")) == text
+        *self.base == text
+            || self.base.contains('\r') && *Zeroizing::new(self.base.replace("\r\n", "\n")) == text
     }
 
     /// Whether it is over once it is saved.
@@ -170,7 +173,7 @@ impl Work {
             text: text.to_owned(),
         };
         self.agent.call::<()>(&request)?;
-        self.is_kept = true;
+        self.is_kept = *self.base != text;
         Ok(())
     }
 
