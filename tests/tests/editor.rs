@@ -8,6 +8,7 @@ use std::process::Command;
 use fieldbook_tests::traces::{self, Canary};
 use fieldbook_tests::{Machine, Terminal, memory, processes, run, team_of_two, wait_for};
 
+use crate::image::assert_nowhere;
 use crate::making::finished;
 use crate::raid::process;
 use crate::reading::sync;
@@ -72,7 +73,7 @@ fn what_is_written_on_the_whole_screen_is_saved_and_no_other_program_sees_it() {
     terminal.resize(70, 12);
     terminal.shows(first);
     terminal.types(CTRL_S);
-    terminal.shows("saved");
+    wait_for("that it is saved", || terminal.rows().iter().any(|row| row == "saved").then_some(()));
     assert_eq!(narrative(&machine, &id), first);
     // A line before it, a word replaced, and something pasted that would act on a terminal.
     terminal.types("\x1b[1;5HДва\x1b[1;5D\x1b[1;5D\r\x1b[A");
@@ -260,6 +261,22 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     assert!(!terminal.screen().contains("was not saved"), "{}", terminal.screen());
     terminal.types("\x1b");
     terminal.ends();
+}
+
+#[test]
+fn what_was_not_saved_keeps_its_report_from_being_sealed_and_is_forgotten_with_it() {
+    let (_a, b) = team_of_two();
+    let id = finished(&b, "One");
+    b.ok(&["unlock"]);
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.types("Bilbyword");
+    terminal.shows(KEPT);
+    terminal.kill();
+    assert_eq!(b.fails(1, &["seal", &id])["code"], "unfinished-text");
+    assert!(b.show(&id)["unfinished"].as_bool().expect("a word on it"));
+    b.ok(&["seal", &id, "--yes"]);
+    b.ok(&["lock"]);
+    assert_nowhere(&b, &["Bilbyword"]);
 }
 
 #[test]

