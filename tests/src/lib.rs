@@ -33,6 +33,7 @@ mod pairing;
 pub mod processes;
 mod run;
 mod running;
+mod terminal;
 pub mod traces;
 
 pub use bucket::BucketServer;
@@ -41,6 +42,7 @@ pub use machine::{MACHINE, Machine};
 pub use pairing::{pair, pair_new_desk, team_of_two};
 pub use run::{Run, run};
 pub use running::Running;
+pub use terminal::Terminal;
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};

@@ -14,6 +14,7 @@ mod crash;
 mod demo;
 mod disks;
 mod doctor;
+mod editor;
 mod exports;
 mod forensics;
 mod formats;

@@ -40,7 +40,9 @@ mod value;
 mod view;
 
 pub use attachment::{AttachmentManifest, AttachmentView};
-pub use document::{ActorId, Clash, ClashValue, HistoryEdit, HistoryItem, Keep, ReportDocument, ReportError};
+pub use document::{
+    ActorId, Clash, ClashValue, HistoryEdit, HistoryItem, Keep, ReportDocument, ReportError, merge_texts,
+};
 pub use edit::Edit;
 pub use input::{InputError, ReportInput};
 pub use language::{Language, is_language_tag};

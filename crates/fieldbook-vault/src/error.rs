@@ -87,6 +87,18 @@ pub enum VaultError {
         /// When, in milliseconds since 1970.
         time_ms: i64,
     },
+    /// A text of the report was written and not saved.
+    Unfinished {
+        /// The beginning of the report's id.
+        report: String,
+    },
+    /// No text of a report that is written at length has this name.
+    NoSuchText {
+        /// As asked.
+        field: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
     /// The report is not one that can be sealed here, and why.
     CannotSeal(&'static str),
     /// Not enough coordinators have signed for all of a report.
@@ -280,6 +292,13 @@ impl fmt::Display for VaultError {
                 f,
                 "report {report} is sealed: this device gave up the power to read or change it, and cannot get it back"
             ),
+            Self::Unfinished { report } => {
+                write!(f, "a text of report {report} was written and is not saved in it yet")
+            }
+            Self::NoSuchText { field, known } => {
+                write!(f, "\"{field}\" is no long text of this kind of report")?;
+                write!(f, "; those are: {}", known.join(", "))
+            }
             Self::CannotSeal(why) => write!(f, "this cannot be sealed: {why}"),
             Self::NotConfirmed { have, missing, needed } => {
                 let names = |names: &[String]| match names {

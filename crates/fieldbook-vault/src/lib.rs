@@ -24,7 +24,8 @@
 //! entries, `absorb` takes in what others wrote, `delivery` knows who holds what. [`passphrase`] makes, judges and reads
 //! passphrases, `duress` changes them and makes a decoy, `twin` keeps the pair of stores that is not open from telling what
 //! it is, `wipe` destroys the keys, and `rules` says when. `place` notices a copied directory, `rejoin` makes a copy a new device,
-//! `backup` writes and restores backups.
+//! `backup` writes and restores backups. `unfinished` keeps
+//! what somebody is writing and has not saved.
 
 mod absorb;
 mod addenda;
@@ -72,6 +73,7 @@ mod store;
 mod team;
 mod twin;
 mod unarrived;
+mod unfinished;
 mod vault;
 mod verify;
 mod views;
@@ -92,6 +94,7 @@ pub use sealing::SealConsent;
 pub use slots::{WORK_FACTOR_MAX, WORK_FACTOR_MIN};
 pub use standing::Standing;
 pub use team::Resemblance;
+pub use unfinished::{KeptText, OpenedText, SavedText};
 pub use vault::{CreateOptions, Vault};
 pub use views::*;
 pub use wipe::{destroy_keys, is_there, keys_are_destroyed, remove_rest, room_for_a_vault};

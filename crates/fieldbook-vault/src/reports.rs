@@ -455,7 +455,7 @@ impl Vault {
     ///
     /// # Errors
     /// [`VaultError::NoTeam`]; [`VaultError::DeskClosed`] when nobody reads what is sent: it stays a draft;
-    /// [`VaultError::Incomplete`] unless `incomplete` is set; the store's.
+    /// [`VaultError::Incomplete`] and [`VaultError::Unfinished`] unless `incomplete` is set; the store's.
     pub fn finish(&mut self, id: ReportId, incomplete: bool) -> Result<ReportSummary, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
         if row.finished {
@@ -466,6 +466,9 @@ impl Vault {
             return Err(VaultError::NotYourReport);
         }
         let mut document = load_document(&self.db, &self.me, row.number)?;
+        if !incomplete && crate::unfinished::is_left(&self.db, &id)? {
+            return Err(VaultError::Unfinished { report: id.short() });
+        }
         let missing = document.missing();
         if !missing.is_empty() && !incomplete {
             return Err(VaultError::Incomplete { missing });
@@ -545,6 +548,7 @@ impl Vault {
             content: document.view(),
             unarrived: self.unarrived(&row)?,
             addenda: crate::addenda::addenda_of(&self.db, &id)?,
+            unfinished: crate::unfinished::is_left(&self.db, &id)?,
         })
     }
 

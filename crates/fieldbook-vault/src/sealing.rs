@@ -61,7 +61,7 @@ impl Vault {
     /// # Errors
     /// [`VaultError::CannotSeal`] for a draft, another device's report, on a coordinator's device, and for
     /// what a device sent that was a coordinator's then;
-    /// [`VaultError::NotConfirmed`] when not enough coordinators have signed for all of it, unless
+    /// [`VaultError::Unfinished`] when a text was written and not saved, and [`VaultError::NotConfirmed`] when not enough coordinators have signed for all of it, unless
     /// `consent` says [`SealConsent::Anyway`]; [`VaultError::Sealed`] if it is already; the store's.
     /// Nothing is sealed then.
     pub fn seal_report(&mut self, id: ReportId, consent: SealConsent) -> Result<SealSummary, VaultError> {
@@ -85,6 +85,9 @@ impl Vault {
             return Err(VaultError::CannotSeal(WAS_COORDINATOR));
         }
         team.desk_reads()?;
+        if consent == SealConsent::WithReceipts && crate::unfinished::is_left(&self.db, &id)? {
+            return Err(VaultError::Unfinished { report: id.short() });
+        }
         let needed = self.seal_after()?.unwrap_or(1);
         let (holders, missing) = self.who_confirmed(&row)?;
         if holders.len() < needed as usize && consent == SealConsent::WithReceipts {
@@ -127,8 +130,12 @@ impl Vault {
             let id = ReportId::from_bytes(store::array(&id, "a report id")?);
             match self.seal_report(id, SealConsent::WithReceipts) {
                 Ok(summary) => sealed.push(summary),
-                Err(VaultError::NotConfirmed { .. } | VaultError::CannotSeal(_) | VaultError::DeskClosed) => {
-                }
+                Err(
+                    VaultError::NotConfirmed { .. }
+                    | VaultError::CannotSeal(_)
+                    | VaultError::DeskClosed
+                    | VaultError::Unfinished { .. },
+                ) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -278,6 +285,7 @@ fn forget_report(db: &Connection, row: &ReportRow, id: &ReportId) -> Result<(), 
     db.execute("INSERT INTO report_text (report_text, rank) VALUES ('secure-delete', 1)", [])?;
     db.execute("DELETE FROM report_text WHERE rowid = ?1", [row.number])?;
     db.execute("DELETE FROM document WHERE report = ?1", [row.number])?;
+    // With it goes what was written and not saved: a trigger of the store sees to that.
     db.execute("DELETE FROM report WHERE number = ?1", [row.number])?;
     let id = id.as_bytes();
     db.execute(

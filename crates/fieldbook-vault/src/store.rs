@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use crate::error::VaultError;
 
 /// Raised with every change of the schema; a vault of a higher version is not opened.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Version 1. A new vault begins here and goes the way of the older ones.
 const FIRST: &str = "
@@ -203,6 +203,26 @@ CREATE INDEX act_entry ON act (entry);
 CREATE INDEX act_subject ON act (subject);
 ";
 
+/// Version 3: texts that somebody is writing and has not saved. They go with their report, whoever removes it, and follow it
+/// when it gets another id; a program that does not know them must not open the vault and leave them behind.
+const THIRD: &str = "
+CREATE TABLE unfinished (
+    number  INTEGER PRIMARY KEY,
+    report  BLOB NOT NULL,
+    field   TEXT NOT NULL,
+    time_ms INTEGER NOT NULL,
+    base    TEXT NOT NULL,
+    text    TEXT NOT NULL,
+    UNIQUE (report, field)
+);
+CREATE TRIGGER unfinished_gone AFTER DELETE ON report BEGIN
+    DELETE FROM unfinished WHERE report = OLD.id;
+END;
+CREATE TRIGGER unfinished_follows AFTER UPDATE OF id ON report BEGIN
+    UPDATE unfinished SET report = NEW.id WHERE report = OLD.id;
+END;
+";
+
 /// Brings a database to the current schema, in one transaction.
 pub(crate) fn migrate(db: &mut Connection) -> Result<(), VaultError> {
     let version: i64 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
@@ -216,10 +236,14 @@ pub(crate) fn migrate(db: &mut Connection) -> Result<(), VaultError> {
     if version < 1 {
         tx.execute_batch(FIRST)?;
     }
-    tx.execute_batch(SECOND)?;
-    crate::problems::migrate(&tx)?;
-    crate::team::migrate(&tx)?;
-    tx.execute_batch(&format!("DROP TABLE desk_key; PRAGMA user_version = {VERSION};"))?;
+    if version < 2 {
+        tx.execute_batch(SECOND)?;
+        crate::problems::migrate(&tx)?;
+        crate::team::migrate(&tx)?;
+        tx.execute_batch("DROP TABLE desk_key;")?;
+    }
+    tx.execute_batch(THIRD)?;
+    tx.execute_batch(&format!("PRAGMA user_version = {VERSION};"))?;
     tx.commit()?;
     Ok(())
 }

@@ -384,6 +384,9 @@ pub struct ShownReport {
     /// Questions and notes: what nobody has answered first, then each question with its answers.
     #[serde(default)]
     pub notes: Vec<NoteView>,
+    /// A text of it was written and is not saved.
+    #[serde(default)]
+    pub unfinished: bool,
 }
 
 /// An attachment of which parts have not come.

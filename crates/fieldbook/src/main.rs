@@ -7,6 +7,7 @@ mod commands;
 mod confine;
 mod demo;
 mod doctor;
+mod editor;
 mod error;
 mod exports;
 mod global;
@@ -89,6 +90,8 @@ fn usage(error: &clap::Error) -> Failure {
 /// A panic message may quote what a report says: only the place is told.
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
+        // What is written on the screen goes before anything is said.
+        editor::terminal::give_back();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),

@@ -40,6 +40,12 @@ pub fn text(text: &str) -> String {
         .collect()
 }
 
+/// Text that somebody types or pastes: line ends become LF, tabs spaces, and acting characters are left out.
+pub fn typed(text: &str) -> String {
+    let text = text.replace("\r\n", "\n").replace('\r', "\n").replace('\t', " ");
+    text.chars().filter(|c| *c == '\n' || !acts(*c)).collect()
+}
+
 /// JSON text in which acting characters are written as `\uXXXX`: the value is unchanged, and a
 /// terminal that shows it is safe. (JSON has such characters inside strings only.)
 pub fn json(text: &str) -> String {

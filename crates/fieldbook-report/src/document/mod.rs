@@ -7,6 +7,7 @@ mod clash;
 mod history;
 mod layout;
 mod read;
+mod text;
 mod write;
 
 use std::collections::HashSet;
@@ -18,6 +19,7 @@ use automerge::{Automerge, ChangeHash, LoadOptions, VerificationMode};
 
 pub use clash::{Clash, ClashValue, Keep};
 pub use history::{HistoryEdit, HistoryItem};
+pub use text::merge_texts;
 
 use crate::attachment::AttachmentManifest;
 use crate::edit::Edit;

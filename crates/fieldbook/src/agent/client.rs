@@ -256,6 +256,11 @@ impl Agent {
         self.confinement
     }
 
+    /// A descriptor that hangs up when the agent ends, to be watched together with others.
+    pub fn end(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
     /// Whether the agent has ended.
     pub fn is_gone(&self) -> bool {
         hung_up(&self.end, Some(&Timespec::default()))

@@ -245,6 +245,43 @@ pub enum Request {
         /// What changes.
         changes: Changes,
     },
+    /// A text of a report, to write in it at length. Done: `OpenedText`.
+    OpenText {
+        /// The report.
+        report: String,
+        /// `narrative`, `fields.NAME` of a long text, `ask`, `answer` or `answer.NOTE`.
+        field: String,
+    },
+    /// Keeps what is being written, beside the report: it is not in it and does not travel. Done: null.
+    KeepText {
+        /// The report.
+        report: String,
+        /// As in `open-text`.
+        field: String,
+        /// What the text was when it was opened or last saved.
+        base: String,
+        /// What is written now.
+        text: String,
+    },
+    /// Saves what was written, together with what others changed since `base`; nothing is kept beside it any more.
+    /// Done: `SavedText`.
+    SaveText {
+        /// The report.
+        report: String,
+        /// `narrative` or `fields.NAME`.
+        field: String,
+        /// As in `keep-text`.
+        base: String,
+        /// What is written now.
+        text: String,
+    },
+    /// Throws away what is kept beside a report. Done: null.
+    DropText {
+        /// The report.
+        report: String,
+        /// As in `open-text`.
+        field: String,
+    },
     /// Done: `Attached`.
     Attach {
         /// The report.

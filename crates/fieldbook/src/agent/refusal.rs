@@ -117,6 +117,13 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             "sealed",
             "what is new about it goes into an addendum: `fieldbook addendum ID`; coordinators see both together",
         ),
+        E::Unfinished { .. } => (
+            Kind::Failed,
+            "unfinished-text",
+            "`fieldbook edit ID --write` goes on with it: there it is saved, or thrown away. `fieldbook finish --incomplete` \
+             finishes what is saved",
+        ),
+        E::NoSuchText { .. } => (Kind::Usage, "no-such-text", ""),
         E::CannotSeal(_) => (Kind::Failed, "cannot-seal", ""),
         E::NotConfirmed { .. } => (
             Kind::Failed,

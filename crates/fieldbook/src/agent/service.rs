@@ -171,6 +171,18 @@ impl Desk {
                 let edits = typed::edits(template, &changes)?;
                 json(&self.vault.edit(id, &edits)?)
             }
+            Request::OpenText { report, field } => {
+                json(&self.vault.open_text(self.report(&report)?, &field)?)
+            }
+            Request::KeepText { report, field, base, text } => {
+                json(&self.vault.keep_text(self.report(&report)?, &field, &base, &text)?)
+            }
+            Request::SaveText { report, field, base, text } => {
+                json(&self.vault.save_text(self.report(&report)?, &field, &base, &text)?)
+            }
+            Request::DropText { report, field } => {
+                json(&self.vault.drop_text(self.report(&report)?, &field)?)
+            }
             Request::Attach { report, path, media_type } => {
                 let id = self.report(&report)?;
                 let media_type = media_type.as_deref().unwrap_or("application/octet-stream");
@@ -280,6 +292,7 @@ impl Desk {
                     error @ (VaultError::Incomplete { .. }
                     | VaultError::Report(_)
                     | VaultError::Input(_)
+                    | VaultError::Unfinished { .. }
                     | VaultError::TooLarge { .. }),
                 ) => Some(error.into()),
                 Err(error) => return Err(error.into()),
@@ -350,6 +363,8 @@ const fn makes_content(request: &Request) -> bool {
         Request::New(_)
             | Request::Import { .. }
             | Request::Edit { .. }
+            | Request::KeepText { .. }
+            | Request::SaveText { .. }
             | Request::Attach { .. }
             | Request::Finish { .. }
             | Request::FinishAll { .. }
@@ -388,6 +403,8 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::ForgetRequests
             | Request::ConfirmForget { .. }
             | Request::Edit { .. }
+            | Request::OpenText { .. }
+            | Request::SaveText { .. }
             | Request::Attachment { .. }
             | Request::Seal { .. }
             | Request::SealReceived

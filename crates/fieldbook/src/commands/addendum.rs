@@ -3,11 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fieldbook_vault::ReportSummary;
+use fieldbook_vault::{ReportSummary, ShownReport};
 
-use super::{json, new, render};
+use super::{edit, json, new, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
+use crate::editor::work::{NARRATIVE, Work};
+use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
 
@@ -22,6 +24,9 @@ pub struct AddendumArgs {
     /// What is new, from a file, or from standard input for "-"
     #[arg(long, value_name = "FILE", default_value = "-")]
     narrative_file: PathBuf,
+    /// Write what is new here, on the whole screen
+    #[arg(long, conflicts_with = "narrative_file")]
+    write: bool,
     /// Its title
     #[arg(long)]
     title: Option<String>,
@@ -31,11 +36,41 @@ pub struct AddendumArgs {
 }
 
 pub fn run(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
+    if args.write {
+        return write(args, global);
+    }
     let narrative = new::read_text(&args.narrative_file, &global.ui)?;
     let request =
         Request::Addendum { report: args.id, narrative, title: args.title, language: args.language };
     let summary: ReportSummary = Agent::open(global)?.call_surely(&request, global)?;
     global.ui.emit(json(&summary)?)?;
+    say_saved(&summary, global)
+}
+
+fn write(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
+    editor::may_write(&global.ui, edit::INSTEAD)?;
+    let mut agent = Agent::open(global)?;
+    // A report that is not here is noticed before a text is written; one that was sealed is not here.
+    match agent.call::<ShownReport>(&Request::Show { report: args.id.clone() }) {
+        Err(failure) if failure.code != "sealed" => return Err(failure),
+        _ => {}
+    }
+    let AddendumArgs { id, title, language, .. } = args;
+    let about = format!("addendum to {}", crate::sanitise::line(&id));
+    let make = move || Request::Addendum {
+        report: id.clone(),
+        narrative: String::new(),
+        title: title.clone(),
+        language: language.clone(),
+    };
+    let (work, begun) = Work::on_new(agent, NARRATIVE.to_owned(), make)?;
+    match editor::write(work, begun, &about, global)? {
+        Ended::Said(words) => global.ui.say(words),
+        Ended::Saved(said) => say_saved(&edit::understood(said)?, global),
+    }
+}
+
+fn say_saved(summary: &ReportSummary, global: &Global) -> Result<(), Failure> {
     let id = render::short(&summary.id);
     global.ui.say(format_args!("Saved draft {id}, an addendum. `fieldbook finish {id}` sends it."))
 }

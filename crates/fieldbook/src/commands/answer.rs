@@ -3,9 +3,11 @@
 use clap::Args;
 use fieldbook_vault::{Noted, ShownReport};
 
-use super::{ask, json, render};
+use super::{ask, edit, json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
+use crate::editor::work::Work;
+use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
@@ -25,9 +27,15 @@ pub struct AnswerArgs {
     /// stands in the shell's history
     #[arg(value_name = "TEXT|-")]
     text: Option<String>,
+    /// Write it here, on the whole screen
+    #[arg(long, conflicts_with = "text")]
+    write: bool,
 }
 
 pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
+    if args.write {
+        editor::may_write(&global.ui, ask::INSTEAD)?;
+    }
     let mut agent = Agent::open(global)?;
     // A report that is not here is noticed before a text is typed.
     let shown: ShownReport = agent.call(&Request::Show { report: args.id })?;
@@ -37,9 +45,20 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
             global.ui.note(render::note(note).trim_end());
         }
     }
-    let text = ask::text(args.text, &global.ui)?;
-    let noted: Noted =
-        agent.call_surely(&Request::Answer { report: shown.summary.id, to: args.to, text }, global)?;
+    let (report, to) = (shown.summary.id, args.to);
+    let noted = if args.write {
+        let id = report.clone();
+        let field = to.as_ref().map_or_else(|| "answer".to_owned(), |to| format!("answer.{to}"));
+        let send = move |text| Request::Answer { report: id.clone(), to: to.clone(), text };
+        let (work, begun) = Work::on_note(agent, report, field, send)?;
+        match editor::write(work, begun, "answer", global)? {
+            Ended::Said(words) => return global.ui.say(words),
+            Ended::Saved(said) => edit::understood::<Noted>(said)?,
+        }
+    } else {
+        let text = ask::text(args.text, &global.ui)?;
+        agent.call_surely(&Request::Answer { report, to, text }, global)?
+    };
     network::nudge(&global.vault);
     global.ui.emit(json(&noted)?)?;
     let question = noted.reply_to.as_deref().map(render::short).unwrap_or_default();

@@ -6,13 +6,18 @@ use std::path::Path;
 use clap::Args;
 use fieldbook_vault::{Noted, ShownReport};
 
-use super::{json, new, render};
+use super::{edit, json, new, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
+use crate::editor::work::Work;
+use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
 use crate::ui::Ui;
+
+/// What to do where nobody can write.
+pub const INSTEAD: &str = "give the text as -, and the text itself on standard input";
 
 /// Ask something about a report, or note it.
 ///
@@ -26,14 +31,31 @@ pub struct AskArgs {
     /// stands in the shell's history
     #[arg(value_name = "TEXT|-")]
     text: Option<String>,
+    /// Write it here, on the whole screen
+    #[arg(long, conflicts_with = "text")]
+    write: bool,
 }
 
 pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
+    if args.write {
+        editor::may_write(&global.ui, INSTEAD)?;
+    }
     let mut agent = Agent::open(global)?;
     // A report that is not here is noticed before a text is typed.
     let shown: ShownReport = agent.call(&Request::Show { report: args.id })?;
-    let text = text(args.text, &global.ui)?;
-    let noted: Noted = agent.call_surely(&Request::Ask { report: shown.summary.id, text }, global)?;
+    let report = shown.summary.id;
+    let noted = if args.write {
+        let id = report.clone();
+        let send = move |text| Request::Ask { report: id.clone(), text };
+        let (work, begun) = Work::on_note(agent, report, "ask".to_owned(), send)?;
+        match editor::write(work, begun, "question", global)? {
+            Ended::Said(words) => return global.ui.say(words),
+            Ended::Saved(said) => edit::understood::<Noted>(said)?,
+        }
+    } else {
+        let text = text(args.text, &global.ui)?;
+        agent.call_surely(&Request::Ask { report, text }, global)?
+    };
     network::nudge(&global.vault);
     global.ui.emit(json(&noted)?)?;
     let (note, report) = (render::short(&noted.note), render::short(&noted.report.id));

@@ -9,10 +9,15 @@ use super::{json, new, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Changes, Request};
 use crate::agent::typed;
+use crate::editor::work::{NARRATIVE, Work};
+use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
 use crate::ui::Ui;
+
+/// What to do where nobody can write.
+pub const INSTEAD: &str = "give --narrative-file FILE, or --narrative-file - and the text on standard input";
 
 /// What a report says, for `new` and `edit`.
 #[derive(Debug, Default, Args)]
@@ -29,6 +34,10 @@ pub struct ContentArgs {
     /// Read the narrative from a file, or from standard input with -
     #[arg(long, value_name = "FILE|-")]
     narrative_file: Option<PathBuf>,
+    /// Write the narrative here, on the whole screen; --write=NAME another long text, such as --write=internal_note
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = NARRATIVE)]
+    #[arg(conflicts_with = "narrative_file")]
+    write: Option<String>,
     /// Add a person: name=…,role=witness,consent=internal|named-bodies|anonymised|named
     #[arg(long, value_name = "KEY=VALUE,…")]
     person: Vec<String>,
@@ -39,7 +48,14 @@ pub struct ContentArgs {
 
 impl ContentArgs {
     /// The names of these arguments, for what excludes them.
-    pub const NAMES: [&'static str; 6] = ["set", "title", "language", "narrative_file", "person", "source"];
+    pub const NAMES: [&'static str; 7] =
+        ["set", "title", "language", "narrative_file", "write", "person", "source"];
+
+    /// The name of the text that is to be written here, as a request has it.
+    pub fn text_to_write(&self) -> Option<String> {
+        let name = self.write.as_deref()?;
+        Some(if name == NARRATIVE { name.to_owned() } else { format!("fields.{name}") })
+    }
 
     /// The changes that the command line gives, without the narrative's file.
     pub fn without_narrative(&self) -> Changes {
@@ -83,6 +99,10 @@ pub struct EditArgs {
 }
 
 pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
+    let to_write = args.content.text_to_write();
+    if to_write.is_some() {
+        editor::may_write(&global.ui, INSTEAD)?;
+    }
     let mut agent = Agent::open(global)?;
     if args.content.narrative_file.as_deref() == Some(Path::new("-")) {
         // A report that is not here, and a mistyped change, are noticed before a text is typed.
@@ -101,6 +121,20 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
         remove_source: args.remove_source,
         ..args.content.changes(&global.ui)?
     };
+    if let Some(field) = to_write {
+        if !changes.is_empty() {
+            agent.call::<ReportSummary>(&Request::Edit { report: args.id.clone(), changes })?;
+        }
+        let (work, begun) = Work::on_report(agent, args.id, field.clone())?;
+        return match editor::write(work, begun, &field, global)? {
+            Ended::Said(words) => global.ui.say(words),
+            Ended::Saved(said) => {
+                network::nudge(&global.vault);
+                let summary: ReportSummary = understood(said)?;
+                say_saved(&summary, global)
+            }
+        };
+    }
     if changes.is_empty() {
         return Err(Failure::usage("nothing-to-change", "nothing is to be changed")
             .hint("for example --set date=2017-03-25"));
@@ -108,5 +142,14 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
     let summary: ReportSummary = agent.call_surely(&Request::Edit { report: args.id, changes }, global)?;
     network::nudge(&global.vault);
     global.ui.emit(json(&summary)?)?;
+    say_saved(&summary, global)
+}
+
+/// What the agent said last in the editor.
+pub fn understood<T: serde::de::DeserializeOwned>(said: serde_json::Value) -> Result<T, Failure> {
+    serde_json::from_value(said).map_err(|error| Failure::failed("internal", error.to_string()))
+}
+
+fn say_saved(summary: &ReportSummary, global: &Global) -> Result<(), Failure> {
     global.ui.say(format_args!("Saved {}: {}", render::short(&summary.id), render::title(&summary.title)))
 }

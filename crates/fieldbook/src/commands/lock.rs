@@ -1,5 +1,6 @@
 //! `fieldbook lock`
 
+use std::path::Path;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -26,8 +27,21 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub struct LockArgs {}
 
 pub fn run(_: LockArgs, global: &Global) -> Result<(), Failure> {
-    let vault = left_of(global)?;
-    let place = Place::of(&vault)?;
+    let (was_open, ended) = now(&left_of(global)?)?;
+    global.ui.emit(json!({"event": "locked", "already": !was_open && !ended, "ended": ended}))?;
+    global.ui.say(match (was_open, ended) {
+        (_, true) => "Locked. A command that had the vault open was broken off; what it had saved is saved.",
+        (true, false) => "Locked.",
+        (false, false) => "It was locked already.",
+    })
+}
+
+/// Locks the vault. Whether an agent had it open for all, and whether a command had it that was broken off.
+///
+/// # Errors
+/// It could not be closed, or what was forgotten is not gone for good yet.
+pub fn now(vault: &Path) -> Result<(bool, bool), Failure> {
+    let place = Place::of(vault)?;
     let (told, answers) = mpsc::channel();
     let asked = place.clone();
     thread::spawn(move || {
@@ -42,17 +56,11 @@ pub fn run(_: LockArgs, global: &Global) -> Result<(), Failure> {
         kill(&place.agent());
         Ok(true)
     });
-    let others = await_release(&Layout::new(&vault).lock());
+    let others = await_release(&Layout::new(vault).lock());
     let was_open = locked?;
     if others == Release::Held {
         return Err(Failure::new(Kind::InUse, "still-open", "another program has the vault open and could not be ended")
             .hint("close the other windows of fieldbook, then `fieldbook lock` again; turn the device off if you must"));
     }
-    let ended = others == Release::Ended;
-    global.ui.emit(json!({"event": "locked", "already": !was_open && !ended, "ended": ended}))?;
-    global.ui.say(match (was_open, ended) {
-        (_, true) => "Locked. A command that had the vault open was broken off; what it had saved is saved.",
-        (true, false) => "Locked.",
-        (false, false) => "It was locked already.",
-    })
+    Ok((was_open, others == Release::Ended))
 }

@@ -50,6 +50,7 @@ mod unlock;
 mod verify;
 mod wipe;
 
+pub(crate) use lock::now as lock_now;
 pub(crate) use render::by;
 
 use clap::Subcommand;

@@ -5,13 +5,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use fieldbook_report::ReportInput;
+use fieldbook_report::template::{Field, FieldKind};
 use fieldbook_vault::{Created, ReportSummary};
 
 use super::edit::ContentArgs;
-use super::{json, render};
+use super::{edit, json, render};
 use crate::agent::client::Agent;
-use crate::agent::protocol::{NewReport, Request};
+use crate::agent::protocol::{Changes, NewReport, Request};
 use crate::agent::typed;
+use crate::editor::work::Work;
+use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::ui::Ui;
@@ -36,6 +39,9 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     if let Some(template) = &args.template {
         let new = NewReport { template: template.clone(), changes: args.content.without_narrative() };
         typed::check_new(&new)?;
+    }
+    if let (Some(field), Some(template)) = (args.content.text_to_write(), &args.template) {
+        return write(field, template.clone(), args.content.without_narrative(), global);
     }
     // The words of the command line and the passphrase first: nothing that is typed after them can be lost.
     let mut agent = Agent::open(global)?;
@@ -71,6 +77,31 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         return global.ui.say(format_args!("Here already as {id}: {title}. Nothing was added."));
     }
     global.ui.say(format_args!("Saved draft {id}: {title}"))
+}
+
+/// Lets somebody write; the draft is made when there is something to keep.
+fn write(field: String, template: String, changes: Changes, global: &Global) -> Result<(), Failure> {
+    editor::may_write(&global.ui, edit::INSTEAD)?;
+    if let Some(name) = field.strip_prefix("fields.") {
+        let is_long = |field: &Field| field.name == name && field.kind == FieldKind::LongText;
+        if !typed::find(&template)?.fields.iter().any(is_long) {
+            let name = crate::sanitise::line(name);
+            return Err(Failure::usage("no-such-text", format!("\"{name}\" is no long text of {template}"))
+                .hint(format!("`fieldbook templates {template}` lists the fields")));
+        }
+    }
+    let agent = Agent::open(global)?;
+    let title = changes.title.clone().unwrap_or_else(|| template.clone());
+    let make = move || Request::New(NewReport { template: template.clone(), changes: changes.clone() });
+    let (work, begun) = Work::on_new(agent, field, make)?;
+    match editor::write(work, begun, &title, global)? {
+        Ended::Said(words) => global.ui.say(words),
+        Ended::Saved(said) => {
+            let summary: ReportSummary = edit::understood(said)?;
+            let (id, title) = (render::short(&summary.id), render::title(&summary.title));
+            global.ui.say(format_args!("Saved draft {id}: {title}"))
+        }
+    }
 }
 
 /// The code of the warning about [`misplaced_fields`].

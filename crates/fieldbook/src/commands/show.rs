@@ -23,6 +23,12 @@ pub fn run(args: ShowArgs, global: &Global) -> Result<(), Failure> {
     if let Some(to) = &shown.content.addendum_to {
         global.ui.say(format_args!("\nAdds to report {}", render::short(to)))?;
     }
+    if shown.unfinished {
+        let id = render::short(&shown.summary.id);
+        global.ui.say(format_args!(
+            "\nA text of it was written and is not saved: `fieldbook edit {id} --write` goes on with it."
+        ))?;
+    }
     for id in &shown.addenda {
         global.ui.say(format_args!("\nAddendum {0}: `fieldbook show {0}`", render::short(id)))?;
     }

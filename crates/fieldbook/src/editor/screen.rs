@@ -1,0 +1,178 @@
+//! Draws a text that is written: a row that says what it is, the text, how it stands, and the keys. Only rows that changed
+//! are sent, and what a row says is safe for a terminal whoever wrote it.
+
+use std::fmt::Write as _;
+use std::ops::Range;
+
+use unicode_segmentation::UnicodeSegmentation as _;
+use zeroize::Zeroizing;
+
+use super::buffer::Buffer;
+use super::layout::{self, Row, shown};
+use super::terminal::Terminal;
+use super::words;
+
+/// With fewer rows there are neither title nor keys.
+const ROWS_FOR_ALL: usize = 6;
+
+/// What is on the screen.
+#[derive(Debug, Default)]
+pub struct Screen {
+    /// Row by row, as it was sent.
+    sent: Vec<Zeroizing<String>>,
+    size: (usize, usize),
+    /// The first row of the text that is shown.
+    top: usize,
+    rows: Vec<Row>,
+    /// How many rows the word on how it stands takes.
+    below: usize,
+    /// Of which text, in which width, the rows are.
+    rows_of: Option<(u64, usize)>,
+}
+
+impl Screen {
+    /// The rows of the text as they are broken now.
+    pub fn rows(&mut self, buffer: &Buffer, terminal: &Terminal) -> &[Row] {
+        let size = terminal.size();
+        if size != self.size {
+            self.size = size;
+            self.sent.clear();
+        }
+        if self.rows_of != Some((buffer.revision(), size.0)) {
+            self.rows = layout::rows(buffer.text(), size.0);
+            self.rows_of = Some((buffer.revision(), size.0));
+        }
+        &self.rows
+    }
+
+    /// How many rows of the text are seen at once.
+    pub fn height(&self) -> usize {
+        let others = self.below.max(1) + if self.size.1 >= ROWS_FOR_ALL { 2 } else { 0 };
+        self.size.1.saturating_sub(others).max(1)
+    }
+
+    /// The screen shows something else by now, or another text is shown: all of it is sent once more.
+    pub fn begin_anew(&mut self) {
+        self.sent.clear();
+        self.rows_of = None;
+    }
+
+    /// Shows it all.
+    pub fn draw(&mut self, terminal: &Terminal, title: &str, buffer: &Buffer, status: &str) {
+        self.rows(buffer, terminal);
+        let (columns, rows) = self.size;
+        let mut below = layout::rows(status, columns);
+        below.truncate((rows / 3).max(1));
+        self.below = below.len();
+        let (height, all) = (self.height(), rows >= ROWS_FOR_ALL);
+        let at = layout::row_of(&self.rows, buffer.cursor());
+        self.top = self.top.clamp((at + 1).saturating_sub(height), at);
+        let mut lines: Vec<Zeroizing<String>> = Vec::with_capacity(rows);
+        if all {
+            lines.push(bar(title, columns));
+        }
+        for row in (self.top..self.top + height).map(|number| self.rows.get(number)) {
+            lines.push(row.map_or_else(Zeroizing::default, |row| {
+                line(&buffer.text()[row.start..row.end], row.start, buffer.selection(), columns)
+            }));
+        }
+        lines.extend(below.iter().map(|row| bar(&status[row.start..row.end], columns)));
+        if all {
+            lines.push(help(columns));
+        }
+        let mut out = Zeroizing::new(String::with_capacity(rows * (4 * columns + 64)));
+        out.push_str("\x1b[?25l");
+        for (number, line) in lines.iter().enumerate() {
+            if self.sent.get(number) != Some(line) {
+                let _ = write!(out, "\x1b[{};1H\x1b[0m{}\x1b[0m", number + 1, line.as_str());
+                // In the last column the cursor stands on what it wrote.
+                out.push_str(if fills(line, columns) { "" } else { "\x1b[K" });
+            }
+        }
+        let column = layout::column_of(buffer.text(), &self.rows[at], buffer.cursor()).min(columns - 1);
+        let _ = write!(out, "\x1b[{};{}H\x1b[?25h", at - self.top + 1 + usize::from(all), column + 1);
+        terminal.show(out.as_bytes());
+        self.sent = lines;
+    }
+}
+
+/// Whether a line has something in every column.
+fn fills(line: &str, columns: usize) -> bool {
+    let plain = Zeroizing::new(line.replace("\x1b[7m", ""));
+    let plain = Zeroizing::new(plain.replace("\x1b[27m", ""));
+    plain.graphemes(true).map(|grapheme| shown(grapheme).1).sum::<usize>() >= columns
+}
+
+/// Part of the text, which begins at `start`, as far as there are columns.
+fn line(text: &str, start: usize, selection: Option<Range<usize>>, columns: usize) -> Zeroizing<String> {
+    let mut line = Zeroizing::new(String::with_capacity(4 * text.len() + 16));
+    let (mut column, mut marked) = (0, false);
+    for (offset, grapheme) in text.grapheme_indices(true) {
+        let (safe, taken) = shown(grapheme);
+        if column + taken > columns {
+            break;
+        }
+        let mark = selection.as_ref().is_some_and(|range| range.contains(&(start + offset)));
+        if mark != marked {
+            line.push_str(if mark { "\x1b[7m" } else { "\x1b[27m" });
+            marked = mark;
+        }
+        line.push_str(&safe);
+        column += taken;
+    }
+    line
+}
+
+/// Words of ours, or a title, in a row of its own.
+fn bar(text: &str, columns: usize) -> Zeroizing<String> {
+    let mut bar = Zeroizing::new(String::with_capacity(4 * columns + 16));
+    bar.push_str("\x1b[7m");
+    let mut column = 0;
+    for grapheme in text.graphemes(true) {
+        let (safe, taken) = shown(grapheme);
+        if column + taken > columns {
+            break;
+        }
+        bar.push_str(&safe);
+        column += taken;
+    }
+    bar.extend(std::iter::repeat_n(' ', columns - column));
+    bar
+}
+
+/// As many keys as fit.
+fn help(columns: usize) -> Zeroizing<String> {
+    let mut help: Zeroizing<String> = Zeroizing::default();
+    for word in words::HELP {
+        let gap = if help.is_empty() { "" } else { "   " };
+        if help.len() + gap.len() + word.len() > columns {
+            break;
+        }
+        help.push_str(gap);
+        help.push_str(word);
+    }
+    help
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_of_a_text_can_act_on_the_terminal() {
+        let hostile = "a\u{1b}]0;title\u{7}\u{1b}[2Jb\u{9b}31m\r";
+        for shown in [line(hostile, 0, None, 80), bar(hostile, 80)] {
+            let own = shown.replace("\x1b[7m", "").replace("\x1b[27m", "");
+            assert!(own.chars().all(|c| !c.is_control()), "{own:?}");
+            assert!(own.contains("\u{fffd}]0;title\u{fffd}\u{fffd}[2Jb"), "{own:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_selected_stands_out_and_no_line_is_longer_than_the_screen() {
+        assert_eq!(line("abc", 10, Some(11..12), 80).as_str(), "a\x1b[7mb\x1b[27mc");
+        assert_eq!(line("漢字漢", 0, None, 5).as_str(), "漢字");
+        assert!(fills("ab\x1b[7mc", 3) && !fills("ab", 3));
+        assert!(help(30).len() <= 30 && help(30).contains("LOCK"));
+    }
+}

@@ -1,0 +1,49 @@
+//! What the editor says. All of it is here.
+
+/// The keys, in the order in which they matter; as many as fit are shown.
+pub const HELP: [&str; 8] = [
+    "^L/F12 LOCK",
+    "^S/F2 save",
+    "^X/F10 save and leave",
+    "Esc leave",
+    "^Z undo",
+    "^K cut",
+    "^V put in",
+    "^Space select",
+];
+
+pub const LOCKED: &str = "Locked. What you had written is in the vault.";
+pub const LOCKED_NOT_KEPT: &str =
+    "Locked. What you wrote in the last seconds could NOT be kept; what was kept before is in the vault.";
+pub const LOCKED_ELSEWHERE: &str = "The vault was locked. What you had written is in it.";
+pub const ENDED: &str = "Ended. What you had written is in the vault.";
+pub const ENDED_NOT_KEPT: &str =
+    "Ended. What you wrote in the last seconds could NOT be kept; what was kept before is in the vault.";
+pub const NOTHING: &str = "Nothing was saved.";
+pub const NO_MORE: &str = "Ended. Nothing more is here.";
+
+pub const SAVED: &str = "saved";
+pub const NOT_SAVED: &str = "not saved yet";
+/// Kept, with the time: what is written is safe, and not in the report yet.
+pub const KEPT: &str = "kept in the vault, not saved yet";
+pub const MERGED: &str =
+    "saved. Somebody else had changed this text meanwhile: both changes are in it, read it once more";
+pub const FULL: &str = "the text is as long as it can be";
+pub const SELECTING: &str = "selecting: move, then ^K cuts, ^O copies; ^Space ends it";
+pub const CANNOT: &str = "NOT saved: ";
+pub const CANNOT_KEEP: &str = "NOT kept: ";
+
+/// Asked when somebody leaves.
+pub const LEAVING: &str = "Not saved yet.  1 save and leave   2 leave without saving   Esc go on writing";
+/// Asked at the beginning, after the time.
+pub const OFFER: &str = "was not saved.  1 go on with it   2 throw it away   Esc leave it for later";
+
+/// Shown in place of a text whose vault was locked.
+pub const COVERED: [&str; 6] = [
+    "The vault was locked.",
+    "",
+    "The last words that you wrote are in the memory",
+    "of this window, and nowhere else yet.",
+    "Enter: open the vault and go on.",
+    "Esc: end, without them.",
+];

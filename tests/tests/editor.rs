@@ -1,0 +1,445 @@
+//! Somebody writes on the whole screen, and somebody comes in: what is written is in the vault and nowhere else.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use fieldbook_tests::traces::{self, Canary};
+use fieldbook_tests::{Machine, Terminal, memory, processes, run, team_of_two, wait_for};
+
+use crate::image::assert_nowhere;
+use crate::making::finished;
+use crate::raid::process;
+use crate::reading::sync;
+
+const CTRL_L: &str = "\x0c";
+const CTRL_S: &str = "\x13";
+const CTRL_X: &str = "\x18";
+/// What the last row says first.
+const READY: &str = "LOCK";
+const KEPT: &str = "kept in the vault";
+
+/// `fieldbook` for a person at a terminal, who has to be asked for the passphrase.
+fn command(machine: &Machine, args: &[&str]) -> Command {
+    let mut command = machine.bare();
+    command.arg("--vault").arg(machine.vault()).args(args);
+    command
+}
+
+/// The editor, when it is there to be written in.
+fn writing(machine: &Machine, args: &[&str]) -> Terminal {
+    let terminal = Terminal::start(&command(machine, args), 60, 12);
+    terminal.shows(READY);
+    terminal
+}
+
+fn narrative(machine: &Machine, id: &str) -> String {
+    machine.show(id)["content"]["narrative"].as_str().expect("a narrative").to_owned()
+}
+
+fn draft(machine: &Machine, narrative: &str) -> String {
+    let narrative = format!("narrative={narrative}");
+    machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--set", &narrative])
+}
+
+/// What was sent after the terminal was given back.
+fn sent_afterwards(terminal: &Terminal) -> String {
+    let sent = String::from_utf8_lossy(&terminal.sent()).into_owned();
+    sent.rsplit_once("\x1b[?1049l").expect("the terminal is given back").1.trim().to_owned()
+}
+
+#[test]
+fn what_is_written_on_the_whole_screen_is_saved_and_no_other_program_sees_it() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "");
+    machine.ok(&["unlock"]);
+    let mark = machine.path("mark");
+    let other = machine.file("other", format!("#!/bin/sh\necho ran >{}\n", mark.display()));
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).expect("a program");
+    let mut command = command(&machine, &["edit", &id, "--write"]);
+    command.env("EDITOR", &other).env("VISUAL", &other);
+    let mut terminal = Terminal::start(&command, 30, 12);
+    terminal.shows(READY);
+    let first = "Их забрали в полдень из офиса на площади Незалежнасці";
+    terminal.types(first);
+    terminal.shows("Незалежнасці");
+    // It is broken between words, and none is lost.
+    let rows: Vec<String> = terminal.rows()[1..4].to_vec();
+    assert_eq!(rows.iter().flat_map(|row| row.split_whitespace()).collect::<Vec<_>>().join(" "), first);
+    assert!(rows.iter().all(|row| row.chars().count() <= 30), "{rows:?}");
+    terminal.resize(20, 12);
+    terminal.shows("площади\nНезалежнасці");
+    terminal.resize(70, 12);
+    terminal.shows(first);
+    terminal.types(CTRL_S);
+    wait_for("that it is saved", || terminal.rows().iter().any(|row| row == "saved").then_some(()));
+    assert_eq!(narrative(&machine, &id), first);
+    // A line before it, a word replaced, and something pasted that would act on a terminal.
+    terminal.types("\x1b[1;5HДва\x1b[1;5D\x1b[1;5D\r\x1b[A");
+    terminal.types("Раз\x1b[1;5F");
+    terminal.pastes("\rone\x1b[31m\x07\u{202e} two");
+    terminal.shows("one[31m two");
+    terminal.types(CTRL_X);
+    assert!(terminal.ends().success(), "{}", terminal.screen());
+    let saved = narrative(&machine, &id);
+    assert_eq!(saved, format!("Раз\nДва{first}\none[31m two"));
+    assert_eq!(terminal.strange(), Vec::<String>::new());
+    assert!(sent_afterwards(&terminal).starts_with("Saved "), "{:?}", sent_afterwards(&terminal));
+    assert!(!terminal.screen().contains("Раз"), "nothing of it stays on the screen");
+    assert!(!mark.exists(), "no other program was run");
+
+    // What waits in a new one, and in another long text of it.
+    let mut terminal =
+        writing(&machine, &["new", "--template", "ill_treatment", "--title", "T", "--write=injuries"]);
+    terminal.types("Гематомы");
+    terminal.types(CTRL_X);
+    terminal.ends();
+    let new = machine.reports().into_iter().find(|line| line["title"] == "T").expect("a draft");
+    let new = new["id"].as_str().expect("an id").to_owned();
+    assert_eq!(machine.show(&new)["content"]["fields"]["injuries"], "Гематомы");
+    // Whoever writes nothing leaves nothing.
+    let mut terminal = writing(&machine, &["new", "--template", "detention", "--write"]);
+    terminal.types("\x1b");
+    terminal.ends();
+    assert_eq!(machine.reports().len(), 2);
+}
+
+#[test]
+fn a_question_an_answer_and_an_addendum_are_written_too() {
+    let (a, b) = team_of_two();
+    let id = finished(&b, "One");
+    sync(&b, &a);
+    for machine in [&a, &b] {
+        machine.ok(&["unlock"]);
+    }
+    let mut terminal = writing(&a, &["ask", &id, "--write"]);
+    terminal.types("Who saw it?\r\x18");
+    assert!(terminal.ends().success());
+    sync(&b, &a);
+    let mut terminal = writing(&b, &["answer", &id, "--write"]);
+    terminal.types("Two neighbours.");
+    terminal.types(CTRL_S);
+    assert!(terminal.ends().success(), "it is said once");
+    let notes = b.show(&id)["notes"].clone();
+    let texts: Vec<&str> =
+        notes.as_array().expect("notes").iter().filter_map(|note| note["text"].as_str()).collect();
+    assert_eq!(texts, ["Who saw it?", "Two neighbours."]);
+    let mut terminal = writing(&b, &["addendum", &id, "--write"]);
+    terminal.types("He was seen again.");
+    terminal.types(CTRL_X);
+    assert!(terminal.ends().success());
+    let addendum = b.show(&id)["addenda"][0].as_str().expect("an addendum").to_owned();
+    assert_eq!(narrative(&b, &addendum), "He was seen again.");
+}
+
+#[test]
+fn the_key_that_locks_keeps_what_is_written_and_leaves_nothing_of_it_anywhere_else() {
+    let words = ["Quokkaword", "Жамчужнінская"];
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["team", "create", "Minsk"]);
+    let daemon = machine.daemon();
+    for unlocked in [true, false] {
+        let before = machine.reports().len();
+        let args = ["new", "--template", "detention", "--title", "Raid", "--write"];
+        let mut terminal = if unlocked {
+            machine.ok(&["unlock"]);
+            writing(&machine, &args)
+        } else {
+            // An agent for this command alone.
+            let terminal = Terminal::start(&command(&machine, &args), 60, 12);
+            terminal.shows("assphrase");
+            terminal.types(&format!("{}\r", machine.passphrase()));
+            terminal.shows(READY);
+            terminal
+        };
+        terminal.types(&words.join(" "));
+        terminal.shows(words[1]);
+        let limits = fs::read_to_string(format!("/proc/{}/limits", terminal.pid())).expect("limits");
+        assert!(limits.contains("Max core file size        0"), "{limits}");
+        // It has the words, and is seen to; and what is typed behind it goes to nobody.
+        let canaries = words.map(Canary::word);
+        assert!(!memory::search(terminal.pid(), &canaries).is_empty());
+        terminal.types(&format!("{CTRL_L}echo Wombattyped\r"));
+        assert!(terminal.ends().success(), "{}", terminal.screen());
+        assert_eq!(sent_afterwards(&terminal), "Locked. What you had written is in the vault.");
+        assert!(words.iter().all(|word| !terminal.screen().contains(word)), "{}", terminal.screen());
+        assert_eq!(process(&machine, "agent"), None);
+        assert_eq!(command_without_passphrase(&machine), 4, "it is locked");
+        for process in machine.processes() {
+            assert!(memory::search(process.pid, &canaries).is_empty(), "{process:?}");
+        }
+        let own = ["vault", "home", "run", "tmp"].map(|dir| machine.root().join(dir));
+        let own: Vec<&Path> = own.iter().map(std::path::PathBuf::as_path).collect();
+        let mut found = traces::search(&own, &canaries);
+        found.extend(traces::search_files(traces::written_elsewhere_since(machine.born()), &canaries));
+        assert!(found.is_empty(), "{found:#?}");
+        // It is in the vault, beside the draft, and not in it.
+        let newest = machine.reports()[0]["id"].as_str().expect("an id").to_owned();
+        assert_eq!(machine.reports().len(), before + 1);
+        assert_eq!(narrative(&machine, &newest), "");
+        assert_eq!(machine.fails(1, &["finish", &newest])["code"], "unfinished-text");
+        assert!(machine.ok(&["show", &newest]).out().contains("was written and is not saved"));
+        machine.ok(&["unlock"]);
+        let mut terminal = writing(&machine, &["edit", &newest, "--write"]);
+        terminal.shows("was not saved");
+        assert!(!terminal.screen().contains(words[0]));
+        terminal.types("1");
+        terminal.shows(words[1]);
+        terminal.types(CTRL_X);
+        terminal.ends();
+        assert_eq!(narrative(&machine, &newest), words.join(" "));
+        machine.ok(&["lock"]);
+    }
+    drop(daemon);
+}
+
+/// The code of a command that knows no passphrase.
+fn command_without_passphrase(machine: &Machine) -> i32 {
+    run(command(machine, &["--no-input", "list"]), b"").code
+}
+
+#[test]
+fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_before_it_is_saved() {
+    let (_a, b) = team_of_two();
+    let id = finished(&b, "One");
+    b.ok(&["unlock"]);
+    let entries = || b.json(&["entry", "list", &id]).len();
+    let before = entries();
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.types("The first hour.");
+    terminal.shows(KEPT);
+    terminal.kill();
+    assert_eq!((entries(), narrative(&b, &id)), (before, String::new()));
+    // Offered again, gone on with, and the window is closed at once.
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.shows("was not saved");
+    terminal.types("1");
+    terminal.shows("The first hour.");
+    terminal.types(" The second.");
+    terminal.shows("second.");
+    terminal.closes();
+    terminal.ends();
+    assert_eq!((entries(), narrative(&b, &id)), (before, String::new()));
+    for text in ["The first hour. The second.", "The first hour. The second. Third."] {
+        let mut terminal = writing(&b, &["edit", &id, "--write"]);
+        terminal.shows("was not saved");
+        terminal.types("1");
+        terminal.shows(text);
+        terminal.types(" Third.");
+        terminal.shows("Third.");
+        // As when the computer shuts down.
+        let pid =
+            i32::try_from(terminal.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        terminal.ends();
+        assert!(sent_afterwards(&terminal).contains("is in the vault"), "{:?}", sent_afterwards(&terminal));
+    }
+    assert_eq!(entries(), before, "nothing of it has left");
+    // It is saved once, and travels once.
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.shows("was not saved");
+    terminal.types("1");
+    terminal.shows("second.");
+    terminal.types(CTRL_X);
+    terminal.ends();
+    assert_eq!(
+        (entries(), narrative(&b, &id).as_str()),
+        (before + 1, "The first hour. The second. Third. Third.")
+    );
+    // Or thrown away.
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.types("Wrong. ");
+    terminal.shows(KEPT);
+    terminal.types("\x1b");
+    terminal.shows("leave without saving");
+    terminal.types("2");
+    terminal.ends();
+    assert_eq!(entries(), before + 1);
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.shows("The first hour. The second. Third. Third.");
+    assert!(!terminal.screen().contains("was not saved"), "{}", terminal.screen());
+    terminal.types("\x1b");
+    terminal.ends();
+}
+
+#[test]
+fn what_was_not_saved_keeps_its_report_from_being_sealed_and_is_forgotten_with_it() {
+    let (_a, b) = team_of_two();
+    let id = finished(&b, "One");
+    b.ok(&["unlock"]);
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.types("Bilbyword");
+    terminal.shows(KEPT);
+    terminal.kill();
+    assert_eq!(b.fails(1, &["seal", &id])["code"], "unfinished-text");
+    assert!(b.show(&id)["unfinished"].as_bool().expect("a word on it"));
+    b.ok(&["seal", &id, "--yes"]);
+    b.ok(&["lock"]);
+    assert_nowhere(&b, &["Bilbyword"]);
+}
+
+#[test]
+fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "What was told before.");
+    machine.ok(&["unlock"]);
+    // The vault has all of it: nothing is to stay in memory.
+    let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+    terminal.shows("What was told before.");
+    terminal.types(" Numbatlast");
+    terminal.shows(KEPT);
+    machine.ok(&["lock"]);
+    terminal.ends();
+    assert!(!terminal.screen().contains("told"), "{}", terminal.screen());
+    assert_eq!(sent_afterwards(&terminal), "The vault was locked. What you had written is in it.");
+
+    // It has not: the rest waits behind an empty screen.
+    let mut terminal = locked_while_writing(&machine, &id);
+    assert!(
+        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+        "{}",
+        terminal.screen()
+    );
+    terminal.types("\r");
+    terminal.shows("assphrase");
+    terminal.types("not it\r");
+    terminal.shows("That does not open it.");
+    assert!(
+        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+        "{}",
+        terminal.screen()
+    );
+    terminal.types(&format!("{}\r", machine.passphrase()));
+    terminal.shows("Dugonglast");
+    terminal.types(CTRL_X);
+    terminal.ends();
+    let saved = narrative(&machine, &id);
+    assert!(saved.contains("told before. Numbatlast") && saved.contains("Dugonglast"), "{saved}");
+
+    // Whoever locks and goes away wants nothing of it to be here.
+    machine.ok(&["unlock"]);
+    let mut terminal = locked_while_writing(&machine, &id);
+    terminal.types("\x1b");
+    terminal.ends();
+    assert!(!terminal.screen().contains("told"), "{}", terminal.screen());
+    wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+}
+
+/// Writes, and the vault is locked before all of it was kept. (A machine that is busy elsewhere may have kept it
+/// first; then it is tried again.)
+fn locked_while_writing(machine: &Machine, id: &str) -> Terminal {
+    wait_for("a text that was not kept", || {
+        machine.ok(&["unlock"]);
+        let mut terminal = writing(machine, &["edit", id, "--write"]);
+        if terminal.screen().contains("was not saved") {
+            terminal.types("1");
+        }
+        terminal.shows("told before.");
+        terminal.types(" Dugonglast");
+        terminal.shows("Dugonglast");
+        machine.ok(&["lock"]);
+        wait_for("a word on it", || {
+            (!terminal.runs() || terminal.screen().contains("Enter: open")).then_some(())
+        });
+        terminal.runs().then_some(terminal)
+    })
+}
+
+#[test]
+fn a_passphrase_given_up_under_force_shows_nothing_of_what_was_being_written() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "What was told before.");
+    let duress = "velvet orchard pencil harbour of seven";
+    let file = machine.secret_file("duress", &format!("{duress}\n"));
+    machine.ok(&["duress", "set", "--duress-passphrase-file", &file]);
+    let mut terminal = locked_while_writing(&machine, &id);
+    terminal.types("\r");
+    terminal.shows("assphrase");
+    terminal.types(&format!("{duress}\r"));
+    terminal.ends();
+    assert!(
+        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+        "{}",
+        terminal.screen()
+    );
+    let sent = sent_afterwards(&terminal);
+    assert_eq!(sent, "Ended. Nothing more is here.");
+    let file = machine.secret_file("another", &format!("{duress}\n"));
+    let decoy = run(command(&machine, &["--passphrase-file", &file, "--json", "list"]), b"").exits(0);
+    assert!(decoy.out().is_empty(), "nothing of it went into the other notebook: {}", decoy.out());
+}
+
+#[test]
+fn what_another_device_wrote_is_harmless_and_what_it_changes_meanwhile_is_kept() {
+    let (a, b) = team_of_two();
+    let id = finished(&b, "One");
+    sync(&b, &a);
+    let hostile = "Shown \x1b]0;owned\x07\x1b[2J\u{9b}5m\u{202e}here.\nThe second line.\n";
+    a.ok(&["edit", &id, "--narrative-file", &a.file("hostile", hostile)]);
+    sync(&b, &a);
+    assert_eq!(narrative(&b, &id), hostile, "the words are not changed");
+    b.ok(&["unlock"]);
+    let mut terminal = writing(&b, &["edit", &id, "--write"]);
+    terminal.shows("The second line.");
+    terminal.shows("Shown \u{fffd}]0;owned\u{fffd}\u{fffd}[2J\u{fffd}5m\u{fffd}here.");
+    assert_eq!(terminal.strange(), Vec::<String>::new());
+    terminal.types("Mine, at the end.");
+    terminal.shows("Mine, at the end.");
+    // A coordinator writes at the beginning, and it arrives while this is open.
+    a.ok(&["edit", &id, "--narrative-file", &a.file("more", format!("Theirs, before. {hostile}"))]);
+    sync(&b, &a);
+    terminal.types(CTRL_X);
+    terminal.shows("Somebody else had changed this text");
+    terminal.shows("Theirs, before. Shown");
+    terminal.types(CTRL_X);
+    assert!(terminal.ends().success());
+    assert_eq!(narrative(&b, &id), format!("Theirs, before. {hostile}Mine, at the end."));
+    assert_eq!(terminal.strange(), Vec::<String>::new());
+}
+
+#[test]
+fn where_nobody_can_write_it_is_said_what_to_do() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "N");
+    for args in [
+        &["new", "--template", "detention", "--write"][..],
+        &["edit", &id, "--write"],
+        &["addendum", &id, "--write"],
+        &["ask", &id, "--write"],
+        &["answer", &id, "--write"],
+    ] {
+        let error = machine.fails(4, args);
+        assert_eq!(error["code"], "no-terminal", "{args:?}");
+        let hint = error["hint"].as_str().expect("a hint");
+        assert!(hint.contains("--narrative-file") || hint.contains("as -"), "{args:?}: {hint}");
+    }
+    // With a terminal, and told not to ask.
+    let mut terminal = Terminal::start(&command(&machine, &["--no-input", "edit", &id, "--write"]), 80, 12);
+    terminal.ends();
+    assert!(terminal.screen().contains("--narrative-file"), "{}", terminal.screen());
+    machine.ok(&["unlock"]);
+    for args in [&["new", "--template", "detention", "--write=date"][..], &["edit", &id, "--write=date"]] {
+        let mut terminal = Terminal::start(&command(&machine, args), 120, 12);
+        assert_eq!(terminal.ends().code(), Some(2));
+        assert!(terminal.screen().contains("no long text"), "{}", terminal.screen());
+    }
+}
+
+#[test]
+fn what_is_written_is_in_locked_memory() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "N");
+    machine.ok(&["unlock"]);
+    let terminal = writing(&machine, &["edit", &id, "--write"]);
+    let kilobytes = |pid: u32, name: &str| -> u64 {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("a process");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("a line");
+        line.trim().trim_end_matches(" kB").parse().expect("a number")
+    };
+    // As the agent's: where the system lets it.
+    let agent = process(&machine, "agent").expect("the agent");
+    let pid = terminal.pid();
+    assert_eq!(kilobytes(agent, "VmLck:") > 0, kilobytes(pid, "VmLck:") >= kilobytes(pid, "RssAnon:"));
+    assert!(processes::descendants().iter().any(|process| process.pid == pid));
+}
