@@ -30,16 +30,18 @@ use tokio::time::timeout;
 
 use crate::connection::Link;
 use crate::identity::Identity;
-use crate::relays;
+use crate::{chance, relays};
 
 /// How long one way may take to the end of its handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A proxy may have a circuit to build first: Tor takes seconds, on a bad day half a minute.
 const PROXY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a listener may take to answer behind the veil before earlier secrets are tried, and how long each
+/// How long a listener may take to answer behind the veil by UDP before earlier secrets are tried, and how long each
 /// of those then has.
 const EPOCH_PATIENCE: Duration = Duration::from_millis(1_000);
-/// The same through a proxy.
+/// The same by TCP, where two round trips come before the answer.
+const TCP_EPOCH_PATIENCE: Duration = Duration::from_secs(3);
+/// And through a proxy.
 const PROXY_EPOCH_PATIENCE: Duration = Duration::from_secs(10);
 /// How long QUIC may take before TCP is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(600);
@@ -121,6 +123,16 @@ pub(crate) enum Road {
     StraightTcp(SocketAddr, Look),
     /// TCP through a proxy, to a `HOST:PORT`.
     Through(Proxy, String),
+}
+
+impl Road {
+    /// TCP beside QUIC, where some networks let QUIC's handshake through and then nothing more.
+    pub const fn by_tcp(&self) -> Option<Self> {
+        match self {
+            Self::Straight(target, look) if look.has_tcp() => Some(Self::StraightTcp(*target, *look)),
+            _ => None,
+        }
+    }
 }
 
 /// Who dials.
@@ -304,7 +316,7 @@ async fn shake(
 }
 
 pub(crate) async fn by_tcp(target: SocketAddr, look: Look, caller: &Caller) -> Result<Reached, String> {
-    let patience = Patience { newest: PATIENCE, earlier: EPOCH_PATIENCE, way: Way::Tcp };
+    let patience = Patience { newest: PATIENCE, earlier: TCP_EPOCH_PATIENCE, way: Way::Tcp };
     let connect = || async move { tcp::dial(target, PATIENCE).await.map_err(|error| no_connection(&error)) };
     if look == Look::Unveiled {
         let stream = connect().await?;
@@ -342,36 +354,54 @@ async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
         return Err(NO_SECRET.to_owned());
     };
     let stream = veil(connect().await?, newest)?;
-    let mut newest = pin!(async { over(secured::connect(key, stream, patience.newest).await, patience.way) });
+    let mut newest = pin!(async {
+        let known = stream.known();
+        let secured = secured::connect(key, stream, patience.newest).await;
+        known.note();
+        over(secured, patience.way)
+    });
     if relays.is_empty() || earlier.is_empty() {
         return newest.await;
     }
     let mut earlier = pin!(async {
-        tokio::time::sleep(patience.earlier).await;
+        // Not to the second, which would be a mark.
+        let each = || patience.earlier.mul_f64(1.0 + chance::share() / 2.0);
+        tokio::time::sleep(each()).await;
         for secret in earlier.iter().take(relays::EPOCHS_BACK) {
+            let each = each();
             let shaken = async {
                 let stream = veil(connect().await?, secret)?;
-                over(secured::connect_to(relays, key, stream, patience.earlier).await, patience.way)
+                let known = stream.known();
+                let secured = secured::connect_to(relays, key, stream, each).await;
+                known.note();
+                over(secured, patience.way)
             };
-            if let Ok(Ok(reached)) = timeout(patience.earlier, shaken).await {
+            if let Ok(Ok(reached)) = timeout(each, shaken).await {
                 return Some(reached);
             }
         }
         None
     });
-    let failed = tokio::select! {
-        result = &mut newest => match result {
-            Ok(reached) => return Ok(reached),
-            // A listener with many strangers lets go of one that it does not know before all was tried.
-            Err(why) => why,
-        },
-        Some(reached) = &mut earlier => return Ok(reached),
-        else => return Err(NO_SECRET.to_owned()),
+    let (mut failed, mut is_over) = (None, false);
+    let either = async {
+        loop {
+            tokio::select! {
+                // A listener with many strangers lets go of one that it does not know before all was tried.
+                result = &mut newest, if failed.is_none() => match result {
+                    Ok(reached) => return Ok(reached),
+                    Err(why) => failed = Some(why),
+                },
+                reached = &mut earlier, if !is_over => match reached {
+                    Some(reached) => return Ok(reached),
+                    None => is_over = true,
+                },
+            }
+            if let (Some(why), true) = (&failed, is_over) {
+                return Err(why.clone());
+            }
+        }
     };
-    match timeout(patience.newest, earlier).await {
-        Ok(Some(reached)) => Ok(reached),
-        _ => Err(failed),
-    }
+    timeout(2 * patience.newest, either).await.unwrap_or_else(|_| Err(SecureError::Silent.to_string()))
 }
 
 fn veil(stream: TcpStream, secret: &TransportSecret) -> Result<carried::Veiled<TcpStream>, String> {
@@ -478,6 +508,12 @@ mod tests {
     fn where_the_address_says_so_nothing_straight_goes_but_the_veil() {
         let (found, _) = roads_to("veil://192.0.2.7:1", Ways::Straight);
         assert_eq!(found, [Road::Straight("192.0.2.7:1".parse().unwrap(), Look::OnlyVeiled)]);
+        // Not even when QUIC went silent.
+        assert_eq!(found[0].by_tcp(), None);
+        let target = "192.0.2.7:1".parse().unwrap();
+        for look in [Look::Veiled, Look::Unveiled] {
+            assert_eq!(Road::Straight(target, look).by_tcp(), Some(Road::StraightTcp(target, look)));
+        }
         assert!(!Look::OnlyVeiled.has_tcp() && Look::Veiled.has_tcp() && Look::Unveiled.has_tcp());
         // Behind a proxy this network sees the proxy.
         let proxy: Proxy = "socks5://127.0.0.1:9050".parse().unwrap();

@@ -6,12 +6,14 @@ use std::ops::Range;
 
 use super::stream::{NEEDS_MAX, Opener, PAYLOAD_MAX, Sealer};
 
-/// Reads what was said.
+/// Reads what was said. Until the other side is known, what was not sealed for this one is thrown away like everything after it, and
+/// nothing is said of it: whoever sits between would learn by the end where records end.
 pub struct Opening<R> {
     inner: R,
     opener: Opener,
     bytes: Vec<u8>,
     said: Range<usize>,
+    known: bool,
 }
 
 impl<R> fmt::Debug for Opening<R> {
@@ -23,7 +25,13 @@ impl<R> fmt::Debug for Opening<R> {
 impl<R: Read> Opening<R> {
     /// From `inner`.
     pub fn new(inner: R, opener: Opener) -> Self {
-        Self { inner, opener, bytes: vec![0; NEEDS_MAX], said: 0..0 }
+        Self { inner, opener, bytes: vec![0; NEEDS_MAX], said: 0..0, known: false }
+    }
+
+    /// The other side has said what only it could say. What is read from, which may need no term any more.
+    pub const fn is_known(&mut self) -> &mut R {
+        self.known = true;
+        &mut self.inner
     }
 }
 
@@ -39,9 +47,13 @@ impl<R: Read> Read for Opening<R> {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 read => read?,
             }
-            let opened = self.opener.open(next);
-            if let Some(said) = opened.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))? {
-                self.said = said;
+            match self.opener.open(next) {
+                Ok(said) => self.said = said.unwrap_or_default(),
+                Err(error) if self.known => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                Err(_) => {
+                    while self.inner.read(&mut self.bytes)? > 0 {}
+                    return Ok(0);
+                }
             }
         }
         let len = self.said.len().min(into.len());
@@ -116,5 +128,31 @@ mod tests {
         reader.read_to_string(&mut answer).unwrap();
         assert_eq!(answer, "answer");
         assert!(veil.meet([127, 0, 0, 1].into(), first).is_none(), "played again");
+    }
+
+    #[test]
+    fn what_is_damaged_is_an_end_only_once_the_other_side_is_known() {
+        let secret = TransportSecret::new(0, [7; 32]);
+        let veil = Veil::new(std::slice::from_ref(&secret), None, system_clock()).unwrap();
+        for known in [false, true] {
+            let (sealer, _) = dial(&secret, Salt::new(7, [u8::from(known); 6]), &[]).unwrap();
+            let mut there = Vec::new();
+            let mut writer = Sealing::new(&mut there, sealer);
+            writer.write_all(b"first").unwrap();
+            writer.write_all(b"second").unwrap();
+            let last = there.len() - 1;
+            there[last] ^= 1;
+            there.extend_from_slice(&[0; 50_000]);
+            let (first, rest) = there.split_first_chunk().unwrap();
+            let (_, hears) = veil.meet([127, 0, 0, 1].into(), first).unwrap();
+            let mut opening = Opening::new(rest, hears);
+            let mut word = [0; 5];
+            opening.read_exact(&mut word).unwrap();
+            if known {
+                opening.is_known();
+            }
+            let end = opening.read(&mut word).map_err(|error| error.kind());
+            assert_eq!((end, opening.inner.is_empty()), if known { (Err(io::ErrorKind::InvalidData), false) } else { (Ok(0), true) });
+        }
     }
 }

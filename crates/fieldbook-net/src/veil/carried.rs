@@ -25,7 +25,8 @@ const WAIT_MOST: usize = 64 * 1024;
 /// Salts that are tried until one is found with which a stream does not begin as plain TLS does: of 65,536 one does.
 const SALTS: usize = 16;
 
-/// Whether who is on a stream has shown a key. Until then a listener says nothing to a record that is damaged.
+/// Whether who is on a stream has shown a key. Until then nothing is said to a record that is damaged, on either side: whoever
+/// sits between would learn by it where records end, or that this is the veil at all.
 #[derive(Debug, Clone, Default)]
 pub struct Known(Arc<AtomicBool>);
 
@@ -49,8 +50,7 @@ pub struct Veiled<S> {
     waits: Vec<u8>,
     gone: usize,
     damaged: bool,
-    /// Of a listener.
-    known: Option<Known>,
+    known: Known,
 }
 
 impl<S> fmt::Debug for Veiled<S> {
@@ -74,16 +74,17 @@ pub fn halves(secret: &TransportSecret, clock: &Clock) -> io::Result<(Sealer, Op
     Err(io::Error::other("no salt can be made"))
 }
 
-/// Veils what goes over `inner`, on the side that dialled. Nothing is sent yet.
+/// Veils what goes over `inner`, on the side that dialled. Nothing is sent yet. What comes back and is not the listener's is
+/// read and thrown away until it is noted that the other side is known ([`Veiled::known`]): whoever calls this sets a term.
 ///
 /// # Errors
 /// As [`halves`].
 pub fn dial<S>(inner: S, secret: &TransportSecret, clock: &Clock) -> io::Result<Veiled<S>> {
-    Ok(Veiled::new(inner, halves(secret, clock)?, None))
+    Ok(Veiled::new(inner, halves(secret, clock)?, Known::default()))
 }
 
 impl<S> Veiled<S> {
-    pub(super) fn new(inner: S, (sealer, opener): (Sealer, Opener), known: Option<Known>) -> Self {
+    pub(super) fn new(inner: S, (sealer, opener): (Sealer, Opener), known: Known) -> Self {
         Self {
             inner,
             sealer,
@@ -96,6 +97,11 @@ impl<S> Veiled<S> {
             damaged: false,
             known,
         }
+    }
+
+    /// Where it is noted when the other side has shown a key.
+    pub fn known(&self) -> Known {
+        self.known.clone()
     }
 
     /// Opens what has come up to the next bytes that were said; whether there are any.
@@ -128,7 +134,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Veiled<S> {
                 }
             }
             if this.damaged {
-                if this.known.as_ref().is_none_or(|known| known.0.load(Relaxed)) {
+                if this.known.0.load(Relaxed) {
                     return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, Damaged)));
                 }
                 // Whoever tampers with a beginning hears as little as whoever makes one up, and for as long.
@@ -157,6 +163,8 @@ impl<S: AsyncWrite + Unpin> Veiled<S> {
             }
         }
         self.waits.clear();
+        // Sessions stay for days, and one that was slow once must not keep what it had to hold then.
+        self.waits.shrink_to(WAIT);
         self.gone = 0;
         Poll::Ready(Ok(()))
     }

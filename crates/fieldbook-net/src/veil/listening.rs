@@ -24,7 +24,7 @@ use super::boxes::{self, BoxKey, CannotSeal, Header, HeaderKey, Salt};
 use super::peers::{Answer, Peer, Peers};
 use super::plain::Plain;
 use super::receive::{Waiting, receive};
-use super::seen::{REMEMBERED_LEN, Seen, WINDOW_S};
+use super::seen::{REMEMBERED_LEN, Seen, Under, WINDOW_S};
 use super::stream::{Begun, FIRST, Opener, Sealer};
 use super::{Clock, new_salt, padding, random};
 use crate::tries::Tries;
@@ -173,15 +173,19 @@ impl Veil {
             let inside = self.lock();
             inside.admits(from).then(|| inside.epochs.clone())?
         };
-        let begun = epochs.iter().find_map(|epoch| Begun::read(&epoch.secret, &epoch.stream, first))?;
+        let (at, begun) = epochs
+            .iter()
+            .enumerate()
+            .find_map(|(at, epoch)| Some((at, Begun::read(&epoch.secret, &epoch.stream, first)?)))?;
+        let under = under(at);
         let (own, padding) = (new_salt((self.clock)()).ok()?, padding().ok()?);
         let chance = u64::from_be_bytes(random().ok()?);
         {
             let seen = &mut self.lock().seen;
-            if seen.has(begun.salt()) || seen.is_forgotten(begun.salt()) {
+            if seen.has(begun.salt()) || seen.is_forgotten(under, begun.salt()) {
                 return None;
             }
-            seen.note(begun.salt(), (self.clock)(), chance);
+            seen.note(under, begun.salt(), (self.clock)(), chance);
         }
         begun.answer(own, &padding).ok()
     }
@@ -217,14 +221,14 @@ impl Veil {
             if !inside.admits(from.ip()) {
                 continue;
             }
-            let in_time = inside.seen.in_time(header.salt, now);
+            let in_time = inside.seen.in_time(under(at), header.salt, now);
             if in_time.is_ok() || (at < WRONG_CLOCK_EPOCHS && inside.tries.may(now.into())) {
                 plausible.push((at, header, in_time));
             }
         }
         for (at, header, in_time) in plausible {
             let epoch = inside.epochs[at].clone();
-            match self.of_a_newcomer(inside, &epoch, (header, in_time, now), from, datagram) {
+            match self.of_a_newcomer(inside, (under(at), &epoch), (header, in_time, now), from, datagram) {
                 Opened::NotOurs => {}
                 opened => return opened,
             }
@@ -250,7 +254,7 @@ impl Veil {
     fn of_a_newcomer(
         &self,
         inside: &mut Inside,
-        epoch: &Arc<Epoch>,
+        (under, epoch): (Under, &Arc<Epoch>),
         (Header { salt, counter }, in_time, now): (Header, Result<(), i64>, u32),
         from: SocketAddr,
         datagram: &mut [u8],
@@ -280,7 +284,7 @@ impl Veil {
         else {
             return Opened::Nothing;
         };
-        seen.note(salt, now, chance);
+        seen.note(under, salt, now, chance);
         let answer = Answer { header: HeaderKey::to_dialler(&epoch.secret, salt), key };
         peers.add(salt, Peer::new(epoch.clone(), open, answer));
         peers.heard(salt, counter, from);
@@ -298,6 +302,11 @@ impl Inside {
     fn knows(&self, epoch: &Arc<Epoch>, header: Header) -> bool {
         self.peers.get(header.salt).is_some_and(|peer| Arc::ptr_eq(&peer.epoch, epoch))
     }
+}
+
+/// Whether the secret at this place of the list is the newest.
+const fn under(at: usize) -> Under {
+    if at == 0 { Under::Newest } else { Under::Earlier }
 }
 
 /// What a datagram was.

@@ -225,6 +225,10 @@ impl Begun {
     /// Reads the first [`FIRST`] bytes of a stream under a secret, `hidden` being its key for headers.
     pub fn read(secret: &TransportSecret, hidden: &HeaderKey, first: &[u8; FIRST]) -> Option<Self> {
         let header = hidden.read(first)?;
+        // Of strangers' bytes hardly any get to the cost of a key.
+        if header.counter != 0 {
+            return None;
+        }
         let key = BoxKey::stream_to_listener(secret, header.salt)?;
         let padding = padding_of(&key, header, &mut first.clone())?;
         Some(Self { salt: header.salt, key, padding, secret: secret.clone() })

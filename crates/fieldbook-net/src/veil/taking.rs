@@ -56,7 +56,7 @@ pub async fn take_in(
         }
     }
     if let Some(halves) = veil.meet(from, &first) {
-        let stream = Box::new(Veiled::new(stream, halves, Some(known.clone())));
+        let stream = Box::new(Veiled::new(stream, halves, known.clone()));
         return Ok(Taken { stream, known });
     }
     let mut away = vec![0; THROWN_AWAY];

@@ -1,5 +1,5 @@
-//! Who comes to an inviting device whose code is a long one: whoever begins as one does that has the code's key
-//! of the veil is passed on; anybody else gets no answer, and is let go after a while, or for another.
+//! Who comes to an inviting device whose code is a long one: whoever sends a whole first message behind the veil, as only one can
+//! that has the code's key of it, is passed on; anybody else gets no answer, and is let go after a while, or for another.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};
@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use fieldbook_net::veil::blocking::Opening;
 use fieldbook_net::veil::carried;
-use fieldbook_net::veil::stream::{FIRST, Opener, Sealer};
+use fieldbook_net::veil::stream::FIRST;
 use fieldbook_net::veil::{Veil, system_clock};
 use fieldbook_proto::session::TransportSecret;
 
-use super::pair::{Come, Event, PATIENCE_FIRST};
+use super::pair::{Come, Event, PATIENCE_FIRST, Timed, read_message};
 use crate::agent::wire::Hex;
 use crate::error::Failure;
 
@@ -39,12 +40,16 @@ fn secret(key: &Hex) -> Result<TransportSecret, Failure> {
     bytes.map(|bytes| TransportSecret::new(0, bytes)).map_err(wrong)
 }
 
-/// The halves of whoever connects.
+/// A connection to an inviting device, behind its veil. What comes and is not from there is thrown away, up to a time.
 ///
 /// # Errors
 /// The system gives no random bytes.
-pub fn halves(key: &Hex) -> Result<(Sealer, Opener), Failure> {
-    carried::halves(&secret(key)?, &system_clock()).map_err(Failure::io("the veil cannot be made"))
+pub(super) fn dialled(stream: TcpStream, key: &Hex) -> Result<Come, Failure> {
+    let doing = "the veil cannot be made";
+    let (sealer, opener) = carried::halves(&secret(key)?, &system_clock()).map_err(Failure::io(doing))?;
+    let hears = stream.try_clone().map_err(Failure::io(doing))?;
+    let opening = Opening::new(Timed { stream: hears, until: Some(Instant::now() + PATIENCE_FIRST) }, opener);
+    Ok(Come { stream, veil: Some((sealer, opening)), first: None })
 }
 
 impl Hush {
@@ -63,41 +68,30 @@ impl Hush {
         let Ok(shared) = stream.try_clone() else { return };
         let number = self.enter(shared);
         let hush = self.clone();
-        thread::spawn(move || {
-            let halves = hush.hear(&stream, from);
+        // A system that has no thread for it has none for the next one either; this one is let go.
+        let _ = thread::Builder::new().spawn(move || {
+            let come = hush.hear(&stream, from);
             hush.lock().inside.remove(&number);
-            match halves {
-                Ok(halves) => drop(accepted.send(Event::Accepted(Come { stream, halves: Some(halves) }))),
+            match come {
+                Ok(come) => drop(accepted.send(Event::Accepted(come))),
                 Err(_) => drop(stream.shutdown(Shutdown::Both)),
             }
         });
     }
 
-    /// Comes to no end before its time, or that of the other side, unless it begins as it should.
-    fn hear(&self, mut stream: &TcpStream, from: IpAddr) -> io::Result<(Sealer, Opener)> {
-        let until = Instant::now() + PATIENCE_FIRST;
-        let mut read = |bytes: &mut [u8]| {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
-            }
-            stream.set_read_timeout(Some(left))?;
-            match stream.read(bytes)? {
-                0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
-                len => Ok(len),
-            }
+    /// Comes to no end before its time, or that of the other side, unless a whole message comes as it should.
+    fn hear(&self, stream: &TcpStream, from: IpAddr) -> io::Result<Come> {
+        let mut timed = Timed { stream: stream.try_clone()?, until: Some(Instant::now() + PATIENCE_FIRST) };
+        let mut first = [0; FIRST];
+        timed.read_exact(&mut first)?;
+        let Some((sealer, opener)) = self.veil.meet(from, &first) else {
+            while timed.read(&mut [0; 4_096])? > 0 {}
+            return Err(io::ErrorKind::UnexpectedEof.into());
         };
-        let (mut first, mut filled) = ([0; FIRST], 0);
-        while filled < FIRST {
-            filled += read(&mut first[filled..])?;
-        }
-        if let Some(halves) = self.veil.meet(from, &first) {
-            stream.set_read_timeout(None)?;
-            return Ok(halves);
-        }
-        loop {
-            read(&mut [0; 4_096])?;
-        }
+        let mut opening = Opening::new(timed, opener);
+        let first = read_message(&mut opening)?;
+        opening.is_known().until = None;
+        Ok(Come { stream: stream.try_clone()?, veil: Some((sealer, opening)), first: Some(first) })
     }
 
     fn enter(&self, stream: TcpStream) -> u64 {

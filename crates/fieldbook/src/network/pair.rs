@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_net::veil::blocking::{Opening, Sealing};
-use fieldbook_net::veil::stream::{Opener, Sealer};
+use fieldbook_net::veil::stream::Sealer;
 use fieldbook_proto::pairing::MESSAGE_MAX;
 use serde::{Deserialize, Serialize};
 
@@ -156,7 +156,7 @@ fn accept(listener: &TcpListener, accepted: &Sender<Event>, hush: Option<&Arc<Hu
         match (listener.accept(), hush) {
             (Ok((stream, from)), Some(hush)) => hush.judge(stream, from.ip(), accepted.clone()),
             (Ok((stream, _)), None) => {
-                if accepted.send(Event::Accepted(Come { stream, halves: None })).is_err() {
+                if accepted.send(Event::Accepted(Come::in_the_open(stream))).is_err() {
                     return;
                 }
             }
@@ -171,7 +171,10 @@ fn dial(address: &str, veil: Option<&Hex>) -> Result<(), Failure> {
             let (sender, events) = mpsc::channel();
             hear_parent(sender.clone());
             let mut carrier = Carrier::new(sender);
-            carrier.serve(Come { stream, halves: veil.map(hush::halves).transpose()? })?;
+            carrier.serve(match veil {
+                Some(key) => hush::dialled(stream, key)?,
+                None => Come::in_the_open(stream),
+            })?;
             carrier.only_one = true;
             carrier.run(&events, None)
         }
@@ -190,10 +193,54 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
-/// A connection, and the halves of its veil.
+/// A connection, its veil, and what was heard on it.
 pub(super) struct Come {
     pub stream: TcpStream,
-    pub halves: Option<(Sealer, Opener)>,
+    pub veil: Option<(Sealer, Opening<Timed>)>,
+    pub first: Option<Vec<u8>>,
+}
+
+impl Come {
+    const fn in_the_open(stream: TcpStream) -> Self {
+        Self { stream, veil: None, first: None }
+    }
+}
+
+/// What is read from a connection, up to some time.
+pub(super) struct Timed {
+    pub stream: TcpStream,
+    pub until: Option<Instant>,
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(left)?;
+        self.stream.read(bytes)
+    }
+}
+
+/// How messages come.
+enum Hears {
+    Open(TcpStream),
+    Veiled(Box<Opening<Timed>>),
+}
+
+impl Hears {
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Open(stream) => read_message(stream),
+            Self::Veiled(opening) => {
+                let message = read_message(opening.as_mut())?;
+                // Whoever has the code's key has said something whole: how long it may take is for the one who serves it.
+                opening.is_known().until = None;
+                Ok(message)
+            }
+        }
+    }
 }
 
 struct Carrier {
@@ -248,7 +295,7 @@ impl Carrier {
         }
     }
 
-    fn serve(&mut self, Come { stream, halves }: Come) -> Result<(), Failure> {
+    fn serve(&mut self, Come { stream, veil, first }: Come) -> Result<(), Failure> {
         self.count += 1;
         let number = self.count;
         let events = self.events.clone();
@@ -257,14 +304,14 @@ impl Carrier {
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
             .and_then(|()| Ok((stream.try_clone()?, stream.try_clone()?)));
         let Ok((reading, writing)) = prepared else { return Ok(()) };
-        let (mut reading, writer): (Box<dyn Read + Send>, Box<dyn Write>) = match halves {
-            Some((sealer, opener)) => {
-                (Box::new(Opening::new(reading, opener)), Box::new(Sealing::new(writing, sealer)))
+        let (mut hears, writer): (Hears, Box<dyn Write>) = match veil {
+            Some((sealer, opening)) => {
+                (Hears::Veiled(Box::new(opening)), Box::new(Sealing::new(writing, sealer)))
             }
-            None => (Box::new(reading), Box::new(writing)),
+            None => (Hears::Open(reading), Box::new(writing)),
         };
         thread::spawn(move || {
-            while let Ok(bytes) = read_message(&mut reading) {
+            while let Ok(bytes) = hears.next() {
                 if events.send(Event::Message { connection: number, bytes }).is_err() {
                     return;
                 }
@@ -272,7 +319,8 @@ impl Carrier {
             let _ = events.send(Event::Ended { connection: number });
         });
         self.serving = Some(Serving { number, stream, writer, messages: 0, heard: Instant::now() });
-        tell(&Report::Connected)
+        tell(&Report::Connected)?;
+        first.map_or(Ok(()), |first| self.heard(number, first))
     }
 
     fn heard(&mut self, connection: u64, bytes: Vec<u8>) -> Result<(), Failure> {
@@ -329,7 +377,7 @@ fn tell(report: &Report) -> Result<(), Failure> {
 }
 
 /// A message on the connection: its length in four bytes, big-endian, then its bytes.
-fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
+pub(super) fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;
