@@ -359,18 +359,22 @@ async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
         }
         None
     });
-    let failed = tokio::select! {
-        result = &mut newest => match result {
-            Ok(reached) => return Ok(reached),
+    let (mut failed, mut tried) = (None, false);
+    loop {
+        tokio::select! {
             // A listener with many strangers lets go of one that it does not know before all was tried.
-            Err(why) => why,
-        },
-        Some(reached) = &mut earlier => return Ok(reached),
-        else => return Err(NO_SECRET.to_owned()),
-    };
-    match timeout(patience.newest, earlier).await {
-        Ok(Some(reached)) => Ok(reached),
-        _ => Err(failed),
+            result = &mut newest, if failed.is_none() => match result {
+                Ok(reached) => return Ok(reached),
+                Err(why) => failed = Some(why),
+            },
+            reached = &mut earlier, if !tried => match reached {
+                Some(reached) => return Ok(reached),
+                None => tried = true,
+            },
+        }
+        if let (Some(why), true) = (&failed, tried) {
+            return Err(why.clone());
+        }
     }
 }
 
