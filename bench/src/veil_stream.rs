@@ -36,7 +36,8 @@ pub async fn run(key: &TransportKey, secret: &TransportSecret) -> Outcome<()> {
             times.push(start.elapsed());
         }
     }
-    let [plain, veiled] = times.map(|mut times| (BULK >> 20) as f64 / sample::median(&mut times).as_secs_f64());
+    let [plain, veiled] =
+        times.map(|mut times| (BULK >> 20) as f64 / sample::median(&mut times).as_secs_f64());
     println!();
     println!("| TLS over TCP on loopback | plain | veiled | veiled against plain |");
     println!("|---|---|---|---|");

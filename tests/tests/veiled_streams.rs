@@ -279,6 +279,12 @@ fn probes_by_tcp_hear_nothing_and_the_daemon_serves() {
         bad
     });
     nobody_hears(&address, &nearly.collect::<Vec<_>>());
+    // A true box, and something after it that is not: each spends a salt, so each has one of its own.
+    for at in [FIRST, FIRST + 1_060] {
+        let mut tampered = fresh_beginning(&b);
+        tampered[at] ^= 1;
+        nobody_hears(&address, &[tampered]);
+    }
     let noise = (0..200_usize).map(|number| {
         let mut noise = vec![0; number * 31];
         getrandom::fill(&mut noise).expect("random bytes");
