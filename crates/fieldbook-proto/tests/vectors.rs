@@ -487,8 +487,8 @@ fn write_the_pairing_vectors() {
         "code-long-cut",
         text("not-a-code", "the last letter of a long code is missing", &long[..long.len() - 1]),
     );
-    write("code-long-version", text("version", "a long code of version 2", VERSION_2));
+    write("code-long-version", text("version", "a long code of version 1", VERSION_1));
 }
 
-/// A long code whose body is of version 2.
-const VERSION_2: &str = "0M2GA1850M2GA1850M2GA1850NEX82N94CDQQKR";
+/// A long code whose body is of version 1, with which nothing was veiled.
+const VERSION_1: &str = "MPJTB9D5MPJTB9D5MPJTB9D5MM5CZWMQXH5FRY7YV1KRHF02M73NPSX160X95DCNW3P7MGA5XVR1NZFX";

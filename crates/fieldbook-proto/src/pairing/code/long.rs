@@ -16,7 +16,7 @@ pub(super) const LETTERS_MIN: usize = (LONG_SECRET_LEN + 2 + CHECK_LEN) * 8 / 5;
 const LETTERS_MAX: usize =
     (LONG_SECRET_LEN + 2 + ADDRESSES_MAX * (2 + ADDRESS_MAX) + CHECK_LEN).div_ceil(5) * 8;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_LEN: usize = 4;
 const SECRET_CONTEXT: &str = "fieldbook 2026 pairing long code v1";
 const MASK_CONTEXT: &str = "fieldbook 2026 pairing long code mask v1";
