@@ -164,14 +164,16 @@ mod tests {
     fn another_version_and_a_body_that_is_none_are_called_so() {
         let secret = Secret::new([5; LONG_SECRET_LEN]);
         let parse = |body: &[u8]| digits(&whole(&secret, body.to_vec())).parse::<Code>();
-        assert_eq!(parse(&[2, 9, 9, 9]), Err(CodeError::Version { theirs: 2 }));
-        assert!(parse(&[1, 1, 0, 3, b'a', b':', b'1']).is_ok());
+        for theirs in [0, 1, 3] {
+            assert_eq!(parse(&[theirs, 9, 9, 9]), Err(CodeError::Version { theirs }));
+        }
+        assert!(parse(&[2, 1, 0, 3, b'a', b':', b'1']).is_ok());
         for bad in [
-            &[1, 1][..],
-            &[1, 9],
-            &[1, 0, 0],
-            &[1, 1, 0, 3, b'a', b':', b'0'],
-            &[1, 1, 0, 3, 0xff, b':', b'1'],
+            &[2, 1][..],
+            &[2, 9],
+            &[2, 0, 0],
+            &[2, 1, 0, 3, b'a', b':', b'0'],
+            &[2, 1, 0, 3, 0xff, b':', b'1'],
         ] {
             assert_eq!(parse(bad), Err(CodeError::Address), "{bad:?}");
         }
