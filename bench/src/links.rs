@@ -36,6 +36,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
             delay: Duration::from_millis(*delay),
             rate: *rate,
             flap: (*flap > 0).then(|| Duration::from_millis(*flap)),
+            lasts: None,
             only: Some(only),
         };
         let name = format!("{name}, by {only:?}");

@@ -15,6 +15,11 @@ const QUEUE: Duration = Duration::from_secs(2);
 /// What is read from a TCP connection at once.
 const CHUNK: usize = 1_460;
 
+/// How long a link is gone that lasts for so many bytes.
+pub const GONE: Duration = Duration::from_secs(2);
+/// How often it is looked whether the link has gone.
+const LOOK: Duration = Duration::from_millis(20);
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Weather {
@@ -27,6 +32,9 @@ pub struct Weather {
     /// The link is there for so long, then gone for as long, and so on. What is under way is lost, and TCP
     /// connections break.
     pub flap: Option<Duration>,
+    /// The link goes each time so many bytes have come towards the target, for [`GONE`]: however slow the machine is, as much is
+    /// done in between.
+    pub lasts: Option<u64>,
     /// Only this passes.
     pub only: Option<Only>,
 }
@@ -65,6 +73,8 @@ struct Inner {
     openings: Mutex<Vec<[u64; 2]>>,
     lost: AtomicU64,
     seed: AtomicU64,
+    /// After so many bytes towards the target the link goes; and since when it is gone.
+    goes: Mutex<(u64, Option<Instant>)>,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -93,13 +103,14 @@ impl Link {
             openings: Mutex::default(),
             lost: AtomicU64::new(0),
             seed: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
+            goes: Mutex::new((weather.lasts.unwrap_or(u64::MAX), None)),
             connections: Mutex::default(),
         });
         let at = inner.clone();
         thread::spawn(move || at.datagrams(&near));
         let at = inner.clone();
         thread::spawn(move || at.streams(&listener));
-        if weather.flap.is_some() {
+        if weather.flap.is_some() || weather.lasts.is_some() {
             let at = inner.clone();
             thread::spawn(move || at.cut_streams());
         }
@@ -221,7 +232,20 @@ impl Inner {
     }
 
     fn up(&self) -> bool {
-        self.weather.up(self.began.elapsed())
+        self.weather.up(self.began.elapsed()) && self.lasts()
+    }
+
+    /// Whether it lasts still, or again.
+    fn lasts(&self) -> bool {
+        let Some(lasts) = self.weather.lasts else { return true };
+        let (goes, gone) = &mut *self.goes.lock().unwrap_or_else(PoisonError::into_inner);
+        let there = self.there.load(Relaxed);
+        if gone.is_some_and(|since| since.elapsed() >= GONE) {
+            (*goes, *gone) = (there + lasts, None);
+        } else if gone.is_none() && there >= *goes {
+            *gone = Some(Instant::now());
+        }
+        gone.is_none()
     }
 
     /// Whether the next datagram is lost: xorshift, so that a run can be repeated.
@@ -349,7 +373,7 @@ impl Inner {
                 self.close_streams();
             }
             was_up = up;
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(LOOK);
         }
     }
 }

@@ -87,8 +87,8 @@ fn by_satellite_and_by_telephone_line() {
 fn a_link_that_comes_and_goes_carries_each_part_once() {
     let (a, b) = team_of_two();
     let daemon = a.daemon();
-    // 4 MiB at 800 KB/s do not fit between two interruptions.
-    let weather = Weather { rate: 800_000, flap: Some(Duration::from_secs(2)), ..Weather::default() };
+    // 4 MiB do not fit between two interruptions.
+    let weather = Weather { rate: 800_000, lasts: Some(1_600_000), ..Weather::default() };
     let link = link(&daemon, weather);
     let mut noise = vec![0; 4 << 20];
     getrandom::fill(&mut noise).expect("random bytes");

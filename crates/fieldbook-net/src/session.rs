@@ -19,7 +19,8 @@ use crate::limit::Limit;
 use crate::signals::Signals;
 use bytes::{Bytes, BytesMut};
 use fieldbook_proto::session::{
-    Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, Remembered, SessionError, Span, Summary,
+    Arrival, Decline, Engine, Event, Fingerprint, Output, PeerDepot, Remembered, SessionError, Side, Span,
+    Summary,
 };
 use fieldbook_proto::{DepotId, DeviceId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -53,6 +54,15 @@ const PROGRESS_LEN: usize = 16 * 1024;
 const PULSE: Duration = Duration::from_secs(30);
 /// A peer that stays and answers nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(110);
+/// Where both sides pad, the first that a side sends of its depot goes not sooner than so long after it has heard from where on:
+/// whether there was something to read does not show.
+const fn lead_of(side: Side) -> Duration {
+    match side {
+        Side::Client => Duration::from_millis(20),
+        // The client's has come by then, and is acknowledged by this and not by chance before.
+        Side::Server => Duration::from_millis(35),
+    }
+}
 /// Where both sides pad, `Done` is said not sooner than so long after the other side has said that nothing follows: whether
 /// there was something to store does not show as long as storing it takes less. More than the 25 ms after which QUIC acknowledges
 /// by itself, so that it always does.
@@ -380,9 +390,21 @@ async fn drive<R: AsyncRead + Unpin>(
     let mut notes: usize = 0;
     // When the first `Done` may be said, and the answer that leads to it.
     let (mut turn, mut kept) = (None::<Instant>, None::<Answer>);
+    // When the first of the transfer may go, and that it went.
+    let (mut lead, mut leads) = (None::<Instant>, false);
+    let mut together = BytesMut::new();
     loop {
-        let mut together = BytesMut::new();
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
+            if engine.may_begin() {
+                lead.get_or_insert(heard + lead_of(engine.side()));
+            }
+            if !leads && engine.has_begun() && matches!(output, Output::Send(_)) {
+                leads = true;
+                // What stands before it waits for nothing.
+                if !together.is_empty() {
+                    pass(pieces, together.split().freeze())?;
+                }
+            }
             match output {
                 Output::Send(piece) if together.is_empty() && piece.len() >= TOGETHER => pass(pieces, piece)?,
                 Output::Send(piece) => {
@@ -399,9 +421,10 @@ async fn drive<R: AsyncRead + Unpin>(
                 question => questions.send(Question::Ask(question)).map_err(|_| gone("its thread"))?,
             }
         }
-        if !together.is_empty() {
+        let waits = leads && lead > Some(Instant::now()) && !engine.is_finished();
+        if !together.is_empty() && !waits {
             // There was room for it when it was polled.
-            pass(pieces, together.freeze())?;
+            pass(pieces, together.split().freeze())?;
         }
         if let Some(gauge) = &gauge {
             gauge.set(engine.progress());
@@ -460,6 +483,7 @@ async fn drive<R: AsyncRead + Unpin>(
                         _ => take(engine, answer),
                     }
                 }
+                () = sleep_until(lead.unwrap_or(moved)), if waits => Ok(()),
                 () = sleep_until(turn.unwrap_or(moved)), if kept.is_some() => {
                     moved = Instant::now();
                     kept.take().map_or(Ok(()), |kept| take(engine, kept))

@@ -80,6 +80,8 @@ pub struct Engine {
     end: Option<Summary>,
     rounds: Rounds,
     padding: Padding,
+    /// Something of the transfer was polled.
+    begun: bool,
     /// What is said goes together with the `Done` that follows: see [`Engine::gathers`].
     gathering: bool,
     /// Both sides stay after a verdict.
@@ -138,6 +140,7 @@ impl Engine {
             end: None,
             rounds: Rounds::default(),
             padding: Padding::default(),
+            begun: false,
             gathering: false,
             live: false,
             moved: false,
@@ -223,6 +226,11 @@ impl Engine {
             padding: self.padding.padded(),
             round_trips: self.rounds.now,
         }
+    }
+
+    /// Which side this is.
+    pub const fn side(&self) -> Side {
+        self.setup.side
     }
 
     /// Who the peer is, once its certificate was judged.
@@ -628,15 +636,16 @@ impl Engine {
         let outgoing = self.outgoing.as_mut()?;
         match outgoing.poll(can_send) {
             Some(Act::Send(bytes)) => {
-                self.moved = true;
+                (self.begun, self.moved) = (true, true);
                 return Some(self.after_what_was_held(bytes));
             }
             Some(Act::SendOffer(bytes)) => {
-                self.moved = true;
+                (self.begun, self.moved) = (true, true);
                 self.rounds.offers.push_back(self.rounds.now);
                 return Some(self.after_what_was_held(bytes));
             }
             Some(Act::SendMark(bytes)) => {
+                self.begun = true;
                 self.rounds.mark = self.rounds.now;
                 if outgoing.end_marked() {
                     self.padding.entries_ended();

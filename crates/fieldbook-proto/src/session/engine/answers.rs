@@ -157,6 +157,17 @@ impl Engine {
         }
     }
 
+    /// Whether both sides pad, and this one may begin its transfer. A caller that does not want to show how long its store took
+    /// lets what is polled once [`Engine::has_begun`] go a fixed time after this.
+    pub const fn may_begin(&self) -> bool {
+        self.padding.is_on() && self.outgoing.is_some()
+    }
+
+    /// Whether something of the transfer was polled.
+    pub const fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Whether both sides pad, and the other one said that nothing follows: see [`Engine::speaks_last`].
     pub const fn has_heard_all(&self) -> bool {
         self.padding.is_on() && self.incoming.is_ended()
