@@ -12,6 +12,7 @@ use super::{json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::{NewReport, Request};
 use crate::agent::typed;
+use crate::agent::wire::Hex;
 use crate::error::Failure;
 use crate::global::Global;
 use crate::ui::Ui;
@@ -34,7 +35,8 @@ pub struct NewArgs {
 
 pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     if let Some(template) = &args.template {
-        let new = NewReport { template: template.clone(), changes: args.content.without_narrative() };
+        let changes = args.content.without_narrative();
+        let new = NewReport { template: template.clone(), changes, once: None };
         typed::check_new(&new)?;
     }
     // The words of the command line and the passphrase first: nothing that is typed after them can be lost.
@@ -48,7 +50,11 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         }
         (None, Some(template)) => {
             let changes = args.content.changes(&global.ui)?;
-            let request = Request::New(NewReport { template, changes });
+            // An agent may end between what it saved and its word: it is asked again, and one report stays one.
+            let mut once = vec![0; 16];
+            getrandom::fill(&mut once)
+                .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
+            let request = Request::New(NewReport { template, changes, once: Some(Hex::new(once)) });
             let summary: ReportSummary = agent.call_surely(&request, global)?;
             Created { summary, already_there: false }
         }
