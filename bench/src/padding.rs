@@ -219,6 +219,16 @@ pub fn run(sessions: usize) -> Outcome<()> {
     }
 }
 
+/// What was counted, by kind.
+#[derive(Default)]
+struct Counted {
+    names: Vec<String>,
+    of: [Vec<Vec<f64>>; 3],
+    /// Of sessions in which nothing was new, by the kind of the one before.
+    after: [Vec<Vec<f64>>; 3],
+    times: [Vec<Duration>; 3],
+}
+
 fn measure(sessions: usize, delay: Duration) -> Outcome<Vec<(f64, String)>> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
     let (coordination, monitor) = team_of_two();
@@ -244,74 +254,71 @@ fn measure(sessions: usize, delay: Duration) -> Outcome<Vec<(f64, String)>> {
         .zip((0..KINDS.len()).cycle())
         .collect();
     order.sort_unstable();
-    let mut counted: Vec<Vec<Vec<f64>>> = vec![Vec::new(); KINDS.len()];
-    let mut after: Vec<Vec<Vec<f64>>> = vec![Vec::new(); KINDS.len()];
-    let mut times: Vec<Vec<Duration>> = vec![Vec::new(); KINDS.len()];
-    let mut names = Vec::new();
+    let mut counted = Counted::default();
     let mut before = None;
     for (number, (_, kind)) in (0..).zip(order) {
         if KINDS[kind].1 > 0 {
             write(&monitor, KINDS[kind].1, seed.wrapping_add(number));
         }
         let seen = sync(u64::from(kind > 0))?;
-        let (keys, values): (Vec<String>, Vec<f64>) = features(&seen).into_iter().unzip();
-        names = keys;
-        if kind == 0
-            && let Some(before) = before
-        {
-            let after: &mut Vec<Vec<f64>> = &mut after[before];
+        let (names, values): (Vec<String>, Vec<f64>) = features(&seen).into_iter().unzip();
+        counted.names = names;
+        if let Some(before) = before.filter(|_| kind == 0) {
+            let after: &mut Vec<_> = &mut counted.after[before];
             after.push(values.clone());
         }
-        counted[kind].push(values);
+        counted.of[kind].push(values);
         if let (Some(first), Some(last)) = (seen.first(), seen.last()) {
-            times[kind].push(last.at - first.at);
+            counted.times[kind].push(last.at - first.at);
         }
         before = Some(kind);
-        if std::env::var_os("PADDING_TRACE").is_some() {
-            let trace: Vec<String> = seen
-                .iter()
-                .map(|one| {
-                    let ms = (one.at - seen[0].at).as_secs_f64() * 1e3;
-                    format!("{}{}@{ms:.1}", if one.there { ">" } else { "<" }, one.len)
-                })
-                .collect();
-            eprintln!("{}: {}", KINDS[kind].0, trace.join(" "));
-        }
     }
+    Ok(table(&mut counted))
+}
+
+/// Prints what was counted; how far each comparison is from chance.
+fn table(counted: &mut Counted) -> Vec<(f64, String)> {
+    const PAIRS: [(usize, usize); 3] = [(0, 1), (0, 2), (1, 2)];
     println!(
-        "| counted | mean: nothing | 300 words | 900 words | pairs of 100: nothing, 300 | nothing, 900 | 300, 900 |"
+        "In how many of 100 pairs the second is more (and its distance from 50, in standard deviations):"
+    );
+    println!(
+        "| counted | mean, nothing new | 300 words | 900 words | nothing, 300 | nothing, 900 | 300, 900 |"
     );
     println!("|---|---|---|---|---|---|---|");
     let mut aways = Vec::new();
-    for (at, name) in names.iter().enumerate() {
+    for (at, name) in counted.names.iter().enumerate() {
         let column = |of: &[Vec<f64>]| of.iter().map(|values| values[at]).collect::<Vec<f64>>();
-        let columns: Vec<Vec<f64>> = counted.iter().map(|of| column(of)).collect();
-        let mean = |of: &Vec<f64>| of.iter().sum::<f64>() / of.len() as f64;
-        let all: Vec<f64> = columns.concat();
-        if all.iter().all(|value| (value - all[0]).abs() < 0.5) {
-            println!("| {name} | {} | the same | the same | | | |", all[0]);
+        let columns: Vec<Vec<f64>> = counted.of.iter().map(|of| column(of)).collect();
+        let first = columns[0].first().copied().unwrap_or_default();
+        if columns.concat().iter().all(|value| (value - first).abs() < 0.5) {
+            println!("| {name} | {first} | the same | the same | | | |");
             continue;
         }
-        let mut cells: Vec<String> = columns.iter().map(|of| format!("{:.2}", mean(of))).collect();
-        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
+        let mean = |of: &Vec<f64>| format!("{:.2}", of.iter().sum::<f64>() / of.len() as f64);
+        let mut cells: Vec<String> = columns.iter().map(mean).collect();
+        for (one, other) in PAIRS {
             let (pairs, away) = told(&columns[one], &columns[other]);
             cells.push(format!("{pairs:.0} ({away:.1})"));
             aways.push((away, format!("{name}, {} and {}", KINDS[one].0, KINDS[other].0)));
         }
         println!("| {name} | {} |", cells.join(" | "));
-        // What a session in which nothing is new tells of the one before it.
-        for (one, other) in [(0, 1), (0, 2), (1, 2)] {
-            let (_, away) = told(&column(&after[one]), &column(&after[other]));
-            aways.push((
-                away,
-                format!("{name} of an empty session after {} and {}", KINDS[one].0, KINDS[other].0),
-            ));
+        for (one, other) in PAIRS {
+            let (_, away) = told(&column(&counted.after[one]), &column(&counted.after[other]));
+            let what = format!("{name} of an empty session after {} and {}", KINDS[one].0, KINDS[other].0);
+            aways.push((away, what));
         }
     }
-    let medians: Vec<String> =
-        times.iter_mut().map(|of| format!("{:.1} ms", sample::median(of).as_secs_f64() * 1e3)).collect();
-    println!("| time, median (not judged) | {} | | | |", medians.join(" | "));
+    let micros = |of: &Vec<Duration>| of.iter().map(|time| time.as_micros() as f64).collect::<Vec<f64>>();
+    let times: Vec<Vec<f64>> = counted.times.iter().map(micros).collect();
+    let median = |of: &mut Vec<Duration>| format!("{:.1} ms", sample::median(of).as_secs_f64() * 1e3);
+    let mut cells: Vec<String> = counted.times.iter_mut().map(median).collect();
+    for (one, other) in PAIRS {
+        let (pairs, away) = told(&times[one], &times[other]);
+        cells.push(format!("{pairs:.0} ({away:.1})"));
+    }
+    println!("| time, medians, not judged | {} |", cells.join(" | "));
     let most = aways.iter().map(|(away, _)| *away).fold(0.0, f64::max);
     println!("The furthest from chance: {most:.1} standard deviations, of {} comparisons.", aways.len());
-    Ok(aways)
+    aways
 }

@@ -1,6 +1,7 @@
 //! Hostile peers against a real daemon over real QUIC and TCP: for each what it does, how its session ends and
 //! with which words in the log. Meanwhile an honest device of the team syncs with the same daemon, and the memory of
-//! the process stays where it is. Who does not get past the hello is in `two_depots.rs` and `membership.rs`.
+//! the process stays where it is. Who does not get past the hello is in `two_depots.rs` and `membership.rs`. It is one file because all of
+//! them are the same peer, driven by hand.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test may stop")]
 
 use std::future::Future;
@@ -16,7 +17,7 @@ use fieldbook_net::channel::Channel;
 use fieldbook_net::tls::TransportKey;
 use fieldbook_net::{quic, secured, tcp};
 use fieldbook_proto::certificate::Role;
-use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURES};
+use fieldbook_proto::session::limits::{FEATURE_LIVE, FEATURE_PADDING, FEATURES};
 use fieldbook_proto::session::{Fingerprint, Frame, Hello, Side, TransportSecret, WireEntry};
 use fieldbook_proto::{DepotId, EntryId};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -80,9 +81,13 @@ impl Peer {
     }
 
     fn hello(&self, known: u64) -> Vec<u8> {
+        self.hello_with(FEATURES | FEATURE_LIVE, known)
+    }
+
+    fn hello_with(&self, features: u32, known: u64) -> Vec<u8> {
         let hello = Hello {
             version: 1,
-            features: FEATURES | FEATURE_LIVE,
+            features,
             depot: DepotId::from_bytes([9; 16]),
             known,
             head: known,
@@ -94,6 +99,10 @@ impl Peer {
     /// Says hello, and hears the daemon's.
     async fn greet(&mut self, known: u64) {
         let hello = self.hello(known);
+        self.greet_by(hello).await;
+    }
+
+    async fn greet_by(&mut self, hello: Vec<u8>) {
         self.write(&hello).await;
         let mut greeting = [0; 338];
         self.reader.read_exact(&mut greeting).await.unwrap();
@@ -479,6 +488,43 @@ fn what_is_not_of_its_id_is_refused_and_what_cannot_be_read_is_carried_and_harms
     assert!(!coordinator.knows_entry(&named) && !coordinator.knows_entry(&EntryId::of(&forged)));
     // What is in it, a depot cannot see: it is kept as it came, and whoever opens it will say so.
     assert!(coordinator.knows_entry(&EntryId::of(&junk)));
+    daemon.stop();
+}
+
+/// Where both pad, the daemon holds its last word back for a while.
+#[test]
+fn what_comes_while_the_last_word_is_held_back_is_in_it() {
+    let coordinator = device(1, 1, 5);
+    coordinator.add(0, 300, 1_100);
+    let daemon = start(&coordinator);
+    let address = daemon.address.parse().unwrap();
+    let new = [3; 1_500];
+    let fingerprint = runtime().block_on(async {
+        let mut peer = Peer::connect(address, Over::Quic).await;
+        let hello = peer.hello_with(FEATURES | FEATURE_PADDING, 0);
+        peer.greet_by(hello).await;
+        peer.say(Frame::Since { position: 300 }).await;
+        peer.say(Frame::Mark { position: 0, end: true }).await;
+        // Until it has said all but that word; then it may look at its depot. However long it takes, the end is the same.
+        loop {
+            match peer.hear().await.expect("a mark") {
+                // It has no note that the peer holds them.
+                Frame::SizedOffer(offered) => drop(peer.say(Frame::Want(vec![false; offered.len()])).await),
+                Frame::Mark { end: true, .. } => break,
+                _ => {}
+            }
+        }
+        sleep(Duration::from_millis(20)).await;
+        peer.say(entry(&new, EntryId::of(&new))).await;
+        peer.say(Frame::Mark { position: 1, end: true }).await;
+        let done = |frame: &Frame| match frame {
+            Frame::Done { received: 1, fingerprint, .. } => Some(*fingerprint),
+            _ => None,
+        };
+        peer.hear_until(done).await.expect("a last word")
+    });
+    assert!(coordinator.knows_entry(&EntryId::of(&new)));
+    assert_eq!(fingerprint, coordinator.depot.fingerprint().unwrap());
     daemon.stop();
 }
 

@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use fieldbook_daemon::{Carriers, CourierEvent, DaemonError, DaemonOptions, run_daemon};
 use fieldbook_depot::Depot;
+use fieldbook_net::session::TURN;
 use fieldbook_proto::DepotId;
 use fieldbook_proto::certificate::{Certificate, Role};
 use fieldbook_proto::session::{Hello, Side, TransportSecret};
@@ -38,6 +40,22 @@ fn entries_go_both_ways_once_and_later_only_what_is_new() {
     // The client ends a moment before the daemon has counted.
     let status = team::wait_for_status(&daemon, |status| status.sessions_done == 3);
     assert_eq!(status.received, 1_013);
+    daemon.stop();
+}
+
+/// Whoever watches the line must not see by the time that nothing was stored. That it takes no longer when something was is a
+/// matter of the disk: see `bench padding`.
+#[test]
+fn a_sync_in_which_nothing_is_new_takes_its_time_all_the_same() {
+    let (coordinator, monitor) = (device(1, 1, 5), device(2, 1, 5));
+    coordinator.add(0, 20, 1_300);
+    let daemon = start(&coordinator);
+    assert!(monitor.sync(&daemon.address).0.unwrap().in_step);
+    let begun = Instant::now();
+    let nothing = monitor.sync(&daemon.address).0.unwrap();
+    assert_eq!((nothing.in_step, nothing.sent, nothing.received), (true, 0, 0));
+    // Each side waits before it begins, too.
+    assert!(begun.elapsed() > TURN * 3 / 2, "{:?}", begun.elapsed());
     daemon.stop();
 }
 

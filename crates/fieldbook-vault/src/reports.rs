@@ -364,6 +364,18 @@ impl Vault {
         Ok(self.begin(input, None)?.summary)
     }
 
+    /// The same; but whoever asks a second time with the same random bytes gets the draft of the first time.
+    ///
+    /// # Errors
+    /// As [`Vault::create_report`].
+    pub fn create_report_once(
+        &mut self,
+        input: &ReportInput,
+        once: &[u8],
+    ) -> Result<ReportSummary, VaultError> {
+        Ok(self.begin(input, Some(blake3::derive_key("fieldbook 2026 report begun once", once)))?.summary)
+    }
+
     /// Begins a draft from imported input; the same input is imported once.
     ///
     /// # Errors

@@ -159,6 +159,26 @@ fn a_second_coordinator_reads_and_edits_and_everybody_converges() {
     }
 }
 
+/// A client whose agent ended between what it saved and its word asks the next one again.
+#[test]
+fn a_report_that_is_asked_for_again_is_begun_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = CreateOptions { name: "Monitor".into(), work_factor: Some(15) };
+    Vault::create(dir.path(), &Passphrase::new(PASSPHRASE.into()), &options).unwrap();
+    let input = ReportInput::from_json(DETENTION).unwrap();
+    let mut vault = open(dir.path());
+    let first = vault.create_report_once(&input, &[1; 16]).unwrap().id;
+    drop(vault);
+    let mut vault = open(dir.path());
+    assert_eq!(vault.create_report_once(&input, &[1; 16]).unwrap().id, first);
+    assert_eq!(vault.list(&Default::default()).unwrap().len(), 1);
+    // Who writes the same twice on purpose has it twice.
+    assert_ne!(vault.create_report_once(&input, &[2; 16]).unwrap().id, first);
+    vault.create_report(&input).unwrap();
+    vault.create_report(&input).unwrap();
+    assert_eq!(vault.list(&Default::default()).unwrap().len(), 4);
+}
+
 #[test]
 fn what_was_saved_is_there_after_reopening() {
     let dir = tempfile::tempdir().unwrap();

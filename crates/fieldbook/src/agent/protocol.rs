@@ -534,6 +534,9 @@ pub struct NewReport {
     pub template: String,
     /// Its content.
     pub changes: Changes,
+    /// Whoever asks again with the same random bytes gets the report that is there already.
+    #[serde(default)]
+    pub once: Option<Hex>,
 }
 
 /// Changes to a report, in the words of the command line.

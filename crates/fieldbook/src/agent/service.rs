@@ -162,7 +162,10 @@ impl Desk {
             }
             Request::New(new) => {
                 let input = typed::new_report(&new)?;
-                json(&self.vault.create_report(&input)?)
+                json(&match &new.once {
+                    Some(once) => self.vault.create_report_once(&input, &once.0)?,
+                    None => self.vault.create_report(&input)?,
+                })
             }
             Request::Import { source } => json(&self.vault.import_report(&source)?),
             Request::Edit { report, changes } => {

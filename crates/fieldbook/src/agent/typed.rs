@@ -139,6 +139,7 @@ mod tests {
                 people: vec!["name=A. B.,role=witness,consent=internal".into()],
                 ..changes(&["date=2017-03-25", "narrative=N", "place.country=BY", "place.locality=Minsk"])
             },
+            once: None,
         };
         let input = new_report(&new).unwrap();
         assert_eq!((input.narrative.as_str(), input.people[0].name.as_str()), ("N", "A. B."));

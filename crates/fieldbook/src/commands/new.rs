@@ -13,6 +13,7 @@ use super::{edit, json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Changes, NewReport, Request};
 use crate::agent::typed;
+use crate::agent::wire::Hex;
 use crate::editor::work::Work;
 use crate::editor::{self, Ended};
 use crate::error::Failure;
@@ -37,7 +38,8 @@ pub struct NewArgs {
 
 pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     if let Some(template) = &args.template {
-        let new = NewReport { template: template.clone(), changes: args.content.without_narrative() };
+        let changes = args.content.without_narrative();
+        let new = NewReport { template: template.clone(), changes, once: None };
         typed::check_new(&new)?;
     }
     if let (Some(field), Some(template)) = (args.content.text_to_write(), &args.template) {
@@ -54,7 +56,11 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         }
         (None, Some(template)) => {
             let changes = args.content.changes(&global.ui)?;
-            let request = Request::New(NewReport { template, changes });
+            // An agent may end between what it saved and its word: it is asked again, and one report stays one.
+            let mut once = vec![0; 16];
+            getrandom::fill(&mut once)
+                .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
+            let request = Request::New(NewReport { template, changes, once: Some(Hex::new(once)) });
             let summary: ReportSummary = agent.call_surely(&request, global)?;
             Created { summary, already_there: false }
         }
