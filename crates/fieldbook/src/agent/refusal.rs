@@ -120,8 +120,8 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::Unfinished { .. } => (
             Kind::Failed,
             "unfinished-text",
-            "`fieldbook edit ID --write` goes on with it: there it is saved, or thrown away. `fieldbook finish --incomplete` \
-             finishes what is saved",
+            "`fieldbook edit ID --write` goes on with it: there it is saved, or thrown away; `finish ID --incomplete` and \
+             `seal ID --yes` do without it",
         ),
         E::NoSuchText { .. } => (Kind::Usage, "no-such-text", ""),
         E::CannotSeal(_) => (Kind::Failed, "cannot-seal", ""),
