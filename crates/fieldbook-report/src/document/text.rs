@@ -22,7 +22,7 @@ pub fn merge_texts(base: &str, theirs: &str, mine: &str) -> Result<String, Repor
         return Ok(theirs.to_owned());
     }
     guarded(|| {
-        let [first, second, third] = HANDS.map(|hand| automerge::ActorId::from(hand));
+        let [first, second, third] = HANDS.map(automerge::ActorId::from);
         let mut common = Automerge::new().with_actor(first);
         let mut tx = common.transaction();
         let text = tx.put_object(&ObjId::Root, TEXT, ObjType::Text)?;
