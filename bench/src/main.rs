@@ -11,6 +11,7 @@ mod devices;
 mod floor;
 mod lan;
 mod links;
+mod padding;
 mod process;
 mod raid;
 mod sample;
@@ -20,12 +21,13 @@ mod share;
 mod sync;
 mod syncthing;
 mod veil;
+mod veil_stream;
 
 use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | lan | links | raid | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
+const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | lan | links | padding [NUMBER] | raid | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -45,6 +47,11 @@ fn main() -> ExitCode {
         ["depot"] => depot::run(),
         ["lan"] => lan::run(),
         ["links"] => links::run(),
+        ["padding"] => padding::run(padding::SESSIONS),
+        ["padding", number] => match number.parse() {
+            Ok(number @ 2..) => padding::run(number),
+            _ => return usage(),
+        },
         ["raid"] => raid::run(),
         ["save"] => save::run(),
         ["sets"] => sets::run(&sets::SIZES),
@@ -103,6 +110,8 @@ fn all() -> Result<(), Box<dyn Error>> {
     crowd::run(crowd::ENTRIES)?;
     println!();
     veil::run()?;
+    println!();
+    padding::run(padding::SESSIONS)?;
     println!();
     raid::run()
 }

@@ -1,4 +1,4 @@
-//! QUIC with and without the veil: bulk, handshakes, bytes on the line, and what noise costs, in one run.
+//! QUIC with and without the veil: bulk, handshakes, bytes on the line, and what noise costs, in one run; and then TCP.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use fieldbook_net::veil::{Veil, system_clock};
 use fieldbook_proto::session::TransportSecret;
 use tokio::net::UdpSocket;
 
-use crate::sample;
+use crate::{sample, veil_stream};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -33,9 +33,11 @@ pub fn run() -> Outcome<()> {
         let (plain, veiled) = (Desk::open(None)?, Desk::open(Some(secret(1)))?);
         bulk(&plain, &veiled).await?;
         handshakes(&plain, &veiled).await?;
-        on_the_line(&plain, &veiled).await
+        on_the_line(&plain, &veiled).await?;
+        veil_stream::run(&key(1)?, &secret(1)).await
     })?;
-    noise()
+    noise()?;
+    veil_stream::strangers(secret)
 }
 
 fn secret(epoch: u8) -> TransportSecret {

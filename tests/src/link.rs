@@ -60,8 +60,9 @@ struct Inner {
     ended: AtomicBool,
     there: AtomicU64,
     back: AtomicU64,
-    /// Of these, what went through streams.
+    /// Of these, what went through streams after the first words of each side.
     streamed: [AtomicU64; 2],
+    openings: Mutex<Vec<[u64; 2]>>,
     lost: AtomicU64,
     seed: AtomicU64,
     connections: Mutex<Vec<TcpStream>>,
@@ -89,6 +90,7 @@ impl Link {
             there: AtomicU64::new(0),
             back: AtomicU64::new(0),
             streamed: Default::default(),
+            openings: Mutex::default(),
             lost: AtomicU64::new(0),
             seed: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             connections: Mutex::default(),
@@ -119,10 +121,16 @@ impl Link {
         self.inner.there.load(Relaxed)
     }
 
-    /// Bytes that streams carried since it was asked last: towards the target, and back.
+    /// Bytes that streams carried since it was asked last: towards the target, and back. Without the first words of each side,
+    /// whose length is chance (`protocol/veil.md`): see [`Link::openings`].
     pub fn take_streamed(&self) -> (u64, u64) {
         let [there, back] = &self.inner.streamed;
         (there.swap(0, Relaxed), back.swap(0, Relaxed))
+    }
+
+    /// How long the first words of each side were, of each stream: to the target, and back.
+    pub fn openings(&self) -> Vec<[u64; 2]> {
+        self.inner.openings.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Datagrams that were lost.
@@ -162,6 +170,45 @@ impl Pace {
             self.free = from;
         }
         (self.free + self.weather.delay, from - now)
+    }
+}
+
+/// What the two sides of a TLS handshake say first: whoever connected until it is answered, the other until it is answered
+/// in turn. A change of cipher, which says nothing, may come before the answer is whole.
+#[derive(Clone)]
+struct Opening(Arc<Mutex<Said>>);
+
+struct Said {
+    /// Which stream it is.
+    number: usize,
+    answered: bool,
+    /// What came after the answer began.
+    then: u64,
+}
+
+/// More than a change of cipher, and less than what follows.
+const CHANGE: u64 = 64;
+
+impl Opening {
+    fn of(link: &Inner) -> Self {
+        let mut openings = link.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        openings.push([0; 2]);
+        Self(Arc::new(Mutex::new(Said { number: openings.len() - 1, answered: false, then: 0 })))
+    }
+
+    /// Of so many bytes that pass, how many are not of the first words.
+    fn passes(&self, link: &Inner, len: u64, there: bool) -> u64 {
+        let mut said = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        said.answered |= !there;
+        if there && said.answered {
+            said.then += len;
+        }
+        if if there { said.answered } else { said.then > CHANGE } {
+            return len;
+        }
+        let mut openings = link.openings.lock().unwrap_or_else(PoisonError::into_inner);
+        openings[said.number][usize::from(!there)] += len;
+        0
     }
 }
 
@@ -252,15 +299,16 @@ impl Inner {
             let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
             connections.extend([near.try_clone(), far.try_clone()].into_iter().flatten());
             drop(connections);
+            let opening = Opening::of(self);
             for (from, to, there) in [(&near, &far, true), (&far, &near, false)] {
                 let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
-                let inner = self.clone();
-                thread::spawn(move || inner.stream(from, to, there));
+                let (inner, opening) = (self.clone(), opening.clone());
+                thread::spawn(move || inner.stream(from, to, there, &opening));
             }
         }
     }
 
-    fn stream(&self, mut from: TcpStream, mut to: TcpStream, there: bool) {
+    fn stream(&self, mut from: TcpStream, mut to: TcpStream, there: bool, opening: &Opening) {
         let mut pace = Pace::new(self.weather);
         let (late, due) = channel::<(Instant, Vec<u8>)>();
         let writes = thread::spawn(move || {
@@ -272,7 +320,8 @@ impl Inner {
         while let Ok(len @ 1..) = from.read(&mut buffer) {
             let count = if there { &self.there } else { &self.back };
             count.fetch_add(len as u64, Relaxed);
-            self.streamed[usize::from(!there)].fetch_add(len as u64, Relaxed);
+            let after = opening.passes(self, len as u64, there);
+            self.streamed[usize::from(!there)].fetch_add(after, Relaxed);
             let (at, waits) = pace.through(len);
             if late.send((at, buffer[..len].to_vec())).is_err() {
                 break;

@@ -326,7 +326,8 @@ fn a_laboratory_finds_nothing_on_the_stick_but_random_bytes() {
     ]);
     b.ok(&["attach", &id, fieldbook_tests::PHOTO]);
     b.ok(&["finish", &id, "--incomplete"]);
-    many(&b, 30);
+    // So many that there are columns of blocks to look at.
+    many(&b, 60);
     let stick = stick();
     let files =
         [write(&b, stick.path(), &[]), write(&a, stick.path(), &[]), write(&b, stick.path(), &[])].concat();

@@ -75,11 +75,14 @@ fn nobody_there_a_name_that_leads_nowhere_and_another_team_are_told_apart() {
     let (other, _) = team_of_two();
     let daemon = other.daemon_with(&["--unveiled"]);
     let said = examined(&b, &["--with", daemon.address()], 14);
-    assert_eq!(tried(&said), [("quic", "no-connection"), ("tcp", "turned-away")]);
-    let plain = examined(&b, &["--with", &format!("quic://{}", daemon.address())], 14);
-    assert_eq!(tried(&plain), [("quic", "turned-away"), ("tcp", "turned-away")]);
+    assert_eq!(tried(&said), [("quic", "no-connection"), ("tcp", "no-connection")]);
+    let advice = said.iter().find(|line| line["check"] == "address").expect("an address");
+    assert!(advice["do"].as_str().expect("words").contains("another team's"), "{said:?}");
+    let plain = format!("quic://{}", daemon.address());
+    let said = examined(&b, &["--with", &plain], 14);
+    assert_eq!(tried(&said), [("quic", "turned-away"), ("tcp", "turned-away")]);
     assert!(checks(&said, "address")[0].1.contains("does not take this device in"), "{said:?}");
-    let words = b.run(&["doctor", "--with", daemon.address()]).exits(14);
+    let words = b.run(&["doctor", "--with", &plain]).exits(14);
     assert!(words.out().contains("BAD") && words.out().contains("another team's"), "{words:?}");
     assert!(words.err().contains("your work is safe here"), "{words:?}");
     // Something that is no Fieldbook at all.

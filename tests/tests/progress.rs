@@ -67,7 +67,8 @@ fn at_a_terminal_one_line_is_redrawn_that_fits_and_goes() {
 fn a_line_is_taken_away_too_when_the_connection_breaks() {
     let (a, b) = team_of_two();
     let mut desk = a.daemon();
-    with_film(&b, 8);
+    // More than can be through before the end, however slow this machine is: it is cut off.
+    with_film(&b, 64);
     let address = desk.address().to_owned();
     let said = std::thread::scope(|scope| {
         let syncing =
@@ -107,13 +108,15 @@ fn a_program_hears_of_the_way_of_each_second_and_of_the_end_and_the_result_is_la
     let (a, b) = team_of_two();
     let desk = a.daemon();
     with_film(&b, 4);
+    let begun = Instant::now();
     let lines = b.json(&["sync", "--with", desk.address(), "--limit", "1M"]);
+    let seconds = usize::try_from(begun.elapsed().as_secs()).expect("not for ever");
     assert_eq!(lines.last().expect("a result")["event"], "synced", "{lines:?}");
     let connected = all(&lines, "connected");
     assert_eq!((connected.len(), connected[0]["address"].as_str()), (1, Some(desk.address())));
     assert!(connected[0]["path"] == "quic" || connected[0]["path"] == "tcp", "{connected:?}");
     let progress = all(&lines, "progress");
-    assert!((2..10).contains(&progress.len()), "{lines:?}");
+    assert!((2..=seconds + 2).contains(&progress.len()), "about one a second: {lines:?}");
     let number = |of: &Value, key: &str| of["sent"][key].as_u64().expect("a number");
     let mut before = 0;
     for step in &progress {

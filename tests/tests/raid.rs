@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use fieldbook_tests::{Machine, Run, processes, run, team_of_two, wait_for};
@@ -276,8 +277,9 @@ fn a_wipe_that_is_killed_opens_nothing_or_everything_and_is_finished_by_the_next
 fn what_ends_an_agent_closes_the_vault() {
     let machine = Machine::with_vault("Monitor");
     let mut reports = 0;
-    let mut unlocked = |args: &[&str]| {
-        machine.ok(&[&["unlock"], args].concat());
+    let mut unlocked = |args: &[&str], idle_s: Option<u64>| {
+        let said = machine.json(&[&["unlock"], args].concat()).remove(0);
+        assert_eq!(said["idle_s"].as_u64(), idle_s, "{said}");
         report(&machine);
         reports += 1;
         // The test of the test: it is not closed while it is open.
@@ -292,11 +294,13 @@ fn what_ends_an_agent_closes_the_vault() {
         assert!(!names(&sockets).iter().any(agent), "{how}: its socket is left");
     };
     for signal in [Signal::TERM, Signal::HUP, Signal::INT] {
-        send(unlocked(&[]), signal);
+        send(unlocked(&[], Some(1800)), signal);
         closed(&format!("{signal:?}"));
     }
-    unlocked(&["--for", "2s"]);
+    unlocked(&["--for", "2s"], Some(2));
     closed("two seconds without a command");
+    send(unlocked(&["--for", "never"], None), Signal::TERM);
+    closed("never");
     assert_eq!(machine.reports().len(), reports);
 }
 
@@ -479,6 +483,8 @@ fn a_passphrase_is_changed_and_the_decoy_keeps_its_own() {
     assert_eq!(keyed(&["--json", "duress", "show"]).lines()[0]["other_key_file"], true);
     assert!(keyed(&["duress", "show"]).out().contains("key file was changed"));
     keyed(&["passphrase", "change", "--new-passphrase-file", &same, "--no-key-file"]);
+    // Back to what it was, it goes with the same again.
+    assert_eq!((&shown()["set"], &shown()["other_key_file"]), (&true.into(), &false.into()));
     run(with(&machine, new, &["duress", "remove"]), b"").exits(0);
     run(with(&machine, DURESS, &["list"]), b"").exits(12);
 }
@@ -527,17 +533,75 @@ fn nothing_stays_open_when_what_watches_over_it_is_killed() {
     drop(machine.daemon());
 }
 
+/// A process that has started a watch, has let go of it and lives on, as a daemon may that somebody has taken over.
+fn taken_over(machine: &Machine) -> Child {
+    let mut job = serde_json::to_vec(&(machine.vault(), "Daemon")).expect("a job");
+    let length = u32::try_from(job.len()).expect("a short job");
+    job.splice(0..0, length.to_be_bytes());
+    let file = machine.path("job");
+    fs::write(&file, job).expect("a file");
+    let mut command = Command::new("sh");
+    let bare = machine.bare();
+    command.env_clear().envs(bare.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command.args(["-c", "\"$1\" internal watch <\"$2\" >/dev/null & sleep 600 & wait", "sh"]);
+    command.arg(bare.get_program()).arg(&file).arg("internal");
+    let partner = command.spawn().expect("a shell");
+    wait_for("a watch that watches", || {
+        let watch = process(machine, "watch")?;
+        let status = fs::read_to_string(format!("/proc/{watch}/status")).ok()?;
+        status.contains("Seccomp:\t2").then_some(())
+    });
+    partner
+}
+
+#[test]
+fn whoever_lets_go_of_its_watch_is_ended_with_the_vault_all_the_same() {
+    for by_the_day in [false, true] {
+        let machine = Machine::with_vault("Monitor");
+        machine.ok(&["safeguards", "--wipe", "at-once", "--dead-man", "3"]);
+        let mut partner = taken_over(&machine);
+        if by_the_day {
+            let_the_day_pass(&machine);
+            wait_for("the end of the keys", || {
+                let listed = machine.run(&["--json", "list"]);
+                (listed.code == 16 && listed.error()["code"] == "keys-destroyed").then_some(())
+            });
+        } else {
+            machine.ok(&["wipe"]);
+        }
+        let ended = partner.wait().expect("its end");
+        assert_eq!(ended.signal(), Some(Signal::KILL.as_raw()), "by the day: {by_the_day}");
+        let others = wait_for("the watch's end", || {
+            let left = machine.processes();
+            // What the shell had begun.
+            left.iter().all(|process| process.arguments.starts_with(b"sleep")).then_some(left)
+        });
+        others.into_iter().for_each(|process| send(process.pid, Signal::KILL));
+    }
+}
+
 #[test]
 fn a_wipe_ends_what_carries_too() {
-    let (_a, b) = team_of_two();
-    b.ok(&["safeguards", "--wipe", "at-once"]);
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    let address = nobody.local_addr().expect("an address").to_string();
-    let _waiting = b.start(&["sync", "--with", &address]);
-    // It waits for an answer: now it has the depot's key.
-    let (_stream, _) = nobody.accept().expect("a connection");
-    assert!(process(&b, "courier").is_some());
-    b.ok(&["wipe"]);
-    assert_eq!(process(&b, "courier"), None);
-    assert!(!b.vault().exists());
+    for by_a_signal in [false, true] {
+        let (_a, b) = team_of_two();
+        b.ok(&["safeguards", "--wipe", "at-once"]);
+        b.ok(&["unlock"]);
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = nobody.local_addr().expect("an address").to_string();
+        let _waiting = b.start(&["sync", "--with", &address]);
+        // It waits for an answer: now it has the depot's key.
+        let (_stream, _) = nobody.accept().expect("a connection");
+        assert!(process(&b, "courier").is_some());
+        if by_a_signal {
+            signal(process(&b, "agent").expect("the agent"));
+            wait_for("the vault's end", || (!b.vault().exists()).then_some(()));
+            wait_for("the end of every process of ours", || {
+                (process(&b, "agent").is_none() && process(&b, "watch").is_none()).then_some(())
+            });
+        } else {
+            b.ok(&["wipe"]);
+        }
+        assert_eq!(process(&b, "courier"), None, "by a signal: {by_a_signal}");
+        assert!(!b.vault().exists());
+    }
 }

@@ -105,6 +105,11 @@ fn two_people_pack_the_same_archive_and_what_somebody_altered_is_refused_by_stoc
         run(release(&["sign".as_ref(), secret.as_ref(), public.as_ref(), dir.as_ref()]), b"")
     };
     let verify = |whose: &str| tool(&dir, &format!("minisign -V -p {} -m SHA256SUMS", text(&key(whose))));
+    // Nobody has looked whether what it is made of is known to be vulnerable.
+    fs::write(dir.join("VULNERABILITIES-NOT-LOOKED-UP"), "do so\n").expect("a file");
+    let refused = sign("maintainer.key", "maintainer.pub").exits(1);
+    assert!(refused.err().contains("do so; nothing was signed"), "{refused:?}");
+    fs::remove_file(dir.join("VULNERABILITIES-NOT-LOOKED-UP")).expect("it");
     sign("stranger.key", "maintainer.pub").exits(1);
     verify("maintainer.pub").exits(2);
     sign("maintainer.key", "maintainer.pub").exits(0);

@@ -95,6 +95,25 @@ fn unlocked(machine: &Machine, address: &str) -> Value {
     run(command, b"").exits(0).lines().pop().expect("a line")
 }
 
+/// What `doctor` says of sleep, where the system's bus is at this address: the verdict and the words.
+fn examined(machine: &Machine, address: &str) -> (String, String) {
+    let of_the_bus = |options: &[&str]| {
+        let mut command = machine.command(options);
+        command.env("DBUS_SYSTEM_BUS_ADDRESS", address);
+        run(command, b"")
+    };
+    let said = of_the_bus(&["--json", "doctor"]).lines();
+    let of_it: Vec<&Value> = said.iter().filter(|line| line["check"] == "sleep").collect();
+    assert_eq!(of_it.len(), 1, "{said:?}");
+    let word = |name: &str| of_it[0][name].as_str().unwrap_or_default().to_owned();
+    let (verdict, found) = (word("verdict"), word("found"));
+    assert_eq!(verdict == "good", of_it[0]["do"].is_null(), "advice where it is of use: {said:?}");
+    let mark = if verdict == "good" { "ok" } else { "note" };
+    let words = of_the_bus(&["doctor"]).out();
+    assert!(words.lines().any(|line| line.starts_with(mark) && line.ends_with(&found)), "{words}");
+    (verdict, found)
+}
+
 /// Whether the vault is open for commands that know no passphrase.
 fn is_open(machine: &Machine) -> bool {
     let mut command = machine.bare();
@@ -130,6 +149,30 @@ fn the_agent_is_gone_before_the_computer_may_sleep_and_only_its_login_manager_is
     assert!(is_open(&machine));
     machine.ok(&["lock"]);
     wait_for("the end of all", || machine.processes().is_empty().then_some(()));
+}
+
+#[test]
+fn a_doctor_says_whether_sleep_locks_the_vault() {
+    let machine = Machine::with_vault("Laptop");
+    let mut bus = Bus::start(&machine);
+    // On a machine that is busy elsewhere nobody may have answered in time.
+    wait_for("somebody who tells of sleep", || {
+        let (verdict, found) = examined(&machine, &bus.address);
+        (verdict == "good" && found.contains("is locked first")).then_some(())
+    });
+    assert_eq!(bus.says(), "inhibit sleep notebook saves and closes delay");
+    // It is as it says.
+    bus.unlock(&machine);
+    let agent = agent(&machine);
+    let said = bus.told(&format!("sleep {agent}"));
+    assert!(["released gone", "released Z"].contains(&said.as_str()), "{said}");
+    assert!(!is_open(&machine));
+    wait_for("the end of all", || machine.processes().is_empty().then_some(()));
+
+    let nowhere = format!("unix:path={}", text(Path::new("/nowhere/bus")));
+    let (verdict, found) = examined(&machine, &nowhere);
+    assert_eq!(verdict, "notice");
+    assert!(found.contains("does not say when it goes to sleep"), "{found}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use fieldbook_bucket::{BucketDepot, CheckpointRule, ObjectStore};
 use fieldbook_depot::Depot;
+use fieldbook_tests::wait_for;
 use object_store::memory::InMemory;
 use proptest::prelude::*;
 
@@ -30,11 +31,9 @@ proptest! {
             };
             drop(before);
             // A checkpoint may just be under way.
-            let mut waits = 0..500;
-            while std::fs::read_dir(dir.path()).unwrap().count() > 0 {
-                assert!(waits.next().is_some(), "nothing remains here");
-                std::thread::sleep(std::time::Duration::from_millis(10));
-            }
+            wait_for("the end of what is kept here for it", || {
+                (std::fs::read_dir(dir.path()).unwrap().count() == 0).then_some(())
+            });
             let depot = BucketDepot::open(store.clone(), "a/b", &KEY(), dir.path()).unwrap();
             starts += 1;
             if starts % 2 == 0 {

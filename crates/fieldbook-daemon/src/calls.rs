@@ -21,7 +21,7 @@ use crate::board::Board;
 use crate::connection;
 use crate::counts::Counts;
 use crate::courier::{went_silent, why};
-use crate::dial::{self, Caller, Dialling, Reached, Road, Tried, Ways};
+use crate::dial::{self, Caller, Dialling, Reached, Tried, Ways};
 use crate::ending::{Why, report, who};
 use crate::identity::Identity;
 use crate::known::Known;
@@ -237,10 +237,8 @@ async fn call(
                     }
                     (None, Err(failure)) => {
                         serving.failed.fetch_add(1, Relaxed);
-                        if let (Way::Quic, Road::Straight(target, _), true) =
-                            (way, &road, went_silent(&failure))
-                        {
-                            roads.push(Road::StraightTcp(*target));
+                        if way == Way::Quic && went_silent(&failure) {
+                            roads.extend(road.by_tcp());
                         }
                         why(&failure, met.is_some())
                     }

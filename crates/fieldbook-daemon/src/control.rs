@@ -128,7 +128,7 @@ pub struct LanStatus {
 /// How a daemon that listens by UDP is behind the veil.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VeilStatus {
-    /// It answers plain QUIC, too.
+    /// It answers plain QUIC, or plain TLS by TCP, too.
     pub unveiled: bool,
     /// How often a device of the team was not let in because its clock and this one's are too far apart, as far as
     /// it was looked.

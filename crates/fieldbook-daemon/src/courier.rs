@@ -179,9 +179,8 @@ impl<T: FnMut(CourierEvent) + Send> Courier<T> {
                 Err(failure) => {
                     back = 0;
                     // Some networks let a handshake through and then nothing more.
-                    if let (Way::Quic, Road::Straight(target, _), true) = (way, &road, went_silent(&failure))
-                    {
-                        roads.push(Road::StraightTcp(*target));
+                    if way == Way::Quic && went_silent(&failure) {
+                        roads.extend(road.by_tcp());
                     }
                     tried.push(Tried { way: Some(way), why: why(&failure, met) });
                 }

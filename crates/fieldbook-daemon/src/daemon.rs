@@ -67,7 +67,7 @@ pub struct DaemonOptions {
 pub struct Carriers {
     /// QUIC.
     pub udp: bool,
-    /// TLS over TCP, at the same port.
+    /// TLS over TCP, at the same port, behind the veil as well.
     pub tcp: bool,
 }
 
@@ -170,8 +170,7 @@ pub fn run_daemon_on(
         false => None,
     };
     let runtime = connection::runtime()?;
-    let has_udp = options.carriers.udp && !options.listen.is_empty();
-    let veiled = match has_udp {
+    let veiled = match !options.listen.is_empty() {
         true => Some(Arc::new(Veiled::begin(options.veil, &depot, &identity.secrets, log.clone())?)),
         false => None,
     };
@@ -214,8 +213,10 @@ pub fn run_daemon_on(
         }
         let accepting: Vec<_> = listeners
             .into_iter()
-            .map(|listener| {
-                tokio::spawn(serve::accept_tcp(listener, acceptor.clone(), state.serving.clone()))
+            .zip(state.veiled.iter().cycle())
+            .map(|(listener, veiled)| {
+                let (acceptor, serving) = (acceptor.clone(), state.serving.clone());
+                tokio::spawn(serve::accept_tcp(listener, acceptor, veiled.clone(), serving))
             })
             .collect();
         let keeping = state.veiled.clone().map(|veiled| tokio::spawn(veiled.keep()));

@@ -5,9 +5,9 @@
 //! drops UDP costs that moment and not a timeout. Through a proxy: TCP, and names are the proxy's to look
 //! up. With [`Ways::Only`] there is no road but the proxy: no name is looked up, no datagram sent.
 //!
-//! QUIC goes behind the veil. Where a network passes nothing by UDP but plain QUIC, the address is given as
-//! `quic://HOST:PORT`, and nothing else makes a device show plain QUIC. `veil://HOST:PORT` goes straight by nothing but the
-//! veil: no TCP, which shows its TLS to whoever drops datagrams.
+//! All of it goes behind the veil, through a proxy, too. Where a network passes nothing but what it knows, the address is given as
+//! `quic://HOST:PORT`, and nothing else makes a device show plain QUIC, or plain TLS by TCP. `veil://HOST:PORT` goes
+//! straight by the veil's datagrams and nothing else: no TCP.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,23 +19,30 @@ use std::time::Duration;
 use fieldbook_depot::Depot;
 use fieldbook_net::channel::Way;
 use fieldbook_net::quic::Endpoint;
+use fieldbook_net::secured::SecureError;
 use fieldbook_net::session::STANDSTILL;
 use fieldbook_net::socks::Proxy;
-use fieldbook_net::tls::TransportKey;
+use fieldbook_net::veil::{carried, system_clock};
 use fieldbook_net::{quic, secured, socks, tcp};
+use fieldbook_proto::session::TransportSecret;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::connection::Link;
 use crate::identity::Identity;
-use crate::relays;
+use crate::{chance, relays};
 
 /// How long one way may take to the end of its handshake.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// A proxy may have a circuit to build first: Tor takes seconds, on a bad day half a minute.
 const PROXY_PATIENCE: Duration = Duration::from_secs(60);
-/// How long a listener may take to answer behind the veil before earlier secrets are tried, and how long each
+/// How long a listener may take to answer behind the veil by UDP before earlier secrets are tried, and how long each
 /// of those then has.
 const EPOCH_PATIENCE: Duration = Duration::from_millis(1_000);
+/// The same by TCP, where two round trips come before the answer.
+const TCP_EPOCH_PATIENCE: Duration = Duration::from_secs(3);
+/// And through a proxy.
+const PROXY_EPOCH_PATIENCE: Duration = Duration::from_secs(10);
 /// How long QUIC may take before TCP is tried beside it.
 const HEAD_START: Duration = Duration::from_millis(600);
 /// At how many of a name's addresses it is tried.
@@ -85,18 +92,18 @@ pub struct Tried {
     pub why: String,
 }
 
-/// Before an address at which QUIC is to go without the veil, and at which nothing is to go without it.
+/// Before an address at which QUIC and TLS are to go without the veil, and at which nothing is to go but its datagrams.
 const UNVEILED: &str = "quic://";
 const ONLY_VEILED: &str = "veil://";
 
-/// What QUIC looks like on the way.
+/// What a connection looks like on the way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Look {
-    /// Boxes of random bytes.
+    /// Random bytes, in datagrams or in a stream.
     Veiled,
-    /// Plain QUIC.
+    /// Plain QUIC, and plain TLS.
     Unveiled,
-    /// Boxes of random bytes, and no TCP beside them.
+    /// Datagrams of random bytes, and no TCP beside them.
     OnlyVeiled,
 }
 
@@ -113,9 +120,19 @@ pub(crate) enum Road {
     /// QUIC, then TCP beside it.
     Straight(SocketAddr, Look),
     /// TCP, after QUIC was no use.
-    StraightTcp(SocketAddr),
+    StraightTcp(SocketAddr, Look),
     /// TCP through a proxy, to a `HOST:PORT`.
     Through(Proxy, String),
+}
+
+impl Road {
+    /// TCP beside QUIC, where some networks let QUIC's handshake through and then nothing more.
+    pub const fn by_tcp(&self) -> Option<Self> {
+        match self {
+            Self::Straight(target, look) if look.has_tcp() => Some(Self::StraightTcp(*target, *look)),
+            _ => None,
+        }
+    }
 }
 
 /// Who dials.
@@ -130,6 +147,8 @@ impl Caller {
         Self { relays: relays::keys(depot, &identity.authority), identity: identity.clone() }
     }
 }
+
+const NO_SECRET: &str = "this device knows no secret of its team";
 
 /// How long QUIC's socket may take to say that a connection is closed.
 const LAST_WORD: Duration = Duration::from_millis(20);
@@ -148,7 +167,7 @@ pub(crate) struct Reached {
     pub endpoint: Option<Endpoint>,
 }
 
-/// How QUIC is to look at an address, and its `HOST:PORT`.
+/// How a connection is to look at an address, and its `HOST:PORT`.
 pub(crate) fn look(address: &str) -> (Look, &str) {
     match (address.strip_prefix(UNVEILED), address.strip_prefix(ONLY_VEILED)) {
         (Some(bare), _) => (Look::Unveiled, bare),
@@ -193,19 +212,18 @@ pub(crate) async fn targets(address: &str, ways: Ways) -> Result<Vec<SocketAddr>
 
 /// Goes down a road to the end of the handshake.
 pub(crate) async fn reach(road: &Road, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
-    let key = &caller.identity.transport;
     let (way, result) = match road {
         Road::Straight(target, look) if !look.has_tcp() => (Way::Quic, by_quic(*target, *look, caller).await),
         Road::Straight(target, look) => return race(*target, *look, caller, tried).await,
-        Road::StraightTcp(target) => (Way::Tcp, by_tcp(*target, key).await),
-        Road::Through(proxy, address) => (Way::Socks, through(*proxy, address, key).await),
+        Road::StraightTcp(target, look) => (Way::Tcp, by_tcp(*target, *look, caller).await),
+        Road::Through(proxy, address) => (Way::Socks, through(*proxy, address, caller).await),
     };
     result.map_err(|why| tried.push(Tried { way: Some(way), why })).ok()
 }
 
 async fn race(target: SocketAddr, look: Look, caller: &Caller, tried: &mut Vec<Tried>) -> Option<Reached> {
     let mut quic = pin!(by_quic(target, look, caller));
-    let mut tcp = pin!(by_tcp(target, &caller.identity.transport));
+    let mut tcp = pin!(by_tcp(target, look, caller));
     let mut missed = |way, why: String| tried.push(Tried { way: Some(way), why });
     let (mut quic_open, mut tcp_open) = (true, true);
     match timeout(HEAD_START, &mut quic).await {
@@ -249,7 +267,7 @@ pub(crate) async fn by_quic(target: SocketAddr, look: Look, caller: &Caller) -> 
         return shake(quic::dialler(key, target, None), target, PATIENCE).await;
     }
     let Some((newest, earlier)) = identity.secrets.split_first() else {
-        return Err("this device knows no secret of its team".to_owned());
+        return Err(NO_SECRET.to_owned());
     };
     let mut newest = pin!(shake(quic::dialler(key, target, Some(newest)), target, PATIENCE));
     if relays.is_empty() || earlier.is_empty() {
@@ -280,7 +298,7 @@ pub(crate) async fn by_veil(target: SocketAddr, identity: &Identity) -> Result<R
         Some(newest) => {
             shake(quic::dialler(&identity.transport, target, Some(newest)), target, PATIENCE).await
         }
-        None => Err("this device knows no secret of its team".to_owned()),
+        None => Err(NO_SECRET.to_owned()),
     }
 }
 
@@ -297,19 +315,103 @@ async fn shake(
     shaken.await.map_err(|error| error.to_string())
 }
 
-pub(crate) async fn by_tcp(target: SocketAddr, key: &TransportKey) -> Result<Reached, String> {
-    let stream = tcp::dial(target, PATIENCE).await.map_err(|error| no_connection(&error))?;
-    secure(stream, key, Way::Tcp).await
+pub(crate) async fn by_tcp(target: SocketAddr, look: Look, caller: &Caller) -> Result<Reached, String> {
+    let patience = Patience { newest: PATIENCE, earlier: TCP_EPOCH_PATIENCE, way: Way::Tcp };
+    let connect = || async move { tcp::dial(target, PATIENCE).await.map_err(|error| no_connection(&error)) };
+    if look == Look::Unveiled {
+        let stream = connect().await?;
+        return over(secured::connect(&caller.identity.transport, stream, PATIENCE).await, Way::Tcp);
+    }
+    veiled(connect, patience, caller).await
 }
 
-pub(crate) async fn through(proxy: Proxy, address: &str, key: &TransportKey) -> Result<Reached, String> {
-    let stream = socks::dial(proxy, address, PROXY_PATIENCE).await.map_err(|error| error.to_string())?;
-    secure(stream, key, Way::Socks).await
+/// Whoever runs the proxy, or the way out of it, is behind the veil's other side, too, however the address is to look.
+pub(crate) async fn through(proxy: Proxy, address: &str, caller: &Caller) -> Result<Reached, String> {
+    let patience = Patience { newest: PROXY_PATIENCE, earlier: PROXY_EPOCH_PATIENCE, way: Way::Socks };
+    let connect = || async move {
+        socks::dial(proxy, address, PROXY_PATIENCE).await.map_err(|error| error.to_string())
+    };
+    veiled(connect, patience, caller).await
 }
 
-async fn secure(stream: tokio::net::TcpStream, key: &TransportKey, way: Way) -> Result<Reached, String> {
-    let patience = if way == Way::Socks { PROXY_PATIENCE } else { PATIENCE };
-    let secured = secured::connect(key, stream, patience).await;
+/// How long a handshake may take under the newest secret, and under each earlier one, over which way.
+#[derive(Clone, Copy)]
+struct Patience {
+    newest: Duration,
+    earlier: Duration,
+    way: Way,
+}
+
+/// A veiled stream under the newest secret; to a relay, after a while, also under earlier ones, as [`by_quic`] does.
+async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
+    connect: impl Fn() -> F,
+    patience: Patience,
+    caller: &Caller,
+) -> Result<Reached, String> {
+    let Caller { identity, relays } = caller;
+    let key = &identity.transport;
+    let Some((newest, earlier)) = identity.secrets.split_first() else {
+        return Err(NO_SECRET.to_owned());
+    };
+    let stream = veil(connect().await?, newest)?;
+    let mut newest = pin!(async {
+        let known = stream.known();
+        let secured = secured::connect(key, stream, patience.newest).await;
+        known.note();
+        over(secured, patience.way)
+    });
+    if relays.is_empty() || earlier.is_empty() {
+        return newest.await;
+    }
+    let mut earlier = pin!(async {
+        // Not to the second, which would be a mark.
+        let each = || patience.earlier.mul_f64(1.0 + chance::share() / 2.0);
+        tokio::time::sleep(each()).await;
+        for secret in earlier.iter().take(relays::EPOCHS_BACK) {
+            let each = each();
+            let shaken = async {
+                let stream = veil(connect().await?, secret)?;
+                let known = stream.known();
+                let secured = secured::connect_to(relays, key, stream, each).await;
+                known.note();
+                over(secured, patience.way)
+            };
+            if let Ok(Ok(reached)) = timeout(each, shaken).await {
+                return Some(reached);
+            }
+        }
+        None
+    });
+    let (mut failed, mut is_over) = (None, false);
+    let either = async {
+        loop {
+            tokio::select! {
+                // A listener with many strangers lets go of one that it does not know before all was tried.
+                result = &mut newest, if failed.is_none() => match result {
+                    Ok(reached) => return Ok(reached),
+                    Err(why) => failed = Some(why),
+                },
+                reached = &mut earlier, if !is_over => match reached {
+                    Some(reached) => return Ok(reached),
+                    None => is_over = true,
+                },
+            }
+            if let (Some(why), true) = (&failed, is_over) {
+                return Err(why.clone());
+            }
+        }
+    };
+    timeout(2 * patience.newest, either).await.unwrap_or_else(|_| Err(SecureError::Silent.to_string()))
+}
+
+fn veil(stream: TcpStream, secret: &TransportSecret) -> Result<carried::Veiled<TcpStream>, String> {
+    carried::dial(stream, secret, &system_clock()).map_err(|error| error.to_string())
+}
+
+fn over(
+    secured: Result<(secured::Secured, fieldbook_net::channel::Channel), SecureError>,
+    way: Way,
+) -> Result<Reached, String> {
     let (stream, channel) = secured.map_err(|error| error.to_string())?;
     Ok(Reached { link: Link::stream(stream, channel, way, Arc::default()), endpoint: None })
 }
@@ -406,6 +508,12 @@ mod tests {
     fn where_the_address_says_so_nothing_straight_goes_but_the_veil() {
         let (found, _) = roads_to("veil://192.0.2.7:1", Ways::Straight);
         assert_eq!(found, [Road::Straight("192.0.2.7:1".parse().unwrap(), Look::OnlyVeiled)]);
+        // Not even when QUIC went silent.
+        assert_eq!(found[0].by_tcp(), None);
+        let target = "192.0.2.7:1".parse().unwrap();
+        for look in [Look::Veiled, Look::Unveiled] {
+            assert_eq!(Road::Straight(target, look).by_tcp(), Some(Road::StraightTcp(target, look)));
+        }
         assert!(!Look::OnlyVeiled.has_tcp() && Look::Veiled.has_tcp() && Look::Unveiled.has_tcp());
         // Behind a proxy this network sees the proxy.
         let proxy: Proxy = "socks5://127.0.0.1:9050".parse().unwrap();

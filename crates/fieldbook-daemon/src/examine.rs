@@ -116,7 +116,7 @@ impl Examiner<'_> {
                 tell(self.found(Some(Way::Quic), quic));
                 continue;
             }
-            let (quic, tcp) = (Road::Straight(target, look), Road::StraightTcp(target));
+            let (quic, tcp) = (Road::Straight(target, look), Road::StraightTcp(target, look));
             let (quic, tcp) = tokio::join!(self.go(&quic), self.go(&tcp));
             tell(self.found(Some(Way::Quic), quic));
             tell(self.found(Some(Way::Tcp), tcp));
@@ -128,11 +128,10 @@ impl Examiner<'_> {
         let mut back = 0;
         let caller = Caller::new(self.identity, self.depot);
         loop {
-            let key = &self.identity.transport;
             let reached = match road {
                 Road::Straight(target, look) => dial::by_quic(*target, *look, &caller).await,
-                Road::StraightTcp(target) => dial::by_tcp(*target, key).await,
-                Road::Through(proxy, address) => dial::through(*proxy, address, key).await,
+                Road::StraightTcp(target, look) => dial::by_tcp(*target, *look, &caller).await,
+                Road::Through(proxy, address) => dial::through(*proxy, address, &caller).await,
             };
             let reached = match reached {
                 Ok(reached) => reached,

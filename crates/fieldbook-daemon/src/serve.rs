@@ -4,23 +4,24 @@
 //! for the handshake and one for the whole hello, and whoever is not of the team gets no byte of an answer.
 //! By UDP an address must prove itself first when many come; by TCP it has.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fieldbook_depot::Depot;
-use fieldbook_net::channel::Way;
+use fieldbook_net::channel::{Channel, Way};
 use fieldbook_net::gauge::Gauge;
 use fieldbook_net::limit::Limit;
 use fieldbook_net::quic::{self, Endpoint, Incoming};
-use fieldbook_net::secured::Acceptor;
+use fieldbook_net::secured::{Acceptor, Secured};
 use fieldbook_net::session::SessionFailure;
 use fieldbook_net::signals::Hub;
 use fieldbook_net::tcp;
 use fieldbook_proto::session::{Event, Side};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::connection::{self, How, Link};
 use crate::counts::{Counts, Moved};
@@ -29,6 +30,7 @@ use crate::ending::{Ending, Why, only_looked, report, who};
 use crate::identity::{self, Identity};
 use crate::met::{Met, Seen};
 use crate::strangers::{Stranger, Strangers};
+use crate::veiled::Veiled;
 
 /// Sessions with devices of the team at a time; beyond, whoever comes is turned away and tries again. Many of them
 /// stay.
@@ -183,8 +185,13 @@ async fn shake_quic(
     Some((Link::quic(connection, channel).ended_by(ending), stranger))
 }
 
-/// Takes in whoever comes by TCP.
-pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, serving: Arc<Serving>) {
+/// Takes in whoever comes by TCP: behind the veil, or in plain TLS where that is taken, too.
+pub(crate) async fn accept_tcp(
+    listener: TcpListener,
+    acceptor: Acceptor,
+    veiled: Arc<Veiled>,
+    serving: Arc<Serving>,
+) {
     loop {
         let Ok((stream, from)) = listener.accept().await else {
             sleep(BREATH).await;
@@ -192,11 +199,17 @@ pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, servin
         };
         let ending = Arc::<Ending>::default();
         let Some(stranger) = serving.strangers.enter(from.ip(), ending.clone()) else { continue };
-        let (serving, acceptor) = (serving.clone(), acceptor.clone());
+        let (serving, acceptor, veiled) = (serving.clone(), acceptor.clone(), veiled.clone());
         tokio::spawn(async move {
-            match shake_tcp(stream, &acceptor, ending, serving.strangers.term()).await {
-                Some(link) => {
+            let shaking = shake_tcp(stream, from.ip(), &acceptor, &veiled, serving.strangers.term());
+            let shaken = tokio::select! {
+                shaken = shaking => shaken,
+                () = ending.ended() => None,
+            };
+            match shaken {
+                Some((stream, channel)) => {
                     stranger.shaken();
+                    let link = Link::stream(stream, channel, Way::Tcp, ending);
                     converse(link.coming_from(from.ip()), stranger, &serving).await;
                 }
                 None => drop(serving.failed.fetch_add(1, Relaxed)),
@@ -205,18 +218,21 @@ pub(crate) async fn accept_tcp(listener: TcpListener, acceptor: Acceptor, servin
     }
 }
 
+/// Whoever is not of the team hears nothing, and for as long as the term is whatever they send.
 async fn shake_tcp(
     stream: TcpStream,
+    from: IpAddr,
     acceptor: &Acceptor,
-    ending: Arc<Ending>,
+    veiled: &Veiled,
     term: Duration,
-) -> Option<Link> {
+) -> Option<(Secured, Channel)> {
+    let until = tokio::time::Instant::now() + term;
     let stream = tcp::prepared(stream).ok()?;
-    let (stream, channel) = tokio::select! {
-        shaken = acceptor.accept(stream, term) => shaken.ok()?,
-        () = ending.ended() => return None,
-    };
-    Some(Link::stream(stream, channel, Way::Tcp, ending))
+    let taken = timeout_at(until, veiled.take_in(stream, from)).await.ok()?.ok()?;
+    let shaken = acceptor.accept(taken.stream, until.saturating_duration_since(tokio::time::Instant::now()));
+    let shaken = shaken.await.ok()?;
+    taken.known.note();
+    Some(shaken)
 }
 
 /// One session with whoever shook hands.

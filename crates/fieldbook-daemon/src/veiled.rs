@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use fieldbook_depot::Depot;
 use fieldbook_net::quic::Guise;
-use fieldbook_net::veil::{REMEMBERED_LEN, Veil, system_clock};
+use fieldbook_net::veil::{REMEMBERED_LEN, Taken, Veil, system_clock, take_in};
 use fieldbook_proto::session::TransportSecret;
+use tokio::net::TcpStream;
 
 use crate::control::VeilStatus;
 use crate::error::DaemonError;
@@ -27,7 +28,7 @@ const CLOCK_AGAIN: Duration = Duration::from_secs(600);
 /// What a daemon is to do about the veil.
 #[derive(Clone, Default)]
 pub struct Veiling {
-    /// Plain QUIC is answered at the same port, too: for networks that pass nothing else by UDP.
+    /// Plain QUIC, and plain TLS by TCP, is answered at the same port, too: for networks that pass only what they know.
     pub unveiled_too: bool,
     /// It listens for those alone that are heard in this network: under the newest secret, and from where somebody was
     /// heard under it in the last minutes.
@@ -94,6 +95,12 @@ impl Veiled {
 
     pub fn guise(&self) -> Guise {
         if self.unveiled_too { Guise::Both(self.veil.clone()) } else { Guise::Veiled(self.veil.clone()) }
+    }
+
+    /// Takes in whoever connected from there by TCP. Comes to no end for whoever is not of the team; see
+    /// [`fieldbook_net::veil::take_in`].
+    pub async fn take_in(&self, stream: TcpStream, from: IpAddr) -> io::Result<Taken> {
+        take_in(stream, &self.veil, from, self.unveiled_too).await
     }
 
     pub fn status(&self) -> VeilStatus {

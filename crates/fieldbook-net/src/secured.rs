@@ -80,7 +80,28 @@ pub async fn connect(
     stream: impl Carried + 'static,
     patience: Duration,
 ) -> Result<(Secured, Channel), SecureError> {
-    let connector = TlsConnector::from(Arc::new(key.client(Beneath::Stream)?));
+    connect_by(key.client(Beneath::Stream)?, stream, patience).await
+}
+
+/// The same; whoever answers must show one of these keys, and sees nothing of this device's otherwise.
+///
+/// # Errors
+/// As [`connect`].
+pub async fn connect_to(
+    keys: &[[u8; 32]],
+    key: &TransportKey,
+    stream: impl Carried + 'static,
+    patience: Duration,
+) -> Result<(Secured, Channel), SecureError> {
+    connect_by(key.client_to(keys, Beneath::Stream)?, stream, patience).await
+}
+
+async fn connect_by(
+    tls: rustls::ClientConfig,
+    stream: impl Carried + 'static,
+    patience: Duration,
+) -> Result<(Secured, Channel), SecureError> {
+    let connector = TlsConnector::from(Arc::new(tls));
     let name = ServerName::try_from(NO_NAME).map_err(|_| SecureError::NoKey)?;
     let stream: Box<dyn Carried> = Box::new(stream);
     let shaking = connector.connect_with(name, stream, |tls| tls.set_buffer_limit(Some(SEND_BUFFER)));

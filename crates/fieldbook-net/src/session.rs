@@ -53,6 +53,10 @@ const PROGRESS_LEN: usize = 16 * 1024;
 const PULSE: Duration = Duration::from_secs(30);
 /// A peer that stays and answers nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(110);
+/// Where both sides pad, `Done` is said not sooner than so long after the other side has said that nothing follows: whether
+/// there was something to store does not show as long as storing it takes less. More than the 25 ms after which QUIC acknowledges
+/// by itself, so that it always does.
+pub const TURN: Duration = Duration::from_millis(60);
 /// How long the other side may take to hear our last words, and between two of its own.
 pub const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a peer may take to show that it is of the team.
@@ -374,6 +378,8 @@ async fn drive<R: AsyncRead + Unpin>(
     let mut pulse = Instant::now() + jittered(PULSE);
     // Events that the store has not taken note of yet.
     let mut notes: usize = 0;
+    // When the first `Done` may be said, and the answer that leads to it.
+    let (mut turn, mut kept) = (None::<Instant>, None::<Answer>);
     loop {
         let mut together = BytesMut::new();
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
@@ -399,6 +405,9 @@ async fn drive<R: AsyncRead + Unpin>(
         }
         if let Some(gauge) = &gauge {
             gauge.set(engine.progress());
+        }
+        if engine.has_heard_all() {
+            turn.get_or_insert(heard + TURN);
         }
         if engine.is_finished() {
             // The last notes are taken before anybody is told that the session is over.
@@ -435,10 +444,25 @@ async fn drive<R: AsyncRead + Unpin>(
                                 staying.signals.tell();
                             }
                         }
-                        Answer::Noted => notes -= 1,
+                        Answer::Noted => {
+                            notes -= 1;
+                            return Ok(());
+                        }
                         _ => {}
                     }
-                    take(engine, answer)
+                    // What was true before this answer is not any more.
+                    kept.take().map_or(Ok(()), |kept| take(engine, kept))?;
+                    match &answer {
+                        Answer::Snapshot(_, head) if turn > Some(Instant::now()) && engine.speaks_last(*head) => {
+                            kept = Some(answer);
+                            Ok(())
+                        }
+                        _ => take(engine, answer),
+                    }
+                }
+                () = sleep_until(turn.unwrap_or(moved)), if kept.is_some() => {
+                    moved = Instant::now();
+                    kept.take().map_or(Ok(()), |kept| take(engine, kept))
                 }
                 () = written.piece.notified() => {
                     moved = Instant::now();

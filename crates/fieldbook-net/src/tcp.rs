@@ -1,4 +1,4 @@
-//! TCP: dial and listen. What flows is TLS ([`crate::secured`]).
+//! TCP: dial and listen. What flows is TLS ([`crate::secured`]) behind the [`crate::veil`].
 
 use std::io;
 use std::net::SocketAddr;

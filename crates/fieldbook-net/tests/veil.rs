@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -438,15 +438,25 @@ async fn a_flood_of_noise_changes_nothing() {
     let epochs: Vec<TransportSecret> = (1..=64).map(secret).collect();
     let desk = Desk::of(&epochs);
     let address = desk.address();
+    let served = Arc::new(AtomicBool::new(false));
+    let over = served.clone();
     let flood = std::thread::spawn(move || {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        for number in 0..20_000 {
+        let mut number = 0;
+        // As long as the serving lasts, and with a breath now and then: a buffer that is always full lets nobody in.
+        while !over.load(Relaxed) || number < 5_000 {
             let _ = socket.send_to(&noise(number, SIZES[number % 4]), address);
+            number += 1;
+            if number % 50 == 0 {
+                std::thread::sleep(Duration::from_millis(2));
+            }
         }
         socket.set_nonblocking(true).unwrap();
         socket.recv(&mut [0; 2_048]).is_ok()
     });
     serves(&desk, &secret(64)).await;
+    serves(&desk, &secret(1)).await;
+    served.store(true, Relaxed);
     assert!(!flood.join().unwrap(), "an answer to noise");
     serves(&desk, &secret(1)).await;
     assert!(desk.endpoint.open_connections() <= 2);

@@ -71,6 +71,7 @@ fn pair(vector: &Vector) -> String {
     if vector.fields.contains_key("secret") {
         let secret = vector.hex("secret").try_into().unwrap();
         assert_eq!(Code::long(secret, code.addresses().to_vec()), Ok(code.clone()), "{}", vector.file);
+        assert_eq!(code.veil_key().unwrap().to_vec(), vector.hex("veil"), "{}", vector.file);
     }
     let side = match vector.fields.get("side") {
         None => return "ok".into(),
@@ -469,9 +470,11 @@ fn write_the_pairing_vectors() {
         text("not-a-code", "an address without a port", &format!("{a}-{b}-{c}-{d}@host")),
     );
     let secret = "a5".repeat(16);
+    let veil = encode_hex(&*long.veil_key().unwrap());
     let long = long.to_string();
-    let good =
-        |typed: &str| format!("code: {typed}\nsecret: {secret}\naddresses: 192.168.1.5:40123 [::1]:2\n\n");
+    let good = |text: &str| {
+        format!("code: {text}\nsecret: {secret}\nveil: {veil}\naddresses: 192.168.1.5:40123 [::1]:2\n\n")
+    };
     write("code-long", format!("expect: ok\ncause: a long code with two addresses\n{}", good(&long)));
     let typed = long.to_lowercase().replace('0', "o").replace('1', "L").replace('a', " a").replace('5', "5-");
     write(
@@ -484,8 +487,8 @@ fn write_the_pairing_vectors() {
         "code-long-cut",
         text("not-a-code", "the last letter of a long code is missing", &long[..long.len() - 1]),
     );
-    write("code-long-version", text("version", "a long code of version 2", VERSION_2));
+    write("code-long-version", text("version", "a long code of version 1", VERSION_1));
 }
 
-/// A long code whose body is of version 2.
-const VERSION_2: &str = "0M2GA1850M2GA1850M2GA1850NEX82N94CDQQKR";
+/// A long code whose body is of version 1, with which nothing was veiled.
+const VERSION_1: &str = "MPJTB9D5MPJTB9D5MPJTB9D5MM5CZWMQXH5FRY7YV1KRHF02M73NPSX160X95DCNW3P7MGA5XVR1NZFX";

@@ -25,8 +25,11 @@ use crate::{names, store, wipe};
 /// The identity in the decoy's slot, in the real vault.
 const DECOY: &str = "decoy";
 
-/// In the real vault: since the duress passphrase was set, the own one goes with another second factor.
+/// In the real vault, once the own passphrase went with another second factor than when the duress passphrase was set: with
+/// which that was, by [`factor_of`]. [`SAME_FACTOR`] else, and one byte 1 from earlier versions, which did not note it.
 const OTHER_FACTOR: &str = "decoy factor";
+const SAME_FACTOR: &[u8] = &[0];
+const FACTOR: &str = "fieldbook 2026 second factor of a decoy";
 
 /// In a decoy of earlier versions: what the passphrase destroyed is gone, and, if this is [`CUT`], its files are cut. Now
 /// the other pair's key file says that (`twin`).
@@ -96,18 +99,13 @@ impl Vault {
         self.slots_opened_by(own).map(drop)
     }
 
-    /// Changes the passphrase. The key slot is all that is written; and, if `other_factor` says that it goes with another
-    /// second factor than before, that the duress passphrase was set with the one of before.
+    /// Changes the passphrase. The key slot is all that is written; and, if it goes with another second factor than before,
+    /// with which one the duress passphrase was set.
     ///
     /// # Errors
     /// [`VaultError::WrongPassphrase`] if `own` is not this vault's; [`VaultError::SamePassphrase`] if `new` could be
     /// taken for what opens the other slot; the disk's. Then the old one holds.
-    pub fn change_passphrase(
-        &mut self,
-        own: &Passphrase,
-        new: &Passphrase,
-        other_factor: bool,
-    ) -> Result<(), VaultError> {
+    pub fn change_passphrase(&mut self, own: &Passphrase, new: &Passphrase) -> Result<(), VaultError> {
         let (file, _, destroys) = self.slots_opened_by(own)?;
         for like in [new, &new.other_case()] {
             if slots::open_slots(&file, like).is_ok_and(|opened| opened.slot != self.slot()) {
@@ -115,10 +113,29 @@ impl Vault {
             }
         }
         let file = slots::rewrite_slot(&file, self.slot(), self.kek(), destroys, new)?;
-        if other_factor && self.decoy()?.is_some() {
-            store::set_meta(&self.db, OTHER_FACTOR, &[1])?;
+        let noted = self.note_factor(own, new)?;
+        let replaced = durable::replace(self.layout(), &self.layout().slots(), &file);
+        if let (Err(_), Some(before)) = (&replaced, noted) {
+            // Whatever it was, it is so still.
+            let _ = store::set_meta(&self.db, OTHER_FACTOR, &before);
         }
-        durable::replace(self.layout(), &self.layout().slots(), &file)
+        replaced
+    }
+
+    /// Notes, before it is so, that the passphrase goes with another second factor than the duress passphrase, or with the same
+    /// again. What was noted before, if that was changed.
+    fn note_factor(&self, own: &Passphrase, new: &Passphrase) -> Result<Option<Vec<u8>>, VaultError> {
+        let Some(decoy) = self.decoy()?.filter(|_| own.factor() != new.factor()) else { return Ok(None) };
+        let before = store::meta(&self.db, OTHER_FACTOR)?.unwrap_or_else(|| SAME_FACTOR.to_vec());
+        let now = if before == SAME_FACTOR {
+            factor_of(own, &decoy).to_vec()
+        } else if before == factor_of(new, &decoy) {
+            SAME_FACTOR.to_vec()
+        } else {
+            return Ok(None);
+        };
+        store::set_meta(&self.db, OTHER_FACTOR, &now)?;
+        Ok(Some(before))
     }
 
     /// Sets the duress passphrase, and makes the decoy, a device called `name`, if there is none. Whether it was made.
@@ -150,7 +167,7 @@ impl Vault {
         // Also the own one, always: if it was a decoy's it destroyed, and now it must not.
         let file = slots::rewrite_slot(&file, self.slot(), self.kek(), false, &own)?;
         durable::replace(self.layout(), &self.layout().slots(), &file)?;
-        store::set_meta(&self.db, OTHER_FACTOR, &[0])?;
+        store::set_meta(&self.db, OTHER_FACTOR, SAME_FACTOR)?;
         step()?;
         twin::even(self.layout(), self.slot(), false, false)?;
         Ok(made)
@@ -199,7 +216,8 @@ impl Vault {
     /// # Errors
     /// The disk's.
     pub fn duress_has_other_factor(&self) -> Result<bool, VaultError> {
-        Ok(self.has_duress()? && store::meta(&self.db, OTHER_FACTOR)?.is_some_and(|other| other == [1]))
+        Ok(self.has_duress()?
+            && store::meta(&self.db, OTHER_FACTOR)?.is_some_and(|other| other != SAME_FACTOR))
     }
 
     /// Closes this vault and opens the decoy in its place. Nothing is destroyed.
@@ -310,6 +328,13 @@ impl Vault {
         store::set_meta(&self.db, DECOY, decoy.to_text().as_bytes())?;
         Ok(decoy)
     }
+}
+
+/// What tells a second factor from others, in the vault with this decoy and nowhere else.
+fn factor_of(passphrase: &Passphrase, decoy: &Kek) -> [u8; 32] {
+    let mut hasher = blake3::Hasher::new_derive_key(FACTOR);
+    hasher.update(decoy.to_text().as_bytes()).update(passphrase.factor().as_bytes());
+    hasher.finalize().into()
 }
 
 /// A vault that is copied has no decoy beside it.

@@ -97,6 +97,11 @@ impl Passphrase {
         self.0.as_bytes()
     }
 
+    /// What the key file adds; empty without one.
+    pub(crate) fn factor(&self) -> &str {
+        self.parts().1
+    }
+
     /// What was typed, and what the key file adds with the line feed before it.
     fn parts(&self) -> (&str, &str) {
         self.0.split_at(self.0.find('\n').unwrap_or(self.0.len()))

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::iter;
+use std::time::{Duration, Instant};
 
 use age::scrypt;
 use age::secrecy::SecretString;
@@ -276,26 +277,82 @@ fn work_factor_of(slot: &[u8]) -> u8 {
     factor.clamp(WORK_FACTOR_MIN, WORK_FACTOR_MAX)
 }
 
+/// The work factor whose time is measured: 8 MiB, quick on any machine.
+const PROBE_FACTOR: u8 = 13;
+/// A guess is to take at least this long: no step between two factors comes nearer to a second on both sides, since each
+/// doubles the time.
+const GUESS_LEAST: Duration = Duration::from_millis(700);
+/// The quickest of so many probes counts: whatever else the machine had to do makes a probe slow, and a vault weak.
+const PROBES: usize = 3;
+
 /// About one second on this machine, within [`WORK_FACTOR_AUTOMATIC`].
 fn automatic_work_factor() -> u8 {
-    let probe = 13;
-    let mut recipient = scrypt::Recipient::new(SecretString::from("calibration"));
-    recipient.set_work_factor(probe);
-    let start = std::time::Instant::now();
-    let _ = age::Encryptor::with_recipients(iter::once(&recipient as &dyn age::Recipient));
-    let mut estimate = start.elapsed();
-    let mut chosen = probe;
-    while estimate.as_millis() < 700 && chosen < *WORK_FACTOR_AUTOMATIC.end() {
-        estimate *= 2;
-        chosen += 1;
-    }
-    chosen.max(*WORK_FACTOR_AUTOMATIC.start())
+    let probe = || {
+        let mut recipient = scrypt::Recipient::new(SecretString::from("calibration"));
+        recipient.set_work_factor(PROBE_FACTOR);
+        let start = Instant::now();
+        let _ = age::Encryptor::with_recipients(iter::once(&recipient as &dyn age::Recipient));
+        start.elapsed()
+    };
+    work_factor_for((0..PROBES).map(|_| probe()).min().unwrap_or_default())
+}
+
+/// The work factor for a machine on which [`PROBE_FACTOR`] takes so long: the least that takes [`GUESS_LEAST`], as far as that
+/// lies within [`WORK_FACTOR_AUTOMATIC`]. Each step takes twice as long as the one before.
+fn work_factor_for(probe: Duration) -> u8 {
+    let takes = |factor: u8| probe.saturating_mul(1 << (factor - PROBE_FACTOR));
+    let most = *WORK_FACTOR_AUTOMATIC.end();
+    WORK_FACTOR_AUTOMATIC.into_iter().find(|factor| takes(*factor) >= GUESS_LEAST).unwrap_or(most)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::passphrase::Board;
+
+    #[test]
+    fn the_cost_is_about_a_second_where_the_machine_is_neither_very_fast_nor_very_slow() {
+        let micros = Duration::from_micros;
+        let takes = |probe: Duration, factor: u8| probe * (1 << (factor - PROBE_FACTOR));
+        let mut chosen = Vec::new();
+        for probe in (1..1_000).map(|n| micros(n * 250)) {
+            let factor = work_factor_for(probe);
+            let second = takes(probe, factor);
+            match factor {
+                // The floor: a slower machine waits longer.
+                16 => assert!(second >= GUESS_LEAST, "{probe:?}"),
+                17 => assert!((GUESS_LEAST..2 * GUESS_LEAST).contains(&second), "{probe:?}: {second:?}"),
+                // The ceiling: on a faster machine it takes less than that.
+                18 => assert!(second < 2 * GUESS_LEAST, "{probe:?}: {second:?}"),
+                other => panic!("{probe:?}: {other}"),
+            }
+            chosen.push(factor);
+        }
+        assert!(chosen.is_sorted_by(|a, b| a >= b), "a slower machine never pays more");
+        for (probe, factor) in [
+            (Duration::ZERO, 18),
+            (micros(43_749), 18),
+            (micros(43_750), 17),
+            (micros(87_499), 17),
+            (micros(87_500), 16),
+            (Duration::from_secs(60), 16),
+            (Duration::MAX, 16),
+        ] {
+            assert_eq!(work_factor_for(probe), factor, "{probe:?}");
+        }
+        // From 22 to 175 ms for the probe it is between 0.7 and 1.4 seconds, wherever that is.
+        for probe in (22..175).map(Duration::from_millis) {
+            let second = takes(probe, work_factor_for(probe));
+            assert!((GUESS_LEAST..2 * GUESS_LEAST).contains(&second), "{probe:?}: {second:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_measured_here_leads_to_a_cost_that_every_version_opens() {
+        let factor = automatic_work_factor();
+        assert!(WORK_FACTOR_AUTOMATIC.contains(&factor));
+        assert!((WORK_FACTOR_MIN..=WORK_FACTOR_MAX).contains(&factor));
+    }
 
     #[test]
     fn the_passphrase_opens_its_slot_and_another_does_not() {

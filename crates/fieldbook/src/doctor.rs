@@ -15,6 +15,7 @@ use crate::network::examine::{Said, Word};
 use crate::network::job::{Job, Task};
 use crate::network::working::Working;
 use crate::sanitise::line;
+use crate::suspend;
 use crate::ui::{count, time};
 
 /// A membership that ends sooner than this many seconds from now is worth a word: two weeks.
@@ -38,7 +39,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Check {
     /// What was looked at, in a word for programs: `team`, `membership`, `clock`, `waiting`, `room`, `removed`,
-    /// `memory`, `confinement`, `daemon`, `lan`, `way`, `address`.
+    /// `memory`, `sleep`, `confinement`, `daemon`, `lan`, `way`, `address`.
     pub check: &'static str,
     /// How it came out.
     pub verdict: Verdict,
@@ -136,6 +137,17 @@ pub fn memory() -> Check {
         Verdict::Good,
         "nothing in the program's memory comes to lie on the disk in the clear",
     )
+}
+
+/// Whether an open vault is closed before the computer sleeps. Nothing of it stands in the way of a sync.
+pub fn sleep() -> Check {
+    if suspend::is_told() {
+        let found = "before this computer sleeps it says so, and an unlocked vault is locked first";
+        return Check::new("sleep", Verdict::Good, found);
+    }
+    let found = "this computer does not say when it goes to sleep: a vault that is unlocked then stays in its memory, and locks when it \
+                 wakes up";
+    Check::new("sleep", Verdict::Notice, found).advise("`fieldbook lock` before you close the lid")
 }
 
 /// What the system holds one of this device's processes to. Nothing of it stands in the way of a sync.
@@ -269,7 +281,7 @@ fn nobody(at: &str, said: &[Said]) -> Check {
     }
     bad(
         format!("{at}: no way leads there"),
-        "the other device may be off or its daemon not running (`fieldbook daemon status` there); if it listens by UDP only, a clock that is wrong by more than a week keeps this device out: compare the date and time above with a watch; this network may block it: try another network, --via socks5://127.0.0.1:9050 with Tor running, or a bundle by stick",
+        "the other device may be off or its daemon not running (`fieldbook daemon status` there); it answers nobody but devices of its own team whose keys it knows, so it may be another team's, or one of the two has not synced for very long; if it listens by UDP only, a clock that is wrong by more than a week keeps this device out: compare the date and time above with a watch; this network may block it: try another network, --via socks5://127.0.0.1:9050 with Tor running, or a bundle by stick",
     )
 }
 

@@ -4,11 +4,12 @@
 use std::io::BufReader;
 use std::process::{Child, ChildStdin, ChildStdout};
 
+use fieldbook_proto::pairing::Code;
 use serde_json::json;
 
 use crate::agent::client::Agent;
 use crate::agent::protocol::{Newcomer, Paired, PairingStep, Request};
-use crate::agent::wire;
+use crate::agent::wire::{self, Hex};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::interrupt;
@@ -25,12 +26,17 @@ pub struct Line {
 }
 
 impl Line {
-    /// Starts a process that waits for a device at all of `addresses`, and tells where it can be reached.
+    /// Starts a process that waits for a device at all of `addresses`, and tells where it can be reached. If it is `veiled`,
+    /// it takes nobody in before [`Line::veil`].
     ///
     /// # Errors
     /// It cannot listen there.
-    pub fn listen(addresses: &[String], patience_s: u64) -> Result<(Self, Vec<String>), Failure> {
-        let mut line = Self::start(&Job::Listen { addresses: addresses.to_vec(), patience_s })?;
+    pub fn listen(
+        addresses: &[String],
+        patience_s: u64,
+        veiled: bool,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let mut line = Self::start(&Job::Listen { addresses: addresses.to_vec(), patience_s, veiled })?;
         match line.next()? {
             Some(Report::Listening(reachable)) => Ok((line, reachable)),
             Some(Report::Unreachable(why)) => {
@@ -41,12 +47,21 @@ impl Line {
         }
     }
 
-    /// Starts a process that connects to an address.
+    /// Gives the process the key of the veil that the code has.
+    ///
+    /// # Errors
+    /// It is gone.
+    pub fn veil(&mut self, code: &Code) -> Result<(), Failure> {
+        code.veil_key().map_or(Ok(()), |key| self.order(&Order::Veil(Hex::new(key.to_vec()))))
+    }
+
+    /// Starts a process that connects to an address, behind the veil that the code has.
     ///
     /// # Errors
     /// Nobody answers there.
-    pub fn dial(address: &str) -> Result<Self, Failure> {
-        let mut line = Self::start(&Job::Dial { address: address.to_owned() })?;
+    pub fn dial(address: &str, code: &Code) -> Result<Self, Failure> {
+        let veil = code.veil_key().map(|key| Hex::new(key.to_vec()));
+        let mut line = Self::start(&Job::Dial { address: address.to_owned(), veil })?;
         match line.next()? {
             Some(Report::Connected) => Ok(line),
             Some(Report::Unreachable(why)) => Err(Failure::new(

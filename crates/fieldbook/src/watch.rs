@@ -4,7 +4,7 @@
 //! One stands beside each agent that stays and beside each daemon, and ends with it. These two may be what somebody
 //! breaks into, so that neither may do this itself: an agent speaks to no other process, and a daemon has no file of
 //! the vault's. They can ask only, and the vault's own rules say whether anything is done. Rules that somebody removes stay those that
-//! it has read.
+//! it has read; and whoever lets go of the pipe to it and lives on has not dismissed it.
 
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
@@ -12,14 +12,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde::{Deserialize, Serialize};
 
 use fieldbook_vault::{Layout, Rules, destroy_keys};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process};
 
 use crate::agent::place::Place;
 use crate::agent::process::keep_files_private;
@@ -34,6 +34,11 @@ const ASKED: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// How often the day is looked at.
 const LOOK: Duration = Duration::from_secs(60);
+/// How often it is looked whether who let go of the pipe has ended, as it should at once, and for how long as often.
+const LEAVING: Duration = Duration::from_millis(5);
+const LEAVES: Duration = Duration::from_secs(20);
+/// How often after that.
+const LINGERS: Duration = Duration::from_secs(1);
 
 /// What is said when it is gone.
 pub const GONE: &str = "the process that watches over the vault was ended by something else, so this one ends too: start it again";
@@ -43,7 +48,6 @@ pub const GONE: &str = "the process that watches over the vault was ended by som
 pub struct Watch {
     child: Option<Child>,
     to: Arc<Mutex<Option<ChildStdin>>>,
-    waiting: Option<JoinHandle<()>>,
     says: Option<ChildStdout>,
 }
 
@@ -79,7 +83,7 @@ impl Watch {
         // It has read the rules before this process hears anybody.
         let mut says = child.stdout.take().ok_or_else(|| Failure::failed("internal", doing))?;
         says.read_exact(&mut [0]).map_err(Failure::io(doing))?;
-        Ok(Self { child: Some(child), to: Arc::new(Mutex::new(Some(to))), waiting: None, says: Some(says) })
+        Ok(Self { child: Some(child), to: Arc::new(Mutex::new(Some(to))), says: Some(says) })
     }
 
     /// From now on this process ends in order when the other is gone: without it neither a signal nor the day would do
@@ -87,14 +91,14 @@ impl Watch {
     pub fn end_without_it(&mut self, say: impl FnOnce(&str) + Send + 'static) {
         let Some(mut child) = self.child.take() else { return };
         let to = self.to.clone();
-        self.waiting = Some(thread::spawn(move || {
+        thread::spawn(move || {
             let _ = child.wait();
             let is_wanted = to.lock().unwrap_or_else(PoisonError::into_inner).take().is_some();
             if is_wanted {
                 say(GONE);
                 let _ = kill_process(getpid(), Signal::TERM);
             }
-        }));
+        });
     }
 
     /// Whether it went before it should.
@@ -131,13 +135,32 @@ impl Watch {
     }
 }
 
+/// The process ends when this one has.
 impl Drop for Watch {
     fn drop(&mut self) {
         drop(self.to.lock().unwrap_or_else(PoisonError::into_inner).take());
-        if let Some(child) = &mut self.child {
-            let _ = child.wait();
+    }
+}
+
+/// Beside whom this process stands.
+#[derive(Debug, Clone, Copy)]
+struct Partner(Option<Pid>);
+
+impl Partner {
+    /// Whoever started this process. A name of none is that of one outside of this container.
+    fn of_this_process() -> Self {
+        Self(getppid())
+    }
+
+    fn lives(self) -> bool {
+        self.0.is_some() && getppid() == self.0
+    }
+
+    /// Whatever it has become.
+    fn end(self) {
+        if let Some(partner) = self.0.filter(|partner| self.lives() && wipe::is_one_of_ours(*partner)) {
+            wipe::end(partner);
         }
-        let _ = self.waiting.take().map(JoinHandle::join);
     }
 }
 
@@ -154,6 +177,7 @@ pub fn run() -> Result<(), Failure> {
     let Some((vault, beside)) = order else { return Ok(()) };
     let (layout, place) = (Layout::new(&vault), Place::of(&vault)?);
     let sockets = [place.directory(), place.daemon_directory()];
+    let partner = Partner::of_this_process();
     let in_use = InUse::of(&vault);
     confine::enforce(&Role::Watch { vault: &vault, sockets });
     let agent = if beside == Beside::Agent { Agent::parent().ok() } else { None };
@@ -174,28 +198,39 @@ pub fn run() -> Result<(), Failure> {
             let _ = rustix::io::write(rustix::stdio::stdout(), &[u8::from(told)]);
         });
     }
+    let mut due = Instant::now();
+    let mut let_go: Option<Instant> = None;
     loop {
         // A disk that fails now is tried again.
-        if Rules::still(&mut rules, &layout).come_true(&layout).unwrap_or(false) {
-            drop(in_use);
-            wipe::await_releases(&layout);
-            wipe::kill(&place.agent());
-            wipe::kill(&place.daemon());
-            // Should one of them have written a key in between.
-            return Ok(destroy_keys(&layout)?);
-        }
-        match signals.recv_timeout(LOOK) {
-            Ok(()) if Rules::still(&mut rules, &layout).wipe_unasked => {
+        if Instant::now() >= due {
+            due = Instant::now() + LOOK;
+            if Rules::still(&mut rules, &layout).come_true(&layout).unwrap_or(false) {
                 drop(in_use);
-                return wipe::everything(&vault).map(drop);
+                partner.end();
+                wipe::await_releases(&layout);
+                wipe::kill(&place.agent());
+                wipe::kill(&place.daemon());
+                // Should one of them have written a key in between.
+                return Ok(destroy_keys(&layout)?);
             }
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                if let Some(agent) = agent {
-                    agent.let_go();
+        }
+        match let_go {
+            Some(_) if !partner.lives() => return Ok(()),
+            Some(since) => thread::sleep(if since.elapsed() < LEAVES { LEAVING } else { LINGERS }),
+            None => match signals.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                Ok(()) if Rules::still(&mut rules, &layout).wipe_unasked => {
+                    drop(in_use);
+                    let done = wipe::everything(&vault);
+                    partner.end();
+                    return done.map(drop);
                 }
-                return Ok(());
-            }
+                Ok(()) => due = Instant::now(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    agent.iter().for_each(|agent| agent.let_go());
+                    let_go = Some(Instant::now());
+                }
+            },
         }
     }
 }

@@ -154,7 +154,9 @@ pub fn await_release(lock: &Path) -> Release {
         }
         for holder in holders.into_iter().filter(|holder| is_one_of_ours(*holder)) {
             free = Release::Ended;
-            let _ = kill_process(holder, Signal::KILL);
+            // Whoever was taken over may have let go of its lock, and cannot end the watch that stands beside it.
+            parent(holder).filter(|parent| is_one_of_ours(*parent)).into_iter().for_each(end);
+            end(holder);
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -177,10 +179,21 @@ fn holders(lock: &File) -> Vec<Pid> {
     held.filter_map(|parts| Pid::from_raw(parts.get(4)?.parse().ok()?)).collect()
 }
 
+/// Ends a process without asking it.
+pub fn end(process: Pid) {
+    let _ = kill_process(process, Signal::KILL);
+}
+
+/// Who started a process, if that lives.
+fn parent(process: Pid) -> Option<Pid> {
+    let status = fs::read_to_string(format!("/proc/{}/status", process.as_raw_nonzero())).ok()?;
+    Pid::from_raw(status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()?)
+}
+
 /// Whether a process is one that this program starts for itself, other than this one. What the system lists may be the number of a
 /// process that has ended, now another's, and a file elsewhere may have the same number; nor is a tool ended that
 /// keeps others off the vault for a while.
-fn is_one_of_ours(process: Pid) -> bool {
+pub fn is_one_of_ours(process: Pid) -> bool {
     let number = process.as_raw_nonzero().get();
     let arguments = fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
     let internal = arguments.split(|byte| *byte == 0).skip(1).any(|word| word == b"internal");

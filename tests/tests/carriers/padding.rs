@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use fieldbook_net::veil::stream::PADDING_MAX;
 use fieldbook_tests::link::{Link, Weather};
 use fieldbook_tests::{Machine, team_of_two};
 use serde_json::{Value, json};
@@ -95,6 +96,12 @@ fn nobody_who_counts_the_bytes_tells_what_was_reported() {
     look("both".to_owned());
     let sent = |at: usize| seen[at].2;
     assert!(sent(1) < sent(3) && sent(3) < sent(7), "the reports differ: {seen:?}");
+    // The first words of each side are before anything that anybody wrote, and no two connections need have them of one length.
+    for side in 0..2 {
+        let lens: Vec<u64> = link.openings().iter().map(|opening| opening[side]).collect();
+        let (least, most) = (lens.iter().min().expect("a sync"), lens.iter().max().expect("a sync"));
+        assert!(*least > 1_000 && most - least <= PADDING_MAX as u64, "{lens:?}");
+    }
     let (_, first, ..) = &seen[0];
     for (what, bytes, ..) in &seen {
         assert_eq!(bytes, first, "{what}, and nothing. {seen:#?}");

@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use fieldbook_tests::{Machine, free_port, team_of_two, wait_for};
+use fieldbook_tests::{Machine, Run, free_port, team_of_two, wait_for};
+use serde_json::Value;
 
 use super::capture::{Capture, Seen};
 use super::{synced, tried, world};
@@ -24,8 +25,11 @@ struct Proxy {
 impl Proxy {
     /// A proxy that knows [`NAME`], as one of the world outside knows names that this network does not.
     fn start(machine: &Machine, options: &[&str]) -> Self {
+        Self::start_at(machine, SocketAddr::from(([127, 0, 0, 1], free_port())), options)
+    }
+
+    fn start_at(machine: &Machine, address: SocketAddr, options: &[&str]) -> Self {
         let hosts = machine.file("hosts-of-the-proxy", format!("127.0.0.1 localhost {NAME}\n"));
-        let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
         let line = format!(
             "mount --bind '{hosts}' /etc/hosts && exec microsocks -i 127.0.0.1 -p {} -b {PROXYS_OWN} {}",
             address.port(),
@@ -119,6 +123,113 @@ fn only_via_makes_no_other_connection_and_looks_up_no_name() {
     let seen = capture.stop();
     assert!(error["message"].as_str().expect("words").contains("the proxy cannot be reached"), "{error}");
     assert!(seen.iter().all(|seen| !seen.udp && url.ends_with(&seen.to.to_string())), "{seen:?}");
+}
+
+/// Where a machine's daemon stands with whom it dials.
+fn call(machine: &Machine) -> Value {
+    machine.json(&["daemon", "status"])[0]["calls"][0].clone()
+}
+
+#[test]
+fn a_daemon_with_only_via_dials_nothing_else_when_the_proxy_is_gone_and_when_it_is_back() {
+    if !world::inside(
+        "carriers::proxy::a_daemon_with_only_via_dials_nothing_else_when_the_proxy_is_gone_and_when_it_is_back",
+    ) {
+        return;
+    }
+    let (a, b) = team_of_two();
+    names_of_this_world(&b);
+    let desk = a.daemon();
+    let port = desk.address().rsplit_once(':').expect("a port").1.to_owned();
+    let proxy = Proxy::start(&a, &[]);
+    let (at, url) = (format!("{NAME}:{port}"), proxy.url());
+
+    let capture = Capture::start();
+    let mut laptop = b.start(&["daemon", "--with", &at, "--only-via", &url]);
+    laptop.object_with("with");
+    let first = finished(&b);
+    wait_for("the report at the desk", || ids(&a).contains(&first).then_some(()));
+    wait_for("the way", || (call(&b)["path"] == "socks").then_some(()));
+
+    // The proxy goes, and the daemon has noticed, and has tried again in vain.
+    let address = proxy.address;
+    drop(proxy);
+    wait_for("a call that fails", || {
+        call(&b)["last_error"]
+            .as_str()
+            .is_some_and(|why| why.contains("the proxy cannot be reached"))
+            .then_some(())
+    });
+    // It comes back, and the daemon dials anew.
+    let proxy = Proxy::start_at(&a, address, &[]);
+    let second = finished(&b);
+    wait_for("the second report at the desk", || ids(&a).contains(&second).then_some(()));
+    laptop.kill();
+    let seen = capture.stop();
+    assert_eq!(beside_the_proxy(&seen, &proxy), [], "something went past the proxy");
+    let to_the_desk =
+        |seen: &&Seen| seen.from.ip().to_string() == PROXYS_OWN && seen.to.port().to_string() == port;
+    assert!(seen.iter().filter(to_the_desk).count() >= 2, "it was dialled again: {seen:?}");
+
+    // What the test would see if it happened: the name looked up.
+    let capture = Capture::start();
+    let mut laptop = b.start(&["daemon", "--with", &at]);
+    laptop.object_with("with");
+    wait_for("a call that fails", || call(&b)["last_error"].is_string().then_some(()));
+    laptop.kill();
+    let seen = capture.stop();
+    assert!(beside_the_proxy(&seen, &proxy).iter().any(|seen| seen.udp && seen.to.port() == 53), "{seen:?}");
+}
+
+#[test]
+fn a_doctor_with_only_via_looks_nowhere_else() {
+    if !world::inside("carriers::proxy::a_doctor_with_only_via_looks_nowhere_else") {
+        return;
+    }
+    let (a, b) = team_of_two();
+    names_of_this_world(&b);
+    let desk = a.daemon();
+    let port = desk.address().rsplit_once(':').expect("a port").1.to_owned();
+    let proxy = Proxy::start(&a, &[]);
+    let at = format!("{NAME}:{port}");
+    let ways = |run: Run| -> Vec<(String, String)> {
+        let tried = run.lines().into_iter().filter(|line| line["event"] == "tried");
+        let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        tried.map(|line| (word(&line["path"]), word(&line["outcome"]))).collect()
+    };
+    for with in [at.as_str(), desk.address()] {
+        let capture = Capture::start();
+        let run = b.run(&["--json", "doctor", "--with", with, "--only-via", &proxy.url()]).exits(0);
+        let seen = capture.stop();
+        assert_eq!(ways(run), [("socks".to_owned(), "met".to_owned())], "{with}");
+        assert_eq!(beside_the_proxy(&seen, &proxy), [], "{with}: something went past the proxy");
+        assert!(seen.iter().any(|seen| seen.to == proxy.address), "the test can see the way to the proxy");
+    }
+    // Where it was before is known after a sync; then it is looked at without a word.
+    b.ok(&["sync", "--with", &at, "--only-via", &proxy.url()]);
+    let capture = Capture::start();
+    let run = b.run(&["--json", "doctor", "--only-via", &proxy.url()]).exits(0);
+    assert_eq!(ways(run), [("socks".to_owned(), "met".to_owned())]);
+    assert_eq!(beside_the_proxy(&capture.stop(), &proxy), []);
+
+    // What the test would see if it happened: a name looked up, a datagram, a connection.
+    for with in [at.as_str(), desk.address()] {
+        let capture = Capture::start();
+        b.run(&["doctor", "--with", with]);
+        assert!(beside_the_proxy(&capture.stop(), &proxy).iter().any(|seen| seen.udp), "{with}");
+    }
+
+    // The proxy goes: nothing else is tried.
+    let url = proxy.url();
+    drop(proxy);
+    let capture = Capture::start();
+    let run = b.run(&["--json", "doctor", "--with", &at, "--only-via", &url]).exits(14);
+    let seen = capture.stop();
+    assert_eq!(ways(run), [("socks".to_owned(), "no-connection".to_owned())]);
+    assert!(
+        !seen.is_empty() && seen.iter().all(|seen| !seen.udp && url.ends_with(&seen.to.to_string())),
+        "{seen:?}"
+    );
 }
 
 #[test]

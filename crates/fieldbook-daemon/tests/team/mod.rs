@@ -227,7 +227,7 @@ fn run(device: &Device, address: SocketAddr, carriers: Carriers, calls: Calls) -
         control_socket: control.clone(),
         lock_path: device.dir.path().join("lock.net"),
         relay: false,
-        // What is said to a daemon is looked at in plain QUIC; devices sync behind the veil.
+        // What is said to a daemon is looked at in plain QUIC and plain TLS; devices sync behind the veil.
         veil: fieldbook_daemon::Veiling { unveiled_too: true, ..fieldbook_daemon::Veiling::default() },
     };
     let (sender, bound) = mpsc::channel();

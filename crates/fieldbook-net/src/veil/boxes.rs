@@ -29,7 +29,7 @@ pub const OVERHEAD: usize = HEADER + 1 + TAG;
 
 const HEADER: usize = Salt::LEN + COUNTER;
 const COUNTER: usize = 5;
-const TAG: usize = 16;
+pub(super) const TAG: usize = 16;
 /// Where the content ends and padding begins.
 const END: u8 = 0x80;
 /// Boxes that may be sealed under one salt.
@@ -93,6 +93,16 @@ impl HeaderKey {
         Self(secret.derive("fieldbook 2026 veil v1 header to the dialler", dialler.as_bytes()))
     }
 
+    /// Of the box with which whoever dials begins a stream.
+    pub fn stream_to_listener(secret: &TransportSecret) -> Self {
+        Self(secret.derive("fieldbook 2026 veil v1 stream header to the listener", b""))
+    }
+
+    /// Of the box with which a listener begins its answer on the stream that was begun with this salt.
+    pub fn stream_to_dialler(secret: &TransportSecret, dialler: Salt) -> Self {
+        Self(secret.derive("fieldbook 2026 veil v1 stream header to the dialler", dialler.as_bytes()))
+    }
+
     fn mask(&self, tag: &[u8]) -> [u8; HEADER] {
         let hash = blake3::keyed_hash(&self.0, tag);
         let mut mask = [0; HEADER];
@@ -133,6 +143,17 @@ impl BoxKey {
         Self::of(&secret.derive("fieldbook 2026 veil v1 box to the dialler", &both))
     }
 
+    /// Of what whoever dials says on the stream that was begun with this salt.
+    pub fn stream_to_listener(secret: &TransportSecret, dialler: Salt) -> Option<Self> {
+        Self::of(&secret.derive("fieldbook 2026 veil v1 stream to the listener", dialler.as_bytes()))
+    }
+
+    /// Of what a listener answers there.
+    pub fn stream_to_dialler(secret: &TransportSecret, listener: Salt, dialler: Salt) -> Option<Self> {
+        let both = [&listener.as_bytes()[..], dialler.as_bytes()].concat();
+        Self::of(&secret.derive("fieldbook 2026 veil v1 stream to the dialler", &both))
+    }
+
     /// None only if the cryptographic library lacks the cipher.
     fn of(key: &[u8; 32]) -> Option<Self> {
         let cipher = TLS13_AES_256_GCM_SHA384.tls13()?.quic?;
@@ -169,6 +190,25 @@ impl BoxKey {
         let mask = header_key.mask(tag.as_ref());
         out[start..start + HEADER].iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
         Ok(())
+    }
+
+    /// Seals what lies in `out` from `start` on, together with `beside`, and adds the tag: a piece of a stream.
+    pub(super) fn seal_piece(
+        &self,
+        counter: u64,
+        beside: &[u8],
+        out: &mut Vec<u8>,
+        start: usize,
+    ) -> Result<(), CannotSeal> {
+        let piece = out.get_mut(start..).ok_or(CannotSeal)?;
+        let tag = self.0.encrypt_in_place(counter, beside, piece).map_err(|_| CannotSeal)?;
+        out.extend_from_slice(tag.as_ref());
+        Ok(())
+    }
+
+    /// Opens such a piece in place: how long it is without its tag.
+    pub(super) fn open_piece(&self, counter: u64, beside: &[u8], piece: &mut [u8]) -> Option<usize> {
+        self.0.decrypt_in_place(counter, beside, piece).ok().map(|plain| plain.len())
     }
 
     /// Opens a box in place; where its content lies then. What lies there is good for nothing if this is none.

@@ -1,4 +1,4 @@
-//! The sockets of a device that listens, and what all of them know together.
+//! The sockets of a device that listens, and what all of them know together, those of streams ([`super::taking`]), too.
 //!
 //! A datagram costs a hash for each secret of the team that this device knows, and is dropped if none of them
 //! shows the salt of somebody who has dialled, or a time near this one. Only then is its box opened. The first box of
@@ -24,8 +24,9 @@ use super::boxes::{self, BoxKey, CannotSeal, Header, HeaderKey, Salt};
 use super::peers::{Answer, Peer, Peers};
 use super::plain::Plain;
 use super::receive::{Waiting, receive};
-use super::seen::{REMEMBERED_LEN, Seen, WINDOW_S};
-use super::{Clock, new_salt, random};
+use super::seen::{REMEMBERED_LEN, Seen, Under, WINDOW_S};
+use super::stream::{Begun, FIRST, Opener, Sealer};
+use super::{Clock, new_salt, padding, random};
 use crate::tries::Tries;
 
 /// Secrets that are tried: as many as a device keeps.
@@ -44,11 +45,16 @@ const WRONG_CLOCKS_KNOWN: usize = 4_096;
 pub(super) struct Epoch {
     secret: TransportSecret,
     header: HeaderKey,
+    stream: HeaderKey,
 }
 
 impl Epoch {
     pub fn new(secret: &TransportSecret) -> Self {
-        Self { header: HeaderKey::to_listener(secret), secret: secret.clone() }
+        Self {
+            header: HeaderKey::to_listener(secret),
+            stream: HeaderKey::stream_to_listener(secret),
+            secret: secret.clone(),
+        }
     }
 }
 
@@ -160,6 +166,30 @@ impl Veil {
         }
     }
 
+    /// What a listener makes of the first bytes of a stream from there: the halves of its side, if somebody of the team begins
+    /// so and never has before. Clocks do not matter: whoever has a wrong one comes this way.
+    pub fn meet(&self, from: IpAddr, first: &[u8; FIRST]) -> Option<(Sealer, Opener)> {
+        let epochs = {
+            let inside = self.lock();
+            inside.admits(from).then(|| inside.epochs.clone())?
+        };
+        let (at, begun) = epochs
+            .iter()
+            .enumerate()
+            .find_map(|(at, epoch)| Some((at, Begun::read(&epoch.secret, &epoch.stream, first)?)))?;
+        let under = under(at);
+        let (own, padding) = (new_salt((self.clock)()).ok()?, padding().ok()?);
+        let chance = u64::from_be_bytes(random().ok()?);
+        {
+            let seen = &mut self.lock().seen;
+            if seen.has(begun.salt()) || seen.is_forgotten(under, begun.salt()) {
+                return None;
+            }
+            seen.note(under, begun.salt(), (self.clock)(), chance);
+        }
+        begun.answer(own, &padding).ok()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inside> {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -188,17 +218,17 @@ impl Veil {
             if inside.knows(&inside.epochs[at], header) {
                 return self.of_a_peer(inside, header, from, datagram);
             }
-            if !inside.admits(from) {
+            if !inside.admits(from.ip()) {
                 continue;
             }
-            let in_time = inside.seen.in_time(header.salt, now);
+            let in_time = inside.seen.in_time(under(at), header.salt, now);
             if in_time.is_ok() || (at < WRONG_CLOCK_EPOCHS && inside.tries.may(now.into())) {
                 plausible.push((at, header, in_time));
             }
         }
         for (at, header, in_time) in plausible {
             let epoch = inside.epochs[at].clone();
-            match self.of_a_newcomer(inside, &epoch, (header, in_time, now), from, datagram) {
+            match self.of_a_newcomer(inside, (under(at), &epoch), (header, in_time, now), from, datagram) {
                 Opened::NotOurs => {}
                 opened => return opened,
             }
@@ -224,7 +254,7 @@ impl Veil {
     fn of_a_newcomer(
         &self,
         inside: &mut Inside,
-        epoch: &Arc<Epoch>,
+        (under, epoch): (Under, &Arc<Epoch>),
         (Header { salt, counter }, in_time, now): (Header, Result<(), i64>, u32),
         from: SocketAddr,
         datagram: &mut [u8],
@@ -254,7 +284,7 @@ impl Veil {
         else {
             return Opened::Nothing;
         };
-        seen.note(salt, now, chance);
+        seen.note(under, salt, now, chance);
         let answer = Answer { header: HeaderKey::to_dialler(&epoch.secret, salt), key };
         peers.add(salt, Peer::new(epoch.clone(), open, answer));
         peers.heard(salt, counter, from);
@@ -264,14 +294,19 @@ impl Veil {
 }
 
 impl Inside {
-    fn admits(&self, from: SocketAddr) -> bool {
-        self.admitted.as_ref().is_none_or(|admitted| admitted.contains(&from.ip().to_canonical()))
+    fn admits(&self, from: IpAddr) -> bool {
+        self.admitted.as_ref().is_none_or(|admitted| admitted.contains(&from.to_canonical()))
     }
 
     /// Whether a header is of somebody who dialled under this secret. Nothing is proven by it.
     fn knows(&self, epoch: &Arc<Epoch>, header: Header) -> bool {
         self.peers.get(header.salt).is_some_and(|peer| Arc::ptr_eq(&peer.epoch, epoch))
     }
+}
+
+/// Whether the secret at this place of the list is the newest.
+const fn under(at: usize) -> Under {
+    if at == 0 { Under::Newest } else { Under::Earlier }
 }
 
 /// What a datagram was.

@@ -108,6 +108,15 @@ impl Code {
         &self.addresses
     }
 
+    /// What keys the veil of a pairing under a long code; words are too few for one. Whoever has it can tell who
+    /// knows the code, and knows nothing that helps in the exchange.
+    pub fn veil_key(&self) -> Option<Zeroizing<[u8; 32]>> {
+        match &self.secret {
+            Secret::Words(_) => None,
+            Secret::Long(secret) => Some(long::veil_key(secret)),
+        }
+    }
+
     /// What enters the key exchange: a hash of the secret, without the addresses.
     pub(super) fn secret(&self) -> Zeroizing<[u8; 32]> {
         match &self.secret {
@@ -238,6 +247,9 @@ mod tests {
         assert_eq!(format!(" {}\r\n", groups.join("-\n").to_lowercase()).parse(), Ok(long()));
         assert_eq!(text.replace('0', "o").replace('1', "l").parse(), Ok(long()));
         assert_eq!((long().words(), long().addresses().len()), (None, 2));
+        assert_eq!(long().veil_key(), text.parse::<Code>().unwrap().veil_key());
+        assert_ne!(long().veil_key().unwrap(), long().secret());
+        assert_eq!(code().veil_key(), None);
         let elsewhere = Code::long([0xf7; 16], vec![]).unwrap();
         assert_eq!(elsewhere.secret(), long().secret(), "addresses are no part of the secret");
         assert_eq!(elsewhere.to_string().parse(), Ok(elsewhere));

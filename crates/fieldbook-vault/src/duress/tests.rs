@@ -209,10 +209,10 @@ fn a_passphrase_is_changed_in_its_slot_alone() {
     let slot = vault.slot_for_tests();
     let (before, slots_before) = (files(&path), fs::read(path.join("slots")).unwrap());
     let new = Passphrase::new("m n o p q r".into());
-    assert!(matches!(vault.change_passphrase(&new, &own(), false), Err(VaultError::WrongPassphrase)));
-    assert!(matches!(vault.change_passphrase(&duress(), &new, false), Err(VaultError::WrongPassphrase)));
-    assert!(matches!(vault.change_passphrase(&own(), &duress(), false), Err(VaultError::SamePassphrase)));
-    vault.change_passphrase(&own(), &new, false).unwrap();
+    assert!(matches!(vault.change_passphrase(&new, &own()), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&duress(), &new), Err(VaultError::WrongPassphrase)));
+    assert!(matches!(vault.change_passphrase(&own(), &duress()), Err(VaultError::SamePassphrase)));
+    vault.change_passphrase(&own(), &new).unwrap();
     assert_eq!(files(&path), before);
     let after = fs::read(path.join("slots")).unwrap();
     let (a, b) = (slots::halves(&slots_before).unwrap(), slots::halves(&after).unwrap());
@@ -223,6 +223,34 @@ fn a_passphrase_is_changed_in_its_slot_alone() {
     assert!(matches!(Vault::open(&path, &own()), Err(VaultError::WrongPassphrase)));
     drop(Vault::open(&path, &new).unwrap());
     assert!(Vault::open(&path, &duress()).unwrap().has_destroyed(), "the other one holds");
+}
+
+#[test]
+fn it_is_known_whether_the_duress_passphrase_goes_with_the_key_file_of_now() {
+    let (_dir, path) = made();
+    let keyed = |key: &[u8]| own().with_factor(key);
+    let mut vault = Vault::open(&path, &own()).unwrap();
+    assert!(!vault.duress_has_other_factor().unwrap(), "there is none");
+    vault.set_duress(&own(), &duress(), "Notebook").unwrap();
+    let steps = [
+        (own(), keyed(b"one"), true),
+        (keyed(b"one"), keyed(b"two"), true),
+        (keyed(b"two"), own(), false),
+        (own(), keyed(b"two"), true),
+    ];
+    for (number, (before, after, other)) in steps.into_iter().enumerate() {
+        vault.change_passphrase(&before, &after).unwrap();
+        assert_eq!(vault.duress_has_other_factor().unwrap(), other, "step {number}");
+    }
+    // What fails changes nothing of it.
+    assert!(vault.change_passphrase(&keyed(b"one"), &own()).is_err());
+    assert!(vault.duress_has_other_factor().unwrap());
+    vault.set_duress(&keyed(b"two"), &duress().with_factor(b"two"), "Notebook").unwrap();
+    assert!(!vault.duress_has_other_factor().unwrap(), "set anew");
+    // What earlier versions wrote: that it is another one, not which.
+    crate::store::set_meta(&vault.db, super::OTHER_FACTOR, &[1]).unwrap();
+    vault.change_passphrase(&keyed(b"two"), &own()).unwrap();
+    assert!(vault.duress_has_other_factor().unwrap());
 }
 
 #[test]
@@ -251,7 +279,7 @@ fn a_decoy_that_is_open_from_beside_can_do_nothing_to_the_real_vault() {
     let third = Passphrase::new("third of all".into());
     assert!(matches!(decoy.set_duress(&duress(), &third, "x"), Err(VaultError::InDecoy)));
     // Changing the duress passphrase there keeps what it is for.
-    decoy.change_passphrase(&duress(), &third, false).unwrap();
+    decoy.change_passphrase(&duress(), &third).unwrap();
     decoy.close().unwrap();
     assert_eq!(titles(&Vault::open(&path, &own()).unwrap()), ["Real"]);
     assert!(Vault::open(&path, &third).unwrap().has_destroyed());
@@ -301,10 +329,10 @@ fn what_opened_by_a_slip_is_never_what_the_slot_is_made_of() {
             vault.set_duress(&own(), &Passphrase::new("a b c d e x".into()), "x"),
             Err(VaultError::SamePassphrase)
         ));
-        let changed = vault.change_passphrase(&own(), &like, false);
+        let changed = vault.change_passphrase(&own(), &like);
         assert_eq!(changed.is_err(), like.as_bytes() != b"g h i j k", "{like:?}");
         if changed.is_ok() {
-            vault.change_passphrase(&like, &own(), false).unwrap();
+            vault.change_passphrase(&like, &own()).unwrap();
         }
     }
 }

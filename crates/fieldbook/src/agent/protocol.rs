@@ -107,8 +107,6 @@ pub enum Request {
         own: Hex,
         /// The new one, UTF-8.
         new: Hex,
-        /// It goes with another key file than before, or with none.
-        other_key_file: bool,
     },
     /// Sets the duress passphrase, and makes the decoy if there is none. Done: whether it was made.
     SetDuress {

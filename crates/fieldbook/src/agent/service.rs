@@ -75,11 +75,9 @@ impl Desk {
             Request::CheckPassphrase { own } => {
                 json(&self.vault.check_passphrase(&typed::passphrase(&own)?)?)
             }
-            Request::ChangePassphrase { own, new, other_key_file } => json(&self.vault.change_passphrase(
-                &typed::passphrase(&own)?,
-                &typed::passphrase(&new)?,
-                other_key_file,
-            )?),
+            Request::ChangePassphrase { own, new } => {
+                json(&self.vault.change_passphrase(&typed::passphrase(&own)?, &typed::passphrase(&new)?)?)
+            }
             Request::SetDuress { own, duress, name } => {
                 let name = name.unwrap_or_else(|| self.vault.device().name);
                 json(&self.vault.set_duress(

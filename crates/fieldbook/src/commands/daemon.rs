@@ -34,7 +34,7 @@ pub struct DaemonArgs {
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
     /// Dial this device and stay with it; `known` stands for all that were reached before. `quic://HOST:PORT` dials plain
-    /// QUIC instead of veiled, `veil://HOST:PORT` nothing but veiled UDP. Can be given several times
+    /// QUIC and TLS instead of veiled, `veil://HOST:PORT` nothing but veiled UDP. Can be given several times
     #[arg(long, value_name = "HOST:PORT")]
     with: Vec<String>,
     /// A SOCKS5 proxy to dial through when the straight ways lead nowhere
@@ -52,12 +52,12 @@ pub struct DaemonArgs {
     /// Listen by TCP only
     #[arg(long, requires = "listen", conflicts_with = "no_tcp")]
     no_udp: bool,
-    /// Answer plain QUIC as well, for networks that pass nothing else by UDP: anybody can then see what listens here
-    #[arg(long, requires = "listen", conflicts_with = "no_udp")]
+    /// Answer plain QUIC and TLS as well, for networks that pass only what they know: anybody can then see what listens here, and
+    /// by TCP or UDP learn this device's lasting key
+    #[arg(long, requires = "listen")]
     unveiled: bool,
     /// Find devices of the team in the networks that this machine is in, and be found by them. Without --listen: at any free
-    /// port, by UDP only. Whoever is in such a network and knows Fieldbook can see that it runs on this machine. With --listen:
-    /// give --no-tcp as well, or they can learn which device this is
+    /// port, by UDP only. Whoever is in such a network and knows Fieldbook can see that it runs on this machine
     #[arg(long, conflicts_with_all = ["no_udp", "only_via", "unveiled"])]
     lan: bool,
     /// Serve the depot in the S3-compatible bucket that FILE names, and keep the vault in step with it
@@ -173,7 +173,7 @@ fn status(global: &Global) -> Result<(), Failure> {
         _ => "UDP and TCP",
     };
     let veil = status.veil.unwrap_or_default();
-    let plain = if veil.unveiled { ", plain QUIC too" } else { "" };
+    let plain = network::daemon::plain_words(veil.unveiled, by);
     let listening = match &addresses[..] {
         [] => "Not listening; running".to_owned(),
         addresses => format!("Listening on {} ({by}{plain})", addresses.join(", ")),

@@ -61,6 +61,7 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
         tally.tell(&check)?;
     }
     tally.tell(&doctor::memory())?;
+    tally.tell(&doctor::sleep())?;
     if let Some(pid) = agent.pid() {
         tally.tell(&doctor::confinement(
             "the vault's process",

@@ -81,7 +81,7 @@ pub(super) fn join(args: &JoinArgs, global: &Global) -> Result<Paired, Failure> 
         return Err(Failure::usage("no-address", "the code does not say where the inviting device waits")
             .hint("give the whole code, with the part after @, or --at HOST:PORT"));
     }
-    first_that_answers(&mut agent, addresses, &text, (args.new_device, args.yes), global)
+    first_that_answers(&mut agent, addresses, (&text, &code), (args.new_device, args.yes), global)
 }
 
 fn read_code(args: &JoinArgs, global: &Global) -> Result<Zeroizing<String>, Failure> {
@@ -121,13 +121,13 @@ fn not_a_code(why: &str) -> Failure {
 fn first_that_answers(
     agent: &mut Agent,
     addresses: &[String],
-    code: &str,
+    (text, code): (&str, &Code),
     how: (bool, bool),
     global: &Global,
 ) -> Result<Paired, Failure> {
     let mut last = None;
     for address in addresses {
-        let mut process = match Line::dial(address) {
+        let mut process = match Line::dial(address, code) {
             Ok(process) => process,
             Err(failure) if failure.kind == Kind::Unreachable => {
                 last = Some(failure);
@@ -135,7 +135,7 @@ fn first_that_answers(
             }
             Err(failure) => return Err(failure),
         };
-        if let Some(paired) = pairing::join(agent, &mut process, code, how, global)? {
+        if let Some(paired) = pairing::join(agent, &mut process, text, how, global)? {
             return Ok(paired);
         }
         let why = format!(

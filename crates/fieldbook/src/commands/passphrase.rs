@@ -118,9 +118,9 @@ fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
     };
     let new = new.read(&global.ui)?;
     let other_key_file = key_of(&new) != key_of(&own);
-    let duress = other_key_file && agent.call::<DuressState>(&Request::HasDuress)?.set;
     let (own, new_typed) = (own.as_str().into(), new.as_str().into());
-    agent.call::<()>(&Request::ChangePassphrase { own, new: new_typed, other_key_file })?;
+    agent.call::<()>(&Request::ChangePassphrase { own, new: new_typed })?;
+    let duress = other_key_file && agent.call::<DuressState>(&Request::HasDuress)?.other_key_file;
     global.ui.emit(json!({"event": "passphrase-changed"}))?;
     global.ui.say("The passphrase is changed. Copies and backups from before keep the old one.")?;
     if other_key_file {

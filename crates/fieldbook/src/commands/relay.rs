@@ -105,10 +105,11 @@ pub struct RunArgs {
     /// Listen here this time
     #[arg(long, value_name = "HOST:PORT")]
     listen: Option<String>,
-    /// Answer plain QUIC as well, for networks that pass nothing else by UDP: anybody can then see what listens here
+    /// Answer plain QUIC and TLS as well, for networks that pass only what they know: anybody can then see what listens here, and
+    /// learn the relay's lasting key
     #[arg(long)]
     unveiled: bool,
-    /// Listen by UDP only: by TCP anybody can see what listens here, and the relay's lasting key
+    /// Listen by UDP only
     #[arg(long)]
     no_tcp: bool,
     /// The bucket is named by this file this time

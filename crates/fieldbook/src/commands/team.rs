@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use fieldbook_proto::pairing::ADDRESSES_MAX;
+use fieldbook_proto::pairing::{ADDRESSES_MAX, Code};
 use fieldbook_vault::{Member, TeamInfo};
 use serde_json::{Value, json};
 
@@ -142,7 +142,8 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     }
     let file = args.code_file.as_deref().map(NewFile::begin).transpose()?;
     let mut agent = Agent::open(global)?;
-    let (mut process, reachable) = Line::listen(&args.listen, expires_s)?;
+    let long = args.qr || args.code_file.is_some();
+    let (mut process, reachable) = Line::listen(&args.listen, expires_s, long)?;
     let addresses = for_another_device(reachable);
     let role = match args.role {
         RoleArg::Monitor => "monitor",
@@ -163,7 +164,6 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
         }
         RoleArg::Relay => "relay",
     };
-    let long = args.qr || args.code_file.is_some();
     let new_desk = args.new_desk;
     let request = Request::Invite {
         role: role.to_owned(),
@@ -174,6 +174,9 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
         replaces: args.replaces.clone(),
     };
     let invitation: Invitation = agent.call(&request)?;
+    // Before anybody sees the code.
+    let code = invitation.code.parse::<Code>();
+    process.veil(&code.map_err(|error| Failure::failed("internal", format!("{error}")))?)?;
     let mut event = json!({
         "role": role, "new_desk": new_desk, "listen": addresses, "expires_ms": invitation.expires_ms
     });

@@ -113,7 +113,7 @@ pub fn run(ui: &Ui) -> Result<(), Failure> {
         // The control socket is there, and nobody was heard yet.
         confine::no_more_sockets();
         told = tell(bound, (words_of(carriers), unveiled), &calls.with, calls.known, ui)
-            .and_then(|()| if calls.lan { tell_of_lan(carriers.tcp, ui) } else { Ok(()) });
+            .and_then(|()| if calls.lan { tell_of_lan(ui) } else { Ok(()) });
     };
     let ended = run_daemon_on(|_| Ok(depot), options, listening, move |line: &str| log(line, json));
     told?;
@@ -226,7 +226,7 @@ fn tell(
             "event": "listening", "listening": address, "address": address, "carriers": names,
             "unveiled": unveiled,
         }))?;
-        let plain = if unveiled { ", plain QUIC too" } else { "" };
+        let plain = plain_words(unveiled, words);
         ui.say(format_args!(
             "Listening on {address} ({words}{plain}). `fieldbook daemon stop` or Ctrl-C ends it."
         ))?;
@@ -240,22 +240,23 @@ fn tell(
     Ok(())
 }
 
-/// Says that it can be seen in this network, and by what.
-fn tell_of_lan(tcp: bool, ui: &Ui) -> Result<(), Failure> {
+/// Says that it can be seen in this network.
+fn tell_of_lan(ui: &Ui) -> Result<(), Failure> {
     ui.emit(json!({"event": "lan", "port": fieldbook_daemon::LAN_PORT}))?;
     ui.say(format_args!(
         "Looking for your team in this network, at port {} by UDP. Others here who know Fieldbook can see that it runs on this machine, not whose it is.",
         fieldbook_daemon::LAN_PORT
-    ))?;
-    if tcp {
-        ui.warn(
-            "lan-tcp",
-            format_args!(
-                "anybody in this network can now learn which device this is, and know it again elsewhere: by TCP it shows its key to whoever connects, and LAN discovery shows where it is. --no-tcp leaves TCP out"
-            ),
-        );
+    ))
+}
+
+/// What is taken without the veil, by the words for what it listens by.
+pub fn plain_words(unveiled: bool, by: &str) -> &'static str {
+    match by {
+        _ if !unveiled => "",
+        "UDP" | "UDP only" => ", plain QUIC too",
+        "TCP" | "TCP only" => ", plain TLS too",
+        _ => ", plain QUIC and TLS too",
     }
-    Ok(())
 }
 
 const fn words_of(carriers: Carriers) -> (&'static str, &'static [&'static str]) {

@@ -47,7 +47,7 @@ pub enum Task {
         udp: bool,
         /// By TCP.
         tcp: bool,
-        /// By plain QUIC, too.
+        /// By plain QUIC and TLS, too.
         #[serde(default)]
         unveiled: bool,
         /// Find devices of the team in the networks around this one.
@@ -67,7 +67,7 @@ pub enum Task {
     RelayListen {
         /// Where, host:port, if not where the policy says.
         listen: Option<String>,
-        /// By plain QUIC, too.
+        /// By plain QUIC and TLS, too.
         #[serde(default)]
         unveiled: bool,
         /// Not by TCP.

@@ -7,6 +7,7 @@ pub mod courier;
 pub mod daemon;
 pub mod examine;
 pub mod handover;
+mod hush;
 #[cfg(feature = "bucket")]
 mod in_step;
 pub mod job;

@@ -1,23 +1,28 @@
 //! The network process of a pairing: it carries messages between a TCP connection and its parent,
-//! and understands none of them. It has no key and no vault, and ends when its parent does.
+//! and understands none of them. It has no vault and no key but that of the veil, if the code is a long one ([`super::hush`]), and
+//! ends when its parent does.
 
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use fieldbook_net::veil::blocking::{Opening, Sealing};
+use fieldbook_net::veil::stream::Sealer;
 use fieldbook_proto::pairing::MESSAGE_MAX;
 use serde::{Deserialize, Serialize};
 
+use super::hush::{self, Hush};
 use crate::agent::process::keep_files_private;
 use crate::agent::wire::{self, Hex};
 use crate::confine::{self, Role};
 use crate::error::{Failure, plain};
 
 /// How long a connection may stay silent before it has shown that it speaks the protocol.
-const PATIENCE_FIRST: Duration = Duration::from_secs(20);
+pub(super) const PATIENCE_FIRST: Duration = Duration::from_secs(20);
 /// And afterwards, while people compare words.
 const PATIENCE_PEOPLE: Duration = Duration::from_secs(600);
 /// Messages after which the other side has sent its proof.
@@ -37,11 +42,15 @@ pub enum Job {
         addresses: Vec<String>,
         /// For how many seconds.
         patience_s: u64,
+        /// Behind a veil, whose key comes in an [`Order`]: before that nobody is taken in.
+        veiled: bool,
     },
     /// Connect to an inviting device.
     Dial {
         /// Where it waits, host:port.
         address: String,
+        /// The key of the veil there, if there is one.
+        veil: Option<Hex>,
     },
 }
 
@@ -71,12 +80,14 @@ pub enum Order {
     Send(Hex),
     /// End the connection.
     Close,
+    /// This is the key of the veil.
+    Veil(Hex),
 }
 
-enum Event {
+pub(super) enum Event {
     Order(Order),
     ParentGone,
-    Accepted(TcpStream),
+    Accepted(Come),
     Message { connection: u64, bytes: Vec<u8> },
     Ended { connection: u64 },
 }
@@ -90,14 +101,16 @@ pub fn run() -> Result<(), Failure> {
     confine::enforce(&Role::Pairing);
     let job = wire::read(&mut io::stdin().lock()).map_err(Failure::io("the job is not understood"))?;
     match job {
-        Some(Job::Listen { addresses, patience_s }) => listen(&addresses, Duration::from_secs(patience_s)),
-        Some(Job::Dial { address }) => dial(&address),
+        Some(Job::Listen { addresses, patience_s, veiled }) => {
+            listen(&addresses, Duration::from_secs(patience_s), veiled)
+        }
+        Some(Job::Dial { address, veil }) => dial(&address, veil.as_ref()),
         None => Err(Failure::failed("internal", "the job is not there")),
     }
 }
 
 /// Waits at all of `addresses`, and serves one connection at a time, for `patience`.
-fn listen(addresses: &[String], patience: Duration) -> Result<(), Failure> {
+fn listen(addresses: &[String], patience: Duration, veiled: bool) -> Result<(), Failure> {
     let (sender, events) = mpsc::channel();
     let mut listeners = Vec::new();
     let mut reachable = Vec::new();
@@ -115,33 +128,53 @@ fn listen(addresses: &[String], patience: Duration) -> Result<(), Failure> {
     }
     tell(&Report::Listening(reachable))?;
     hear_parent(sender.clone());
+    let hush = match veiled {
+        true => match veil_from(&events) {
+            Some(key) => Some(Arc::new(Hush::begin(&key)?)),
+            None => return Ok(()),
+        },
+        false => None,
+    };
     for listener in listeners {
-        let accepted = sender.clone();
-        thread::spawn(move || accept(&listener, &accepted));
+        let (accepted, hush) = (sender.clone(), hush.clone());
+        thread::spawn(move || accept(&listener, &accepted, hush.as_ref()));
     }
     Carrier::new(sender).run(&events, Instant::now().checked_add(patience))
 }
 
-fn accept(listener: &TcpListener, accepted: &Sender<Event>) {
-    for stream in listener.incoming() {
-        match stream {
-            Ok(stream) => {
-                if accepted.send(Event::Accepted(stream)).is_err() {
+/// The parent's first order; none if it is gone.
+fn veil_from(events: &Receiver<Event>) -> Option<Hex> {
+    events.iter().find_map(|event| match event {
+        Event::Order(Order::Veil(key)) => Some(Some(key)),
+        Event::ParentGone => Some(None),
+        _ => None,
+    })?
+}
+
+fn accept(listener: &TcpListener, accepted: &Sender<Event>, hush: Option<&Arc<Hush>>) {
+    loop {
+        match (listener.accept(), hush) {
+            (Ok((stream, from)), Some(hush)) => hush.judge(stream, from.ip(), accepted.clone()),
+            (Ok((stream, _)), None) => {
+                if accepted.send(Event::Accepted(Come::in_the_open(stream))).is_err() {
                     return;
                 }
             }
-            Err(_) => thread::sleep(Duration::from_millis(50)),
+            (Err(_), _) => thread::sleep(Duration::from_millis(50)),
         }
     }
 }
 
-fn dial(address: &str) -> Result<(), Failure> {
+fn dial(address: &str, veil: Option<&Hex>) -> Result<(), Failure> {
     match connect(address) {
         Ok(stream) => {
             let (sender, events) = mpsc::channel();
             hear_parent(sender.clone());
             let mut carrier = Carrier::new(sender);
-            carrier.serve(stream)?;
+            carrier.serve(match veil {
+                Some(key) => hush::dialled(stream, key)?,
+                None => Come::in_the_open(stream),
+            })?;
             carrier.only_one = true;
             carrier.run(&events, None)
         }
@@ -160,10 +193,60 @@ fn connect(address: &str) -> io::Result<TcpStream> {
     Err(last)
 }
 
+/// A connection, its veil, and what was heard on it.
+pub(super) struct Come {
+    pub stream: TcpStream,
+    pub veil: Option<(Sealer, Opening<Timed>)>,
+    pub first: Option<Vec<u8>>,
+}
+
+impl Come {
+    const fn in_the_open(stream: TcpStream) -> Self {
+        Self { stream, veil: None, first: None }
+    }
+}
+
+/// What is read from a connection, up to some time.
+pub(super) struct Timed {
+    pub stream: TcpStream,
+    pub until: Option<Instant>,
+}
+
+impl Read for Timed {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let left = self.until.map(|until| until.saturating_duration_since(Instant::now()));
+        if left.is_some_and(|left| left.is_zero()) {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        self.stream.set_read_timeout(left)?;
+        self.stream.read(bytes)
+    }
+}
+
+/// How messages come.
+enum Hears {
+    Open(TcpStream),
+    Veiled(Box<Opening<Timed>>),
+}
+
+impl Hears {
+    fn next(&mut self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Open(stream) => read_message(stream),
+            Self::Veiled(opening) => {
+                let message = read_message(opening.as_mut())?;
+                // Whoever has the code's key has said something whole: how long it may take is for the one who serves it.
+                opening.is_known().until = None;
+                Ok(message)
+            }
+        }
+    }
+}
+
 struct Carrier {
     events: Sender<Event>,
     serving: Option<Serving>,
-    waiting: VecDeque<TcpStream>,
+    waiting: VecDeque<Come>,
     count: u64,
     only_one: bool,
 }
@@ -171,6 +254,7 @@ struct Carrier {
 struct Serving {
     number: u64,
     stream: TcpStream,
+    writer: Box<dyn Write>,
     messages: u32,
     heard: Instant,
 }
@@ -186,11 +270,9 @@ impl Carrier {
                 Ok(Event::ParentGone) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Event::Order(Order::Send(message))) => self.send(&message.0)?,
                 Ok(Event::Order(Order::Close)) => self.end()?,
-                Ok(Event::Accepted(stream)) if self.serving.is_none() => self.serve(stream)?,
-                Ok(Event::Accepted(stream)) if self.waiting.len() < WAITING_MAX => {
-                    self.waiting.push_back(stream)
-                }
-                Ok(Event::Accepted(_)) => {}
+                Ok(Event::Accepted(come)) if self.serving.is_none() => self.serve(come)?,
+                Ok(Event::Accepted(come)) if self.waiting.len() < WAITING_MAX => self.waiting.push_back(come),
+                Ok(Event::Accepted(_) | Event::Order(Order::Veil(_))) => {}
                 Ok(Event::Message { connection, bytes }) => self.heard(connection, bytes)?,
                 Ok(Event::Ended { connection }) => {
                     if self.serving.as_ref().is_some_and(|serving| serving.number == connection) {
@@ -213,25 +295,32 @@ impl Carrier {
         }
     }
 
-    fn serve(&mut self, stream: TcpStream) -> Result<(), Failure> {
+    fn serve(&mut self, Come { stream, veil, first }: Come) -> Result<(), Failure> {
         self.count += 1;
         let number = self.count;
         let events = self.events.clone();
         let prepared = stream
             .set_nodelay(true)
             .and_then(|()| stream.set_write_timeout(Some(WRITE_TIMEOUT)))
-            .and_then(|()| stream.try_clone());
-        let Ok(mut reading) = prepared else { return Ok(()) };
+            .and_then(|()| Ok((stream.try_clone()?, stream.try_clone()?)));
+        let Ok((reading, writing)) = prepared else { return Ok(()) };
+        let (mut hears, writer): (Hears, Box<dyn Write>) = match veil {
+            Some((sealer, opening)) => {
+                (Hears::Veiled(Box::new(opening)), Box::new(Sealing::new(writing, sealer)))
+            }
+            None => (Hears::Open(reading), Box::new(writing)),
+        };
         thread::spawn(move || {
-            while let Ok(bytes) = read_message(&mut reading) {
+            while let Ok(bytes) = hears.next() {
                 if events.send(Event::Message { connection: number, bytes }).is_err() {
                     return;
                 }
             }
             let _ = events.send(Event::Ended { connection: number });
         });
-        self.serving = Some(Serving { number, stream, messages: 0, heard: Instant::now() });
-        tell(&Report::Connected)
+        self.serving = Some(Serving { number, stream, writer, messages: 0, heard: Instant::now() });
+        tell(&Report::Connected)?;
+        first.map_or(Ok(()), |first| self.heard(number, first))
     }
 
     fn heard(&mut self, connection: u64, bytes: Vec<u8>) -> Result<(), Failure> {
@@ -246,7 +335,7 @@ impl Carrier {
     fn send(&mut self, message: &[u8]) -> Result<(), Failure> {
         let Some(serving) = self.serving.as_mut() else { return Ok(()) };
         serving.heard = Instant::now();
-        match write_message(&mut serving.stream, message) {
+        match write_message(&mut serving.writer, message) {
             Ok(()) => Ok(()),
             Err(_) => self.end(),
         }
@@ -288,7 +377,7 @@ fn tell(report: &Report) -> Result<(), Failure> {
 }
 
 /// A message on the connection: its length in four bytes, big-endian, then its bytes.
-fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
+pub(super) fn read_message(from: &mut impl Read) -> io::Result<Vec<u8>> {
     let mut length = [0; 4];
     from.read_exact(&mut length)?;
     let length = u32::from_be_bytes(length) as usize;

@@ -44,7 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct How {
     /// Where it listens, if not where the policy says.
     pub listen: Option<String>,
-    /// It answers plain QUIC, too.
+    /// It answers plain QUIC and TLS, too.
     pub unveiled: bool,
     /// It does not listen by TCP.
     pub no_tcp: bool,

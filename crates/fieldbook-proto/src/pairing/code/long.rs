@@ -16,10 +16,11 @@ pub(super) const LETTERS_MIN: usize = (LONG_SECRET_LEN + 2 + CHECK_LEN) * 8 / 5;
 const LETTERS_MAX: usize =
     (LONG_SECRET_LEN + 2 + ADDRESSES_MAX * (2 + ADDRESS_MAX) + CHECK_LEN).div_ceil(5) * 8;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const CHECK_LEN: usize = 4;
 const SECRET_CONTEXT: &str = "fieldbook 2026 pairing long code v1";
 const MASK_CONTEXT: &str = "fieldbook 2026 pairing long code mask v1";
+const VEIL_CONTEXT: &str = "fieldbook 2026 pairing long code veil v1";
 const CHECK_CONTEXT: &str = "fieldbook 2026 pairing long code check v1";
 
 /// Crockford's base 32: no letter that looks like a digit, and all of them stand in the small alphabet of QR codes.
@@ -31,6 +32,11 @@ pub(super) type Secret = Zeroizing<[u8; LONG_SECRET_LEN]>;
 /// What enters the key exchange.
 pub(super) fn exchanged(secret: &Secret) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(blake3::derive_key(SECRET_CONTEXT, secret.as_slice()))
+}
+
+/// What keys the veil.
+pub(super) fn veil_key(secret: &Secret) -> Zeroizing<[u8; 32]> {
+    Zeroizing::new(blake3::derive_key(VEIL_CONTEXT, secret.as_slice()))
 }
 
 /// The text of a code.

@@ -157,6 +157,17 @@ impl Engine {
         }
     }
 
+    /// Whether both sides pad, and the other one said that nothing follows: see [`Engine::speaks_last`].
+    pub const fn has_heard_all(&self) -> bool {
+        self.padding.is_on() && self.incoming.is_ended()
+    }
+
+    /// Whether a snapshot whose last position is this would be answered with the `Done`. A caller that does not want to show
+    /// how long its store took passes it in a fixed time after [`Engine::has_heard_all`], and before any later answer.
+    pub fn speaks_last(&self, head: u64) -> bool {
+        self.outgoing.as_ref().is_some_and(|outgoing| head <= outgoing.covered())
+    }
+
     /// Answers [`Output::TakeSnapshot`]: fingerprint and last position at one and the same moment.
     ///
     /// # Errors
