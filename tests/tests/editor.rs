@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use fieldbook_tests::traces::{self, Canary};
 use fieldbook_tests::{Machine, Terminal, memory, processes, run, team_of_two, wait_for};
@@ -274,9 +275,98 @@ fn what_was_not_saved_keeps_its_report_from_being_sealed_and_is_forgotten_with_i
     terminal.kill();
     assert_eq!(b.fails(1, &["seal", &id])["code"], "unfinished-text");
     assert!(b.show(&id)["unfinished"].as_bool().expect("a word on it"));
+    // It is said without asking for it, and can be ended without the text.
+    let other = finished(&b, "Two");
+    let mut terminal = writing(&b, &["edit", &other, "--write"]);
+    terminal.types("Bilbyother");
+    terminal.shows(KEPT);
+    terminal.kill();
+    let unfinished = || b.json(&["status"])[0]["unfinished"].clone();
+    assert_eq!(unfinished(), 2);
+    assert!(b.ok(&["status"]).out().contains("2 reports do not seal"), "{}", b.ok(&["status"]).out());
+    let left = b.ok(&["seal", "--received"]).err();
+    assert!(left.contains(&other[..8]) && left.contains(&id[..8]), "{left}");
+    wait_for("the end of the other window", || {
+        (run(command(&b, &["edit", &other, "--throw-away"]), b"").code == 0).then_some(())
+    });
+    assert_eq!(unfinished(), 1);
+    assert!(!b.show(&other)["unfinished"].as_bool().expect("a word on it"));
     b.ok(&["seal", &id, "--yes"]);
     b.ok(&["lock"]);
     assert_nowhere(&b, &["Bilbyword"]);
+}
+
+#[test]
+fn a_text_is_written_in_one_window_at_a_time() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "Before.");
+    machine.ok(&["edit", &id, "--person", "name=Alena Example,role=witness,consent=internal"]);
+    machine.ok(&["unlock"]);
+    let mut first = writing(&machine, &["edit", &id, "--write"]);
+    first.types("Wombat ");
+    first.shows(KEPT);
+    let mut second = Terminal::start(&command(&machine, &["edit", &id, "--write"]), 100, 12);
+    assert_eq!(second.ends().code(), Some(1));
+    assert!(second.screen().contains("is being written in another window"), "{}", second.screen());
+    assert!(!second.screen().contains("Wombat"), "{}", second.screen());
+    // Nor is it thrown away, or taken from under the one who writes.
+    for args in [&["edit", &id, "--throw-away"][..], &["forget", &id, "--person", "Alena Example", "--yes"]] {
+        assert_eq!(machine.fails(1, args)["code"], "being-written", "{args:?}");
+    }
+    // Another text of it is free.
+    let mut other = writing(&machine, &["edit", &id, "--write=internal_note"]);
+    other.types("\x1b");
+    other.ends();
+    first.kill();
+    let mut second = writing(&machine, &["edit", &id, "--write"]);
+    second.shows("was not saved");
+    second.types("1");
+    second.shows("Wombat Before.");
+    second.types(CTRL_X);
+    second.ends();
+    assert_eq!(narrative(&machine, &id), "Wombat Before.");
+}
+
+#[test]
+fn a_new_note_that_is_thrown_away_leaves_no_draft_unless_something_else_is_in_it() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["unlock"]);
+    for changed_elsewhere in [false, true] {
+        let mut terminal = writing(&machine, &["new", "--template", "detention", "--write"]);
+        terminal.types("Wrong.");
+        terminal.shows(KEPT);
+        let reports = machine.reports();
+        let id = reports[0]["id"].as_str().expect("an id");
+        if changed_elsewhere {
+            machine.ok(&["edit", id, "--set", "date=2017-03-25"]);
+        }
+        terminal.types("\x1b");
+        terminal.shows("leave without saving");
+        terminal.types("2\r");
+        terminal.ends();
+        assert_eq!(machine.reports().len(), usize::from(changed_elsewhere));
+    }
+    let id = machine.reports()[0]["id"].as_str().expect("an id").to_owned();
+    assert!(!machine.show(&id)["unfinished"].as_bool().expect("a word on it"));
+}
+
+#[test]
+fn a_text_that_two_gave_apart_is_decided_before_it_is_written_in() {
+    let (a, b) = team_of_two();
+    let id = finished(&b, "One");
+    sync(&b, &a);
+    a.ok(&["edit", &id, "--set", "internal_note=Theirs"]);
+    b.ok(&["edit", &id, "--set", "internal_note=Mine"]);
+    sync(&b, &a);
+    b.ok(&["unlock"]);
+    let mut terminal = Terminal::start(&command(&b, &["edit", &id, "--write=internal_note"]), 100, 12);
+    assert_eq!(terminal.ends().code(), Some(13));
+    assert!(terminal.screen().contains("has to be decided first"), "{}", terminal.screen());
+    b.ok(&["resolve", &id, "--field", "internal_note", "--keep", "Mine"]);
+    let mut terminal = writing(&b, &["edit", &id, "--write=internal_note"]);
+    terminal.shows("Mine");
+    terminal.types("\x1b");
+    terminal.ends();
 }
 
 #[test]
@@ -315,10 +405,15 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
     terminal.types(CTRL_X);
     terminal.ends();
     let saved = narrative(&machine, &id);
-    assert!(saved.contains("told before. Numbatlast") && saved.contains("Dugonglast"), "{saved}");
+    assert!(saved.contains("told before. Numbatlast Dugonglast"), "{saved}");
 
     // Whoever locks and goes away wants nothing of it to be here.
-    machine.ok(&["unlock"]);
+    let mut terminal = locked_while_writing(&machine, &id);
+    terminal.types("\r");
+    terminal.shows("assphrase");
+    terminal.types("\x03");
+    assert_eq!(terminal.ends().code(), Some(130));
+    assert!(!terminal.screen().contains("told"), "{}", terminal.screen());
     let mut terminal = locked_while_writing(&machine, &id);
     terminal.types("\x1b");
     terminal.ends();
@@ -338,7 +433,13 @@ fn locked_while_writing(machine: &Machine, id: &str) -> Terminal {
         terminal.shows("told before.");
         terminal.types(" Dugonglast");
         terminal.shows("Dugonglast");
-        machine.ok(&["lock"]);
+        // Whoever types until it is locked has words that were not kept, however long it takes.
+        let mut locking = machine.start(&["lock"]);
+        while locking.runs() {
+            terminal.types(".");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(locking.ends().success(), "{}", locking.err());
         wait_for("a word on it", || {
             (!terminal.runs() || terminal.screen().contains("Enter: open")).then_some(())
         });

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fieldbook_tests::Machine;
+use fieldbook_tests::{Machine, Terminal};
 
 const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vault-v1");
 const REPORT: &str = "03040cd6d557302612ff8150d0c9a398";
@@ -81,4 +81,35 @@ fn two_vaults_of_the_first_format_sync_and_work_goes_on() {
     for machine in [&coordinator, &monitor] {
         assert_eq!(machine.json(&["status"])[0]["problems"], serde_json::json!([]));
     }
+}
+
+#[test]
+fn what_is_written_in_a_vault_of_the_first_format_is_kept() {
+    let monitor = machine_with("monitor", "Monitor");
+    monitor.ok(&["unlock"]);
+    let write = || {
+        let mut command = monitor.bare();
+        command.arg("--vault").arg(monitor.vault()).args(["edit", DRAFT, "--write"]);
+        let terminal = Terminal::start(&command, 60, 12);
+        terminal.shows("LOCK");
+        terminal
+    };
+    let mut terminal = write();
+    terminal.types("Much later.");
+    terminal.shows("kept in the vault");
+    terminal.kill();
+    monitor.ok(&["lock"]);
+    monitor.ok(&["unlock"]);
+    assert!(monitor.show(DRAFT)["unfinished"].as_bool().expect("a word on it"));
+    let mut terminal = write();
+    terminal.shows("was not saved");
+    terminal.types("1");
+    terminal.shows("Much later.");
+    terminal.types("\x18");
+    terminal.ends();
+    let shown = monitor.show(DRAFT);
+    assert!(
+        shown["content"]["narrative"].as_str().is_some_and(|text| text.contains("Much later.")),
+        "{shown}"
+    );
 }

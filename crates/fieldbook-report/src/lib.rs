@@ -41,7 +41,8 @@ mod view;
 
 pub use attachment::{AttachmentManifest, AttachmentView};
 pub use document::{
-    ActorId, Clash, ClashValue, HistoryEdit, HistoryItem, Keep, ReportDocument, ReportError, merge_texts,
+    ActorId, Clash, ClashValue, HistoryEdit, HistoryItem, Keep, Piece, ReportDocument, ReportError,
+    TextChange, merge_texts, text_change,
 };
 pub use edit::Edit;
 pub use input::{InputError, ReportInput};

@@ -78,6 +78,10 @@ impl Vault {
         keep_attachments: bool,
     ) -> Result<ForgetSummary, VaultError> {
         let row = self.may_forget(report)?;
+        // It would go with the old report, and may name the person.
+        if crate::unfinished::is_any_left(&self.db, report)? {
+            return Err(VaultError::Unfinished { report: report.short() });
+        }
         let document = load_document(&self.db, &self.me, row.number)?;
         let withdrawn = document.without_person(person, keep_attachments)?;
         let id = self.create_report(&withdrawn.input)?.id;

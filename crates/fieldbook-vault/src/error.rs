@@ -92,6 +92,23 @@ pub enum VaultError {
         /// The beginning of the report's id.
         report: String,
     },
+    /// A text of the report was written and not saved, and cannot be.
+    CannotGoOn {
+        /// The beginning of the report's id.
+        report: String,
+        /// Why.
+        why: Box<VaultError>,
+    },
+    /// Two people gave a long text apart, and nobody has decided.
+    TextClashes {
+        /// Its name.
+        field: String,
+    },
+    /// What was written and what somebody else changed meanwhile are longer together than a text can be.
+    MergedTooLarge {
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// No text of a report that is written at length has this name.
     NoSuchText {
         /// As asked.
@@ -295,6 +312,16 @@ impl fmt::Display for VaultError {
             Self::Unfinished { report } => {
                 write!(f, "a text of report {report} was written and is not saved in it yet")
             }
+            Self::CannotGoOn { report, why } => {
+                write!(f, "a text of report {report} was written and not saved, and cannot be saved: {why}")
+            }
+            Self::TextClashes { field } => {
+                write!(f, "two people wrote \"{field}\" apart: it has to be decided first which it is")
+            }
+            Self::MergedTooLarge { limit } => write!(
+                f,
+                "somebody else changed this text meanwhile, and both together are longer than {limit} bytes; nothing was saved"
+            ),
             Self::NoSuchText { field, known } => {
                 write!(f, "\"{field}\" is no long text of this kind of report")?;
                 write!(f, "; those are: {}", known.join(", "))
@@ -367,6 +394,7 @@ impl std::error::Error for VaultError {
             Self::Depot(error) => Some(error),
             Self::Database(error) => Some(error),
             Self::Io { source, .. } => Some(source),
+            Self::CannotGoOn { why, .. } => Some(why),
             _ => None,
         }
     }

@@ -94,7 +94,7 @@ pub use sealing::SealConsent;
 pub use slots::{WORK_FACTOR_MAX, WORK_FACTOR_MIN};
 pub use standing::Standing;
 pub use team::Resemblance;
-pub use unfinished::{KeptText, OpenedText, SavedText};
+pub use unfinished::{KeptText, OpenedText, SavedText, Written, text_mark};
 pub use vault::{CreateOptions, Vault};
 pub use views::*;
 pub use wipe::{destroy_keys, is_there, keys_are_destroyed, remove_rest, room_for_a_vault};

@@ -280,7 +280,7 @@ impl Vault {
 }
 
 /// Removes everything of a report but its entries' ids and what was signed for them.
-fn forget_report(db: &Connection, row: &ReportRow, id: &ReportId) -> Result<(), VaultError> {
+pub(crate) fn forget_report(db: &Connection, row: &ReportRow, id: &ReportId) -> Result<(), VaultError> {
     // Without this, the search index keeps words of deleted rows.
     db.execute("INSERT INTO report_text (report_text, rank) VALUES ('secure-delete', 1)", [])?;
     db.execute("DELETE FROM report_text WHERE rowid = ?1", [row.number])?;

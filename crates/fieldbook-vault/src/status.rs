@@ -57,6 +57,7 @@ impl Vault {
             received: in_state("received"),
             sealed: in_state("sealed"),
             seal_after: self.seal_after()?,
+            unfinished: self.kept_from_sealing()?.len(),
             rekey_due: crate::rekey::is_due(&self.db)?,
             theirs: in_state("theirs"),
             clashes: reports.iter().map(|report| report.clashes).sum(),

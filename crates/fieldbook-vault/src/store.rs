@@ -204,7 +204,9 @@ CREATE INDEX act_subject ON act (subject);
 ";
 
 /// Version 3: texts that somebody is writing and has not saved. They go with their report, whoever removes it, and follow it
-/// when it gets another id; a program that does not know them must not open the vault and leave them behind.
+/// when it gets another id (it is written anew then, and not as it was made any more); a program that does not know them must not
+/// open the vault and leave them behind. `tried` are marks of texts that may have been saved, `made` says that the report was made
+/// to keep this.
 const THIRD: &str = "
 CREATE TABLE unfinished (
     number  INTEGER PRIMARY KEY,
@@ -213,13 +215,15 @@ CREATE TABLE unfinished (
     time_ms INTEGER NOT NULL,
     base    TEXT NOT NULL,
     text    TEXT NOT NULL,
+    tried   TEXT NOT NULL,
+    made    INTEGER NOT NULL,
     UNIQUE (report, field)
 );
 CREATE TRIGGER unfinished_gone AFTER DELETE ON report BEGIN
     DELETE FROM unfinished WHERE report = OLD.id;
 END;
 CREATE TRIGGER unfinished_follows AFTER UPDATE OF id ON report BEGIN
-    UPDATE unfinished SET report = NEW.id WHERE report = OLD.id;
+    UPDATE unfinished SET report = NEW.id, made = 0 WHERE report = OLD.id;
 END;
 ";
 

@@ -6,6 +6,7 @@
 
 use fieldbook_proto::ReportId;
 use fieldbook_proto::certificate::Role;
+use fieldbook_report::ReportDocument;
 use fieldbook_report::limits::{FIELD_MAX, NARRATIVE_MAX, NOTE_MAX};
 use fieldbook_report::template::FieldKind;
 use fieldbook_report::{Edit, FieldValue, ReportView, find, merge_texts};
@@ -16,6 +17,10 @@ use crate::error::VaultError;
 use crate::reports::{ReportRow, load_document};
 use crate::vault::{Vault, now_ms};
 use crate::views::ReportSummary;
+use crate::{rekey, sealing, store};
+
+/// Most texts whose saving was tried in vain.
+const TRIED_MAX: usize = 32;
 
 /// A text of a report, to be written in.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,6 +44,36 @@ pub struct KeptText {
     pub base: String,
     /// What was written.
     pub text: String,
+    /// As in [`Written`].
+    #[serde(default)]
+    pub tried: Vec<String>,
+    /// The report was made to keep this text.
+    #[serde(default)]
+    pub made: bool,
+}
+
+/// What is being written.
+#[derive(Debug, Clone, Copy)]
+pub struct Written<'a> {
+    /// What was saved when its writing began, or was saved last as far as its writer heard.
+    pub base: &'a str,
+    /// What was to be saved since then, and no answer came: [`text_mark`] of each. If that is what is saved, it is the
+    /// base, or all of it would stand there twice.
+    pub tried: &'a [String],
+    /// What is written now.
+    pub text: &'a str,
+}
+
+impl Written<'_> {
+    /// What this began from, of which `saved` is what stands in the report now.
+    fn base<'a>(&'a self, saved: &'a str) -> &'a str {
+        if !self.tried.is_empty() && self.tried.contains(&text_mark(saved)) { saved } else { self.base }
+    }
+}
+
+/// Tells a text from every other: its BLAKE3 hash, in hexadecimal.
+pub fn text_mark(text: &str) -> String {
+    blake3::hash(text.as_bytes()).to_hex().to_string()
 }
 
 /// What came of saving.
@@ -73,6 +108,16 @@ impl<'a> LongText<'a> {
                 field: if name.is_empty() { field } else { name }.to_owned(),
                 known: std::iter::once("narrative".to_owned()).chain(long.by_ref().cloned()).collect(),
             }),
+        }
+    }
+
+    /// Somebody has to decide first which of several texts it is.
+    fn refuse_clash(&self, document: &ReportDocument) -> Result<(), VaultError> {
+        let Self::Field(name) = self else { return Ok(()) };
+        let field = format!("fields.{name}");
+        match document.clashes().into_iter().find(|clash| clash.field == field) {
+            Some(_) => Err(VaultError::TextClashes { field: (*name).to_owned() }),
+            None => Ok(()),
         }
     }
 
@@ -113,228 +158,188 @@ pub(crate) fn is_left(db: &Connection, report: &ReportId) -> Result<bool, VaultE
     Ok(db.prepare_cached(sql)?.exists([report.as_bytes()])?)
 }
 
+/// Whether something about this report was written and not saved, be it a question.
+pub(crate) fn is_any_left(db: &Connection, report: &ReportId) -> Result<bool, VaultError> {
+    Ok(db.prepare_cached("SELECT 1 FROM unfinished WHERE report = ?1")?.exists([report.as_bytes()])?)
+}
+
 impl Vault {
     /// A text of a report as it is saved, and what was written in it and not saved.
     ///
     /// # Errors
     /// [`VaultError::NoSuchReport`], [`VaultError::NoSuchText`]; what would keep it from being saved, so that nothing
-    /// is written in vain: [`VaultError::NotYourReport`], [`VaultError::NoTeam`], [`VaultError::DeskClosed`]; the store's.
+    /// is written in vain: [`VaultError::NotYourReport`], [`VaultError::NoTeam`], [`VaultError::DeskClosed`],
+    /// [`VaultError::TextClashes`]; one of these in [`VaultError::CannotGoOn`] if something was written; the store's.
     pub fn open_text(&self, id: ReportId, field: &str) -> Result<OpenedText, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
-        let view = load_document(&self.db, &self.me, row.number)?.view();
+        let document = load_document(&self.db, &self.me, row.number)?;
+        let view = document.view();
         let long = LongText::named(field, &view.template)?;
+        let unfinished = kept(&self.db, &id, field)?;
+        if let Err(why) = self.may_save(&row) {
+            return Err(match unfinished {
+                Some(_) => VaultError::CannotGoOn { report: id.short(), why: Box::new(why) },
+                None => why,
+            });
+        }
+        long.refuse_clash(&document)?;
+        Ok(OpenedText { summary: self.summary(id)?, text: long.of(&view), limit: long.limit(), unfinished })
+    }
+
+    fn may_save(&self, row: &ReportRow) -> Result<(), VaultError> {
         if row.author != self.me && self.team.as_ref().is_none_or(|team| team.role() != Role::Coordinator) {
             return Err(VaultError::NotYourReport);
         }
-        if row.finished {
-            self.team()?.desk_reads()?;
-        }
-        Ok(OpenedText {
-            summary: self.summary(id)?,
-            text: long.of(&view),
-            limit: long.limit(),
-            unfinished: kept(&self.db, &id, field)?,
-        })
+        if row.finished { self.team()?.desk_reads() } else { Ok(()) }
     }
 
-    /// Keeps what is being written in a text whose saved state was `base`.
+    /// Keeps what is being written. `made`: the report was made for nothing else.
     ///
     /// # Errors
     /// [`VaultError::NoSuchReport`], [`VaultError::NoSuchText`], [`VaultError::TooLarge`]; the store's.
-    pub fn keep_text(&mut self, id: ReportId, field: &str, base: &str, text: &str) -> Result<(), VaultError> {
+    pub fn keep_text(
+        &mut self,
+        id: ReportId,
+        field: &str,
+        written: Written<'_>,
+        made: bool,
+    ) -> Result<(), VaultError> {
+        let Written { base, tried, text } = written;
         let row = ReportRow::get(&self.db, &id)?;
         let limit = LongText::named(field, &row.template)?.limit();
         // What was opened may be longer than what may be saved: others' programs keep no limits of ours.
         if text.len() > limit.max(base.len()) {
             return Err(VaultError::TooLarge { what: "this text", limit });
         }
+        if tried.len() > TRIED_MAX || tried.iter().any(|mark| mark.len() != 2 * blake3::OUT_LEN) {
+            return Err(VaultError::TooLarge { what: "what was tried before", limit: TRIED_MAX });
+        }
         if text == base {
             // As if nothing had been written.
-            return self.drop_text(id, field);
+            return remove(&self.db, &id, field);
         }
         self.db
             .prepare_cached(
-                "INSERT INTO unfinished (report, field, time_ms, base, text) VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT (report, field) DO UPDATE SET time_ms = ?3, base = ?4, text = ?5",
+                "INSERT INTO unfinished (report, field, time_ms, base, text, tried, made)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+                 ON CONFLICT (report, field)
+                 DO UPDATE SET time_ms = ?3, base = ?4, text = ?5, tried = ?6, made = ?7",
             )?
-            .execute(params![id.as_bytes(), field, now_ms(), base, text])?;
+            .execute(params![id.as_bytes(), field, now_ms(), base, text, tried.join(" "), made])?;
         Ok(())
     }
 
-    /// Saves what was written in a text whose saved state was `base`: what others changed since is kept, too. A finished
-    /// report leaves as with [`Vault::edit`].
+    /// Saves what was written: what others changed since is kept, too. A finished report leaves as with [`Vault::edit`].
+    /// What was kept is removed in the same step.
     ///
     /// # Errors
-    /// As [`Vault::edit`], and [`VaultError::NoSuchText`]. Nothing is changed then, and what was kept stays kept.
+    /// As [`Vault::edit`], [`VaultError::NoSuchText`], [`VaultError::TextClashes`], [`VaultError::MergedTooLarge`].
+    /// Nothing is changed then, and what was kept stays kept.
     pub fn save_text(
         &mut self,
         id: ReportId,
         field: &str,
-        base: &str,
-        text: &str,
+        written: Written<'_>,
     ) -> Result<SavedText, VaultError> {
+        let text = written.text;
         let (mut saved, mut merged) = (text.to_owned(), false);
-        let summary = self.change(id, |document| {
+        let act = |document: &mut ReportDocument| {
             let view = document.view();
             let long = LongText::named(field, &view.template)?;
+            long.refuse_clash(document)?;
             let theirs = long.of(&view);
+            let base = written.base(&theirs);
             merged = theirs != base && theirs != text;
             if merged {
                 saved = merge_texts(base, &theirs, text)?;
+                if saved.len() > long.limit() {
+                    return Err(VaultError::MergedTooLarge { limit: long.limit() });
+                }
             }
             let edits: Vec<Edit> = long.edit(&saved).into_iter().collect();
             Ok(document.edit(&edits, now_ms())?)
-        })?;
-        self.drop_text(id, field)?;
+        };
+        let summary = self.change_and(id, act, |tx| remove(tx, &id, field))?;
         Ok(SavedText { summary, text: saved, merged })
     }
 
-    /// Throws away what is kept of a text.
+    /// Throws away what is kept of a text; whoever may not write in the report may do this. `draft`: the report was made to
+    /// keep it, and goes, too, if it still is as it was made.
     ///
     /// # Errors
     /// The store's.
-    pub fn drop_text(&mut self, id: ReportId, field: &str) -> Result<(), VaultError> {
-        self.db
-            .prepare_cached("DELETE FROM unfinished WHERE report = ?1 AND field = ?2")?
-            .execute(params![id.as_bytes(), field])?;
-        Ok(())
+    pub fn drop_text(&mut self, id: ReportId, field: &str, draft: bool) -> Result<(), VaultError> {
+        let tx = self.db.transaction()?;
+        remove(&tx, &id, field)?;
+        if let Some(row) = ReportRow::find(&tx, &id)?
+            && draft
+            && !row.finished
+            && row.author == self.me
+            && !is_any_left(&tx, &id)?
+        {
+            let document = load_document(&tx, &self.me, row.number)?;
+            if document.history().len() == 1 && document.attachments().is_empty() {
+                sealing::forget_report(&tx, &row, &id)?;
+                rekey::ask(&tx)?;
+            }
+        }
+        Ok(tx.commit()?)
+    }
+
+    /// Throws away all that is kept of a report's texts, as [`Vault::drop_text`]. How many there were.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn drop_texts(&mut self, id: ReportId) -> Result<usize, VaultError> {
+        Ok(self.db.prepare_cached("DELETE FROM unfinished WHERE report = ?1")?.execute([id.as_bytes()])?)
+    }
+
+    /// The finished reports of this device that are not sealed, whoever has confirmed them, because a text of theirs was
+    /// written and not saved.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn kept_from_sealing(&self) -> Result<Vec<ReportId>, VaultError> {
+        if self.team.as_ref().is_some_and(|team| team.role() == Role::Coordinator) {
+            return Ok(Vec::new());
+        }
+        let mut statement = self.db.prepare_cached(
+            "SELECT id FROM report WHERE finished = 1
+                 AND (author = ?1 OR author IN (SELECT id FROM former_device)) ORDER BY number",
+        )?;
+        let ids: Vec<Vec<u8>> =
+            statement.query_map([self.me.as_bytes()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let mut left = Vec::new();
+        for id in ids {
+            let id = ReportId::from_bytes(store::array(&id, "a report id")?);
+            if is_left(&self.db, &id)? {
+                left.push(id);
+            }
+        }
+        Ok(left)
     }
 }
 
+fn remove(db: &Connection, id: &ReportId, field: &str) -> Result<(), VaultError> {
+    db.prepare_cached("DELETE FROM unfinished WHERE report = ?1 AND field = ?2")?
+        .execute(params![id.as_bytes(), field])?;
+    Ok(())
+}
+
 fn kept(db: &Connection, id: &ReportId, field: &str) -> Result<Option<KeptText>, VaultError> {
-    let read =
-        |row: &rusqlite::Row<'_>| Ok(KeptText { time_ms: row.get(0)?, base: row.get(1)?, text: row.get(2)? });
+    let read = |row: &rusqlite::Row<'_>| {
+        let tried: String = row.get(3)?;
+        let tried = tried.split_whitespace().map(str::to_owned).collect();
+        Ok(KeptText { time_ms: row.get(0)?, base: row.get(1)?, text: row.get(2)?, tried, made: row.get(4)? })
+    };
     Ok(db
-        .prepare_cached("SELECT time_ms, base, text FROM unfinished WHERE report = ?1 AND field = ?2")?
+        .prepare_cached(
+            "SELECT time_ms, base, text, tried, made FROM unfinished WHERE report = ?1 AND field = ?2",
+        )?
         .query_row(params![id.as_bytes(), field], read)
         .optional()?)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-mod tests {
-    use std::path::Path;
-
-    use fieldbook_report::ReportInput;
-
-    use super::*;
-    use crate::{CreateOptions, ForgetWhat, Passphrase, WORK_FACTOR_MIN};
-
-    fn passphrase() -> Passphrase {
-        Passphrase::new("zebra canoe lantern".into())
-    }
-
-    fn vault(dir: &Path) -> (Vault, ReportId) {
-        let options = CreateOptions { name: "M".into(), work_factor: Some(WORK_FACTOR_MIN) };
-        Vault::create(dir, &passphrase(), &options).unwrap();
-        let mut vault = Vault::open(dir, &passphrase()).unwrap();
-        let input = ReportInput {
-            template: "detention".into(),
-            language: "und".into(),
-            narrative: "One.\nTwo.\n".into(),
-            ..ReportInput::default()
-        };
-        let id = vault.create_report(&input).unwrap().id;
-        let id = vault.find(&id).unwrap();
-        (vault, id)
-    }
-
-    fn rows(vault: &Vault) -> i64 {
-        vault.db.query_row("SELECT count(*) FROM unfinished", [], |row| row.get(0)).unwrap()
-    }
-
-    fn narrative(vault: &Vault, id: ReportId) -> String {
-        vault.show(id).unwrap().content.narrative
-    }
-
-    #[test]
-    fn what_is_kept_is_not_in_the_report_and_is_offered_until_it_is_saved() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("vault");
-        let (mut vault, id) = vault(&path);
-        let opened = vault.open_text(id, "narrative").unwrap();
-        assert_eq!((opened.text.as_str(), opened.unfinished), ("One.\nTwo.\n", None));
-        vault.keep_text(id, "narrative", &opened.text, "One.\nTwo.\nThr").unwrap();
-        vault.keep_text(id, "narrative", &opened.text, &opened.text).unwrap();
-        assert_eq!(rows(&vault), 0, "all of it was taken back");
-        vault.keep_text(id, "narrative", &opened.text, "One.\nTwo.\nThree.\n").unwrap();
-        assert_eq!(narrative(&vault, id), "One.\nTwo.\n");
-        assert_eq!(vault.history(id).unwrap().len(), 1, "nothing of it is in the history");
-        assert!(matches!(vault.finish(id, false), Err(VaultError::Unfinished { .. })));
-        vault.close().unwrap();
-        let mut vault = Vault::open(&path, &passphrase()).unwrap();
-        let kept = vault.open_text(id, "narrative").unwrap().unfinished.unwrap();
-        assert_eq!((kept.base.as_str(), kept.text.as_str()), ("One.\nTwo.\n", "One.\nTwo.\nThree.\n"));
-        // Somebody changes it meanwhile.
-        vault.edit(id, &[Edit::Narrative("Zero.\nOne.\nTwo.\n".into())]).unwrap();
-        let saved = vault.save_text(id, "narrative", &kept.base, &kept.text).unwrap();
-        assert!(saved.merged);
-        assert_eq!(saved.text, "Zero.\nOne.\nTwo.\nThree.\n");
-        assert_eq!((narrative(&vault, id), rows(&vault)), (saved.text, 0));
-    }
-
-    #[test]
-    fn a_long_field_is_written_and_emptied_and_no_other_field_is_one() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut vault, id) = vault(&dir.path().join("vault"));
-        let field = "fields.internal_note";
-        assert_eq!(vault.open_text(id, field).unwrap().text, "");
-        assert!(!vault.save_text(id, field, "", "A note\n").unwrap().merged);
-        assert_eq!(vault.open_text(id, field).unwrap().text, "A note\n");
-        vault.save_text(id, field, "A note\n", "").unwrap();
-        assert_eq!(vault.open_text(id, field).unwrap().text, "");
-        for wrong in ["fields.date", "date", "fields.nothing", "", "title"] {
-            assert!(matches!(vault.open_text(id, wrong), Err(VaultError::NoSuchText { .. })), "{wrong}");
-        }
-        let long = "x".repeat(FIELD_MAX + 1);
-        assert!(matches!(vault.keep_text(id, field, "", &long), Err(VaultError::TooLarge { .. })));
-    }
-
-    #[test]
-    fn it_goes_with_its_report_and_comes_along_in_a_backup_and_a_new_key() {
-        let dir = tempfile::tempdir().unwrap();
-        let (mut vault, id) = vault(&dir.path().join("vault"));
-        vault.keep_text(id, "narrative", "One.\nTwo.\n", "Canary").unwrap();
-        vault.keep_text(id, "ask", "", "Canary").unwrap();
-        let backup = dir.path().join("backup");
-        vault.write_backup(&backup).unwrap();
-        vault.close().unwrap();
-        // The backup becomes another device, and its draft another report.
-        let mut restored = Vault::open(&backup, &passphrase()).unwrap();
-        let again = restored.list(&crate::ListFilter::default()).unwrap()[0].id.clone();
-        assert_ne!(again, id.to_string());
-        let again = restored.find(&again).unwrap();
-        assert_eq!(restored.open_text(again, "narrative").unwrap().unfinished.unwrap().text, "Canary");
-        restored.forget(&ForgetWhat::Report(again)).unwrap();
-        assert_eq!(rows(&restored), 0, "the copy of the store has the rule, too");
-        restored.rekey_if_due().unwrap();
-        let input = ReportInput { template: "detention".into(), ..ReportInput::default() };
-        let Ok(next) = restored.create_report(&ReportInput { language: "und".into(), ..input }) else {
-            return;
-        };
-        let next = restored.find(&next.id).unwrap();
-        restored.keep_text(next, "narrative", "", "Canary").unwrap();
-        restored.forget(&ForgetWhat::Report(next)).unwrap();
-        assert_eq!(rows(&restored), 0);
-    }
-
-    #[test]
-    fn a_vault_of_the_second_version_opens() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("vault");
-        let (vault, id) = vault(&path);
-        vault
-            .db
-            .execute_batch(
-                "DROP TRIGGER unfinished_gone; DROP TRIGGER unfinished_follows; DROP TABLE unfinished;
-                 PRAGMA user_version = 2;",
-            )
-            .unwrap();
-        vault.close().unwrap();
-        let mut vault = Vault::open(&path, &passphrase()).unwrap();
-        assert_eq!(narrative(&vault, id), "One.\nTwo.\n");
-        vault.keep_text(id, "narrative", "", "Three").unwrap();
-        vault.forget(&ForgetWhat::Report(id)).unwrap();
-        assert_eq!(rows(&vault), 0);
-    }
-}
+mod tests;

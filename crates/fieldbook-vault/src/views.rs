@@ -679,6 +679,9 @@ pub struct Status {
     /// After how many coordinators' receipts reports seal themselves.
     #[serde(default)]
     pub seal_after: Option<u32>,
+    /// Finished reports of this device that are not sealed because a text of theirs was written and not saved.
+    #[serde(default)]
+    pub unfinished: usize,
     /// What was forgotten is not gone for good yet: the next `lock`, or the end of this command, sees to it.
     #[serde(default)]
     pub rekey_due: bool,

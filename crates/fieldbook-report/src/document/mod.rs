@@ -19,7 +19,7 @@ use automerge::{Automerge, ChangeHash, LoadOptions, VerificationMode};
 
 pub use clash::{Clash, ClashValue, Keep};
 pub use history::{HistoryEdit, HistoryItem};
-pub use text::merge_texts;
+pub use text::{Piece, TextChange, merge_texts, text_change};
 
 use crate::attachment::AttachmentManifest;
 use crate::edit::Edit;

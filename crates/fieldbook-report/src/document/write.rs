@@ -10,6 +10,7 @@ use crate::document::layout::{
     ADDENDUM_TO, ATTACHMENTS, EXTRA, FIELDS, LANGUAGE, LAYOUT, NARRATIVE, NOTES, ORDER, PEOPLE, REMOVED,
     SOURCES, TEMPLATE, TITLE, VERSION, child, get, list, part, put_json, text,
 };
+use crate::document::text::set_text;
 use crate::document::{ReportError, clash};
 use crate::edit::Edit;
 use crate::input::{InputError, ReportInput};
@@ -86,10 +87,7 @@ pub(super) fn edit(tx: &mut impl Transactable, edit: &Edit) -> Result<(), Report
         Edit::Field { name, value } => set_field(tx, name, value.as_ref()),
         Edit::Narrative(new) => {
             let narrative = part(tx, NARRATIVE, ObjType::Text)?;
-            if tx.text(&narrative)? != *new {
-                tx.update_text(&narrative, new)?;
-            }
-            Ok(())
+            set_text(tx, &narrative, new)
         }
         Edit::AddPerson(person) => {
             let people = part(tx, PEOPLE, ObjType::Map)?;

@@ -18,3 +18,4 @@ mod service;
 pub mod typed;
 pub mod wire;
 pub mod worker;
+pub mod writing;

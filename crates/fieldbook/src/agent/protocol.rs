@@ -260,8 +260,14 @@ pub enum Request {
         field: String,
         /// What the text was when it was opened or last saved.
         base: String,
+        /// Marks of texts that were to be saved since, and no answer came: their BLAKE3 hashes.
+        #[serde(default)]
+        tried: Vec<String>,
         /// What is written now.
         text: String,
+        /// The report was made to keep this.
+        #[serde(default)]
+        made: bool,
     },
     /// Saves what was written, together with what others changed since `base`; nothing is kept beside it any more.
     /// Done: `SavedText`.
@@ -272,6 +278,9 @@ pub enum Request {
         field: String,
         /// As in `keep-text`.
         base: String,
+        /// As in `keep-text`: if one of them is what is saved, it is the base.
+        #[serde(default)]
+        tried: Vec<String>,
         /// What is written now.
         text: String,
     },
@@ -281,6 +290,14 @@ pub enum Request {
         report: String,
         /// As in `open-text`.
         field: String,
+        /// The report was made to keep it: it goes, too, if it still is as it was made.
+        #[serde(default)]
+        draft: bool,
+    },
+    /// Throws away all that is kept beside a report. Done: how many texts.
+    DropTexts {
+        /// The report.
+        report: String,
     },
     /// Done: `Attached`.
     Attach {
@@ -317,7 +334,8 @@ pub enum Request {
         /// Even if not enough coordinators have confirmed it.
         anyway: bool,
     },
-    /// Seals every report of this device that enough coordinators have confirmed. Item: `SealSummary`. Done: null.
+    /// Seals every report of this device that enough coordinators have confirmed. Item: `SealSummary`. Done: the ids of
+    /// those that are left because a text of theirs was not saved.
     SealReceived,
     /// Reports seal themselves when so many coordinators have confirmed them; never if absent. Done: null.
     SealAfter {

@@ -120,8 +120,21 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::Unfinished { .. } => (
             Kind::Failed,
             "unfinished-text",
-            "`fieldbook edit ID --write` goes on with it: there it is saved, or thrown away. `fieldbook finish --incomplete` \
-             finishes what is saved",
+            "`fieldbook edit ID --write` goes on with it, and saves it or throws it away, `fieldbook edit ID --throw-away` throws it \
+             away unseen; `finish ID --incomplete` and `seal ID --yes` do without it",
+        ),
+        E::CannotGoOn { .. } => (
+            Kind::Failed,
+            "unfinished-text",
+            "`fieldbook edit ID --throw-away` throws it away; what is new goes into an addendum: `fieldbook addendum ID`",
+        ),
+        E::TextClashes { .. } => {
+            (Kind::Clashes, "clashes", "`fieldbook conflicts` shows both, `fieldbook resolve` decides")
+        }
+        E::MergedTooLarge { .. } => (
+            Kind::Failed,
+            "merged-too-large",
+            "take something out and save again, or leave it kept; `fieldbook show ID` in another window shows what is saved",
         ),
         E::NoSuchText { .. } => (Kind::Usage, "no-such-text", ""),
         E::CannotSeal(_) => (Kind::Failed, "cannot-seal", ""),

@@ -8,7 +8,7 @@ use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_report::Keep;
 use fieldbook_vault::{
-    AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError,
+    AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError, Written,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -17,6 +17,7 @@ use super::pairing::{Pairings, Wanted};
 use super::protocol::{DuressState, EntryBytes, Finished, Held, Network, Request, Safeguards};
 use super::server::{Connection, Service, SocketFile};
 use super::wire::Hex;
+use super::writing::Writers;
 use super::{publication, recovery, typed};
 use crate::error::Failure;
 
@@ -36,6 +37,7 @@ type Items<'a> = &'a mut dyn FnMut(Value) -> Result<(), Failure>;
 pub struct Desk {
     socket: Option<SocketFile>,
     pairings: Pairings,
+    writers: Writers,
     vault: Vault,
     layout: Layout,
     rekey_failed: Option<Instant>,
@@ -49,6 +51,7 @@ impl Desk {
         Self {
             socket,
             pairings: Pairings::default(),
+            writers: Writers::default(),
             vault,
             layout: Layout::new(dir),
             rekey_failed: None,
@@ -64,7 +67,11 @@ impl Desk {
     fn serve(&mut self, connection: Connection, request: Request, item: Items<'_>) -> Result<Value, Failure> {
         if looks_at_reports(&request) {
             // What the daemon brought is taken in before it is looked at.
-            self.vault.absorb()?;
+            let absorbed = self.vault.absorb();
+            // A text is saved whatever is wrong with that.
+            if !matches!(request, Request::SaveText { .. }) {
+                absorbed?;
+            }
         }
         if makes_content(&request) && self.vault.device().role.as_deref() == Some(Role::Relay.word()) {
             return Err(no_content());
@@ -149,6 +156,9 @@ impl Desk {
             }
             Request::Forget { report, person, keep_attachments } => {
                 let report = self.report(&report)?;
+                if person.is_some() {
+                    self.writers.nobody_else(connection, report)?;
+                }
                 let what = match person {
                     Some(person) => ForgetWhat::Person { report, person, keep_attachments },
                     None => ForgetWhat::Report(report),
@@ -175,16 +185,36 @@ impl Desk {
                 json(&self.vault.edit(id, &edits)?)
             }
             Request::OpenText { report, field } => {
-                json(&self.vault.open_text(self.report(&report)?, &field)?)
+                let id = self.report(&report)?;
+                let opened = self.vault.open_text(id, &field)?;
+                self.writers.begin(connection, id, &field)?;
+                json(&opened)
             }
-            Request::KeepText { report, field, base, text } => {
-                json(&self.vault.keep_text(self.report(&report)?, &field, &base, &text)?)
+            Request::KeepText { report, field, base, tried, text, made } => {
+                let id = self.report(&report)?;
+                self.writers.begin(connection, id, &field)?;
+                let written = Written { base: &base, tried: &tried, text: &text };
+                json(&self.vault.keep_text(id, &field, written, made)?)
             }
-            Request::SaveText { report, field, base, text } => {
-                json(&self.vault.save_text(self.report(&report)?, &field, &base, &text)?)
+            Request::SaveText { report, field, base, tried, text } => {
+                let id = self.report(&report)?;
+                self.writers.begin(connection, id, &field)?;
+                json(&self.vault.save_text(
+                    id,
+                    &field,
+                    Written { base: &base, tried: &tried, text: &text },
+                )?)
             }
-            Request::DropText { report, field } => {
-                json(&self.vault.drop_text(self.report(&report)?, &field)?)
+            Request::DropText { report, field, draft } => {
+                let id = self.report(&report)?;
+                self.writers.begin(connection, id, &field)?;
+                let draft = draft && self.writers.nobody_else(connection, id).is_ok();
+                json(&self.vault.drop_text(id, &field, draft)?)
+            }
+            Request::DropTexts { report } => {
+                let id = self.report(&report)?;
+                self.writers.nobody_else(connection, id)?;
+                json(&self.vault.drop_texts(id)?)
             }
             Request::Attach { report, path, media_type } => {
                 let id = self.report(&report)?;
@@ -201,7 +231,11 @@ impl Desk {
                 let consent = if anyway { SealConsent::Anyway } else { SealConsent::WithReceipts };
                 json(&self.vault.seal_report(id, consent)?)
             }
-            Request::SealReceived => each(self.vault.seal_received()?, item),
+            Request::SealReceived => {
+                each(self.vault.seal_received()?, item)?;
+                let left = self.vault.kept_from_sealing()?;
+                json(&left.iter().map(ToString::to_string).collect::<Vec<_>>())
+            }
             Request::SealAfter { coordinators } => json(&self.vault.set_seal_after(coordinators)?),
             Request::Addendum { report, narrative, title, language } => {
                 let id = self.report(&report)?;
@@ -438,10 +472,12 @@ impl Service for Desk {
             self.vault.count_days_anew();
             self.counted = Instant::now();
         }
+        // A person waits for this one, with a text on the screen, and what went was never in a report.
+        let can_wait = matches!(request, Request::DropText { .. });
         let answer = self.serve(connection, request, item);
         // An agent that stays open may be killed as it stands: what it was asked to forget, or forgot by
         // itself on the way, is gone for good before it says so. One for a single command does it at its end.
-        if self.socket.is_some() {
+        if self.socket.is_some() && !can_wait {
             self.rekey();
         }
         answer
@@ -449,6 +485,7 @@ impl Service for Desk {
 
     fn gone(&mut self, connection: Connection) {
         self.pairings.gone(connection);
+        self.writers.gone(connection);
     }
 
     /// Takes in what the daemon brought, so that receipts go out while nobody asks anything.

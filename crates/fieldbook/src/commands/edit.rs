@@ -96,6 +96,10 @@ pub struct EditArgs {
     /// Take a source out, named by its whole text
     #[arg(long, value_name = "TEXT")]
     remove_source: Vec<String>,
+    /// Throw away what was written about it with --write and not saved, and change nothing
+    #[arg(long, conflicts_with_all = ContentArgs::NAMES)]
+    #[arg(conflicts_with_all = ["unset", "set_person", "remove_person", "remove_source"])]
+    throw_away: bool,
 }
 
 pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
@@ -104,6 +108,14 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
         editor::may_write(&global.ui, INSTEAD)?;
     }
     let mut agent = Agent::open(global)?;
+    if args.throw_away {
+        let texts: u64 = agent.call(&Request::DropTexts { report: args.id.clone() })?;
+        global.ui.emit(serde_json::json!({"event": "thrown-away", "report": args.id, "texts": texts}))?;
+        return global.ui.say(match texts {
+            0 => "Nothing was written about it that is not saved.",
+            _ => "Thrown away: what was written about it and not saved.",
+        });
+    }
     if args.content.narrative_file.as_deref() == Some(Path::new("-")) {
         // A report that is not here, and a mistyped change, are noticed before a text is typed.
         let shown: ShownReport = agent.call(&Request::Show { report: args.id.clone() })?;

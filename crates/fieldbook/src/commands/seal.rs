@@ -54,12 +54,22 @@ pub fn run(args: SealArgs, global: &Global) -> Result<(), Failure> {
     }
     if args.received {
         let mut sealed = 0_u64;
-        agent.stream::<SealSummary, ()>(&Request::SealReceived, |summary| {
+        let left = agent.stream::<SealSummary, Vec<String>>(&Request::SealReceived, |summary| {
             sealed += 1;
             tell(&summary, global)
         })?;
         network::nudge(&global.vault);
-        global.ui.emit(json!({"event": "summary", "sealed": sealed}))?;
+        global.ui.emit(json!({"event": "summary", "sealed": sealed, "unfinished": left}))?;
+        for id in left {
+            let id = render::short(&id);
+            global.ui.warn(
+                "unfinished-text",
+                format_args!(
+                    "{id} does not seal: a text of it was written and is not saved (`fieldbook edit {id} --write` goes on with \
+                     it, `fieldbook edit {id} --throw-away` throws it away)"
+                ),
+            );
+        }
         global.ui.note(format_args!("Sealed {}.", count(sealed, "report", "reports")));
         return Ok(());
     }

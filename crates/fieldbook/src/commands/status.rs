@@ -138,6 +138,12 @@ fn text(status: &Status, daemon: &connections::Daemon, connections: &str) -> Str
             count(number.into(), "coordinator has confirmed them", "coordinators have confirmed them")
         ));
     }
+    if status.unfinished > 0 {
+        out.push_str(&format!(
+            "{} not seal, because a text was written and is not saved: `fieldbook seal --received` names them\n",
+            count(status.unfinished as u64, "report does", "reports do")
+        ));
+    }
     if status.attention > 0 {
         out.push_str(&format!(
             "{} attention: `fieldbook show` says why\n",

@@ -93,11 +93,7 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
             None => "It was unlocked already.",
         });
     }
-    let what = if args.decoy {
-        "The DECOY is open: what is written now goes there."
-    } else {
-        "Unlocked."
-    };
+    let what = if args.decoy { "The DECOY is open: what is written now goes there." } else { "Unlocked." };
     let by_itself = match idle {
         Idle::After(span) => format!("after {span} without a command it locks by itself"),
         Idle::Never => "nothing but that does, however long nobody uses it".to_owned(),

@@ -149,7 +149,7 @@ fn first(bytes: &[u8]) -> Found {
         0x7f | 0x08 => Found::Key(1, Some(Key::Backspace)),
         0 => Found::Key(1, Some(Key::Ctrl(' '))),
         byte @ 1..=0x1a => Found::Key(1, Some(Key::Ctrl(char::from(byte - 1 + b'a')))),
-        0..0x20 => Found::Key(1, None),
+        0x1c..0x20 => Found::Key(1, None),
         _ => match character(bytes) {
             Some((length, typed)) => Found::Key(length, typed.map(Key::Text)),
             None => Found::Part,

@@ -6,6 +6,7 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::BorrowedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -16,7 +17,7 @@ use rustix::stdio::{stdin, stdout};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::error::Failure;
+use crate::error::{Failure, Kind};
 use crate::interrupt;
 
 /// The alternate screen; no line is broken at the edge; what is pasted is marked.
@@ -29,6 +30,9 @@ const SIZE_MAX: usize = 1000;
 
 /// How the terminal was before, while it is ours.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
+/// A question is asked on the terminal as it was before: whoever asks this process to end ends it.
+static ASKING: AtomicBool = AtomicBool::new(false);
 
 /// A terminal that is ours until this is dropped.
 #[derive(Debug)]
@@ -131,7 +135,9 @@ impl Terminal {
         if let Some(before) = lock().as_ref() {
             let _ = tcsetattr(stdin(), OptionalActions::Flush, before);
         }
+        ASKING.store(true, Ordering::SeqCst);
         let answer = question();
+        ASKING.store(false, Ordering::SeqCst);
         self.take();
         answer
     }
@@ -228,6 +234,10 @@ fn listen(woken: UnixStream) {
                     _ = size.recv() => CHANGE,
                     _ = goes_on.recv() => CHANGE,
                 };
+                if word == END && ASKING.load(Ordering::SeqCst) {
+                    give_back();
+                    std::process::exit(i32::from(Kind::Interrupted.exit()));
+                }
                 if tell(word).is_err() {
                     return;
                 }

@@ -1,17 +1,26 @@
 //! Where what is written goes: kept beside a report every few seconds, and into it when it is saved. It never goes
 //! anywhere but to the agent.
 
-use fieldbook_vault::{DeviceInfo, KeptText, OpenedText, ReportSummary, SavedText};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use fieldbook_vault::{DeviceInfo, KeptText, OpenedText, ReportSummary, SavedText, text_mark};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::agent::client::Agent;
+use crate::agent::client::{AGENT_GONE, Agent};
 use crate::agent::protocol::Request;
+use crate::agent::writing::BEING_WRITTEN;
 use crate::error::Failure;
 use crate::global::Global;
 
 /// The name of the text in which a report is told.
 pub const NARRATIVE: &str = "narrative";
+/// A window that was just closed has its text for a moment longer.
+const CLOSING: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+/// Of so many texts it is remembered that they may have been saved.
+const TRIED_MAX: usize = 16;
 
 /// What becomes of the text when it is saved.
 enum Target {
@@ -30,11 +39,15 @@ pub struct Work {
     field: String,
     /// What was saved when its writing began, or was saved last.
     base: Zeroizing<String>,
+    /// Marks of texts that were to be saved since, and no answer came.
+    tried: Vec<String>,
     device: String,
     /// The report was made to keep a text that nobody has saved.
     only_kept: bool,
     /// Something is kept beside the report.
     is_kept: bool,
+    /// It is from another time, and nobody has said yet whether to go on with it.
+    is_offered: bool,
 }
 
 /// What there is to begin with.
@@ -63,7 +76,7 @@ impl Work {
     /// # Errors
     /// What would keep it from being saved.
     pub fn on_report(mut agent: Agent, report: String, field: String) -> Result<(Self, Begun), Failure> {
-        let opened: OpenedText = agent.call(&Request::OpenText { report, field: field.clone() })?;
+        let opened = open(&mut agent, &report, &field)?;
         Self::begin(agent, Target::Report(opened.summary.id.clone()), field, Some(opened))
     }
 
@@ -77,7 +90,7 @@ impl Work {
         field: String,
         send: impl Fn(String) -> Request + Send + 'static,
     ) -> Result<(Self, Begun), Failure> {
-        let opened: OpenedText = agent.call(&Request::OpenText { report, field: field.clone() })?;
+        let opened = open(&mut agent, &report, &field)?;
         let target = Target::Note(opened.summary.id.clone(), Box::new(send));
         Self::begin(agent, target, field, Some(opened))
     }
@@ -120,12 +133,16 @@ impl Work {
             },
         );
         let (base, is_kept) = (begun.text.clone(), begun.unfinished.is_some());
-        Ok((Self { agent, target, field, base, device, only_kept: false, is_kept }, begun))
+        let only_kept = begun.unfinished.as_ref().is_some_and(|kept| kept.made);
+        let (tried, is_offered) = (Vec::new(), is_kept);
+        Ok((Self { agent, target, field, base, tried, device, only_kept, is_kept, is_offered }, begun))
     }
 
     /// Goes on with what was written another time, beginning from what was saved then.
     pub fn go_on_with(&mut self, kept: &KeptText) {
         self.base = Zeroizing::new(kept.base.clone());
+        self.tried.clone_from(&kept.tried);
+        self.is_offered = false;
     }
 
     /// Something that hangs up when the vault is locked.
@@ -170,7 +187,9 @@ impl Work {
             report,
             field: self.field.clone(),
             base: self.base.to_string(),
+            tried: self.tried.clone(),
             text: text.to_owned(),
+            made: self.only_kept,
         };
         self.agent.call::<()>(&request)?;
         self.is_kept = *self.base != text;
@@ -186,12 +205,27 @@ impl Work {
         let field = self.field.clone();
         if let Target::Note(_, send) = &self.target {
             let said: Value = self.agent.call(&send(text.trim_end().to_owned()))?;
-            self.agent.call::<()>(&Request::DropText { report, field })?;
+            // It is sent: nobody may be told that it is not. What stays kept is offered once more.
+            let _ = self.agent.call::<()>(&Request::DropText { report, field, draft: false });
             self.is_kept = false;
             return Ok(Saved { said, merged: None });
         }
-        let request = Request::SaveText { report, field, base: self.base.to_string(), text: text.to_owned() };
-        let saved: SavedText = self.agent.call(&request)?;
+        let request = Request::SaveText {
+            report,
+            field,
+            base: self.base.to_string(),
+            tried: self.tried.clone(),
+            text: text.to_owned(),
+        };
+        let saved: SavedText = self.agent.call(&request).inspect_err(|failure| {
+            let mark = text_mark(text);
+            if failure.code == AGENT_GONE && !self.tried.contains(&mark) {
+                // The agent may have saved it before it went.
+                self.tried.truncate(TRIED_MAX - 1);
+                self.tried.insert(0, mark);
+            }
+        })?;
+        self.tried.clear();
         (self.only_kept, self.is_kept) = (false, false);
         self.base = Zeroizing::new(saved.text);
         let merged = saved.merged.then(|| self.base.clone());
@@ -200,20 +234,18 @@ impl Work {
         Ok(Saved { said, merged })
     }
 
-    /// Throws away what was kept and not saved, and a report that was made for nothing else.
+    /// Throws away what was kept and not saved, and a report that was made for nothing else; of what was kept another time and
+    /// is offered only that.
     ///
     /// # Errors
     /// The vault could not; or it is locked.
     pub fn throw_away(&mut self) -> Result<(), Failure> {
         let (Target::Report(report) | Target::Note(report, _)) = &self.target else { return Ok(()) };
         let report = report.clone();
-        if self.only_kept {
-            let request = Request::Forget { report, person: None, keep_attachments: false };
-            return self.agent.call::<Value>(&request).map(drop);
-        }
-        if self.is_kept {
-            self.agent.call::<()>(&Request::DropText { report, field: self.field.clone() })?;
-            self.is_kept = false;
+        if self.is_kept || self.only_kept {
+            let draft = self.only_kept && !self.is_offered;
+            self.agent.call::<()>(&Request::DropText { report, field: self.field.clone(), draft })?;
+            (self.is_kept, self.is_offered) = (false, false);
         }
         Ok(())
     }
@@ -230,5 +262,142 @@ impl Work {
             self.agent = agent;
         }
         Ok(same)
+    }
+}
+
+/// Opens a text. Who closed another window with it a moment ago need not hear that it is written there.
+fn open(agent: &mut Agent, report: &str, field: &str) -> Result<OpenedText, Failure> {
+    let begun = Instant::now();
+    let request = Request::OpenText { report: report.to_owned(), field: field.to_owned() };
+    loop {
+        match agent.call(&request) {
+            Err(failure) if failure.code == BEING_WRITTEN && begun.elapsed() < CLOSING => {
+                thread::sleep(ASK_AGAIN);
+            }
+            answered => return answered,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixListener;
+    use std::sync::mpsc::{self, Receiver};
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::agent::protocol::Answer;
+    use crate::agent::wire;
+
+    /// An agent that gives each connection its answers, one for each request, and then hangs up without the last one.
+    fn agent(answers: Vec<Vec<Answer>>) -> (tempfile::TempDir, impl Fn() -> Agent, Receiver<Request>) {
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("agent");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let (heard, requests) = mpsc::channel();
+        thread::spawn(move || {
+            for answers in answers {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut answers = answers.into_iter();
+                while let Ok(Some(request)) = wire::read::<Request>(&mut stream) {
+                    let _ = heard.send(request);
+                    let Some(answer) = answers.next() else { break };
+                    wire::write(&mut stream, &answer).unwrap();
+                }
+            }
+        });
+        (dir, move || Agent::connect(&socket).unwrap().unwrap(), requests)
+    }
+
+    fn work(agent: Agent, target: Target) -> Work {
+        Work {
+            agent,
+            target,
+            field: NARRATIVE.to_owned(),
+            base: Zeroizing::new("Base".to_owned()),
+            tried: Vec::new(),
+            device: String::new(),
+            only_kept: false,
+            is_kept: true,
+            is_offered: false,
+        }
+    }
+
+    fn refused() -> Answer {
+        Answer::Refused(Failure::failed("disk-full", "the disk is full"))
+    }
+
+    #[test]
+    fn what_may_have_been_saved_is_said_with_what_comes_next() {
+        let done = || Answer::Done(Value::Null);
+        let (_dir, connect, requests) = agent(vec![vec![], vec![refused()], vec![done(), refused(), done()]]);
+        let mut work = work(connect(), Target::Report("ab".to_owned()));
+        assert!(work.save("One").is_err());
+        work.agent = connect();
+        assert!(work.save("Two").is_err());
+        assert!(work.save("Three").is_err());
+        work.agent = connect();
+        work.keep("Four").unwrap();
+        assert!(work.save("Five").is_err());
+        work.throw_away().unwrap();
+        // What was refused was not saved, and an answer that did not come may have been any.
+        let mark = |text| text_mark(text);
+        let expected = [
+            vec![],
+            vec![mark("One")],
+            vec![mark("One")],
+            vec![mark("Three"), mark("One")],
+            vec![mark("Three"), mark("One")],
+        ];
+        let heard: Vec<Vec<String>> = requests
+            .iter()
+            .filter_map(|request| match request {
+                Request::SaveText { tried, base, .. } | Request::KeepText { tried, base, .. } => {
+                    assert_eq!(base, "Base");
+                    Some(tried)
+                }
+                _ => None,
+            })
+            .take(expected.len())
+            .collect();
+        assert_eq!(heard, expected);
+    }
+
+    #[test]
+    fn what_was_sent_is_sent_whatever_becomes_of_what_was_kept() {
+        let (_dir, connect, requests) = agent(vec![vec![Answer::Done(json!("sent")), refused()]]);
+        let ask = |text| Request::Ask { report: "ab".to_owned(), text };
+        let mut work = work(connect(), Target::Note("ab".to_owned(), Box::new(ask)));
+        assert_eq!(work.save("Who?\n").unwrap().said, json!("sent"));
+        assert!(matches!(requests.recv().unwrap(), Request::Ask { text, .. } if text == "Who?"));
+        assert!(matches!(requests.recv().unwrap(), Request::DropText { .. }));
+    }
+
+    #[test]
+    fn what_is_offered_is_thrown_away_before_the_draft_that_was_made_for_it() {
+        let done = || Answer::Done(Value::Null);
+        let (_dir, connect, requests) = agent(vec![vec![done(), done()]]);
+        let mut work = work(connect(), Target::Report("ab".to_owned()));
+        (work.only_kept, work.is_offered) = (true, true);
+        work.throw_away().unwrap();
+        work.throw_away().unwrap();
+        let drafts: Vec<bool> = requests
+            .iter()
+            .filter_map(|request| match request {
+                Request::DropText { draft, .. } => Some(draft),
+                _ => None,
+            })
+            .take(2)
+            .collect();
+        assert_eq!(drafts, [false, true]);
+    }
+
+    #[test]
+    fn a_window_that_was_just_closed_is_waited_for() {
+        let written = || Answer::Refused(Failure::failed(BEING_WRITTEN, "written"));
+        let (_dir, connect, requests) = agent(vec![vec![written(), written(), refused()]]);
+        let failure = open(&mut connect(), "ab", NARRATIVE).map(drop).unwrap_err();
+        assert_eq!((failure.code.as_str(), requests.try_iter().count()), ("disk-full", 3));
     }
 }
