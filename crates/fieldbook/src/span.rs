@@ -58,7 +58,9 @@ mod tests {
     fn spans_have_a_number_and_a_unit() {
         assert_eq!("30m".parse(), Ok(Span(1800)));
         assert_eq!("7d".parse(), Ok(Span(604_800)));
-        for (text, words) in [("90s", "90 seconds"), ("60m", "1 hour"), ("30m", "30 minutes"), ("2d", "2 days")] {
+        for (text, words) in
+            [("90s", "90 seconds"), ("60m", "1 hour"), ("30m", "30 minutes"), ("2d", "2 days")]
+        {
             assert_eq!(text.parse::<Span>().unwrap().to_string(), words);
         }
         for bad in

@@ -95,7 +95,7 @@ fn write(field: String, template: String, changes: Changes, global: &Global) -> 
     let make = move || Request::New(NewReport { template: template.clone(), changes: changes.clone() });
     let (work, begun) = Work::on_new(agent, field, make)?;
     match editor::write(work, begun, &title, global)? {
-        Ended::Said(words) => global.ui.say(words),
+        Ended::Said(words) | Ended::SavedAndSaid(words) => global.ui.say(words),
         Ended::Saved(said) => {
             let summary: ReportSummary = edit::understood(said)?;
             let (id, title) = (render::short(&summary.id), render::title(&summary.title));

@@ -15,7 +15,7 @@ use crate::network;
 use crate::span::Span;
 
 /// A vault is locked again after so long without a command, unless `--for` says otherwise.
-const IDLE: Span = Span::of_minutes(30);
+pub const IDLE: Span = Span::of_minutes(30);
 /// And a decoy: one that stays open by mistake takes what was meant for the vault.
 const DECOY_IDLE: Span = Span::of_minutes(15);
 
@@ -93,11 +93,7 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
             None => "It was unlocked already.",
         });
     }
-    let what = if args.decoy {
-        "The DECOY is open: what is written now goes there."
-    } else {
-        "Unlocked."
-    };
+    let what = if args.decoy { "The DECOY is open: what is written now goes there." } else { "Unlocked." };
     let by_itself = match idle {
         Idle::After(span) => format!("after {span} without a command it locks by itself"),
         Idle::Never => "nothing but that does, however long nobody uses it".to_owned(),
