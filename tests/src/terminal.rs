@@ -247,11 +247,12 @@ impl Shown {
                 self.screen.row = number(0).unwrap_or(1) - 1;
                 self.screen.column = number(1).unwrap_or(1) - 1;
             }
+            (_, b'G') => self.screen.column = number(0).unwrap_or(1) - 1,
             ("" | "0", b'K') => self.screen.empty(self.screen.column),
             ("2", b'K') => self.screen.empty(0),
             ("?1049", b'h') if self.other.is_none() => self.other = Some(std::mem::take(&mut self.screen)),
             ("?1049", b'l') => self.screen = self.other.take().unwrap_or_default(),
-            ("?1049" | "?7" | "?25" | "?2004", b'h' | b'l') | ("0" | "7" | "27", b'm') => {}
+            ("?1049" | "?7" | "?25" | "?2004", b'h' | b'l') | ("0" | "7" | "27" | ">4;0", b'm') => {}
             _ => self.strange.push(format!("[{body}{}", char::from(last))),
         }
     }

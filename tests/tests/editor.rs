@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use fieldbook_tests::traces::{self, Canary};
 use fieldbook_tests::{Machine, Terminal, memory, processes, run, team_of_two, wait_for};
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::image::assert_nowhere;
 use crate::making::finished;
@@ -20,6 +21,14 @@ const CTRL_X: &str = "\x18";
 /// What the last row says first.
 const READY: &str = "LOCK";
 const KEPT: &str = "kept in the vault";
+/// Where nobody has pressed a key that ends.
+const ENDS: &str = "Enter or Esc: end.";
+const OPENED: &str = "It opens. What was not saved is offered when its text is opened with --write again.";
+
+fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process");
+    kill_process(pid, signal).expect("a signal");
+}
 
 /// `fieldbook` for a person at a terminal, who has to be asked for the passphrase.
 fn command(machine: &Machine, args: &[&str]) -> Command {
@@ -230,10 +239,13 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
         terminal.types(" Third.");
         terminal.shows("Third.");
         // As when the computer shuts down.
-        let pid =
-            i32::try_from(terminal.pid()).ok().and_then(rustix::process::Pid::from_raw).expect("a process");
-        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("a signal");
+        signal(terminal.pid(), Signal::TERM);
+        // Whoever was typing has not noticed: nothing of it is for the shell.
+        terminal.shows(ENDS);
+        assert!(!terminal.screen().contains("hour"), "{}", terminal.screen());
+        terminal.types("Wombattyped\r");
         terminal.ends();
+        assert!(!String::from_utf8_lossy(&terminal.sent()).contains("Wombat"));
         assert!(sent_afterwards(&terminal).contains("is in the vault"), "{:?}", sent_afterwards(&terminal));
     }
     assert_eq!(entries(), before, "nothing of it has left");
@@ -254,7 +266,12 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     terminal.shows(KEPT);
     terminal.types("\x1b");
     terminal.shows("leave without saving");
+    // One digit of a text that goes on is not enough.
     terminal.types("2");
+    terminal.shows("gone for good");
+    terminal.types("3");
+    terminal.shows("leave without saving");
+    terminal.types("2\r");
     terminal.ends();
     assert_eq!(entries(), before + 1);
     let mut terminal = writing(&b, &["edit", &id, "--write"]);
@@ -380,8 +397,15 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
     terminal.types(" Numbatlast");
     terminal.shows(KEPT);
     machine.ok(&["lock"]);
-    terminal.ends();
+    terminal.shows(ENDS);
     assert!(!terminal.screen().contains("told"), "{}", terminal.screen());
+    // What somebody goes on typing is not for the shell.
+    terminal.types("echo Wombattyped");
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(terminal.runs());
+    terminal.types("\x1b");
+    terminal.ends();
+    assert!(!String::from_utf8_lossy(&terminal.sent()).contains("Wombat"));
     assert_eq!(sent_afterwards(&terminal), "The vault was locked. What you had written is in it.");
 
     // It has not: the rest waits behind an empty screen.
@@ -400,7 +424,14 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
         "{}",
         terminal.screen()
     );
-    terminal.types(&format!("{}\r", machine.passphrase()));
+    // Not even stopped: what is not kept would lie in the memory of a process that does nothing.
+    terminal.types(&format!("\x1a{}\r", machine.passphrase()));
+    assert!(terminal.ends().success());
+    assert_eq!(sent_afterwards(&terminal), OPENED);
+    machine.ok(&["unlock"]);
+    let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+    terminal.shows("was not saved");
+    terminal.types("1");
     terminal.shows("Dugonglast");
     terminal.types(CTRL_X);
     terminal.ends();
@@ -426,7 +457,7 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
 fn locked_while_writing(machine: &Machine, id: &str) -> Terminal {
     wait_for("a text that was not kept", || {
         machine.ok(&["unlock"]);
-        let mut terminal = writing(machine, &["edit", id, "--write"]);
+        let terminal = writing(machine, &["edit", id, "--write"]);
         if terminal.screen().contains("was not saved") {
             terminal.types("1");
         }
@@ -441,9 +472,10 @@ fn locked_while_writing(machine: &Machine, id: &str) -> Terminal {
         }
         assert!(locking.ends().success(), "{}", locking.err());
         wait_for("a word on it", || {
-            (!terminal.runs() || terminal.screen().contains("Enter: open")).then_some(())
+            let screen = terminal.screen();
+            (screen.contains("Enter: open") || screen.contains(ENDS)).then_some(())
         });
-        terminal.runs().then_some(terminal)
+        terminal.screen().contains("Enter: open").then_some(terminal)
     })
 }
 
@@ -454,21 +486,85 @@ fn a_passphrase_given_up_under_force_shows_nothing_of_what_was_being_written() {
     let duress = "velvet orchard pencil harbour of seven";
     let file = machine.secret_file("duress", &format!("{duress}\n"));
     machine.ok(&["duress", "set", "--duress-passphrase-file", &file]);
-    let mut terminal = locked_while_writing(&machine, &id);
-    terminal.types("\r");
-    terminal.shows("assphrase");
-    terminal.types(&format!("{duress}\r"));
-    terminal.ends();
-    assert!(
-        !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
-        "{}",
-        terminal.screen()
-    );
-    let sent = sent_afterwards(&terminal);
-    assert_eq!(sent, "Ended. Nothing more is here.");
+    let outcomes = [machine.passphrase(), duress].map(|passphrase| {
+        let mut terminal = locked_while_writing(&machine, &id);
+        terminal.types("\r");
+        terminal.shows("assphrase");
+        terminal.types(&format!("{passphrase}\r"));
+        let code = terminal.ends().code();
+        assert!(
+            !terminal.screen().contains("told") && !terminal.screen().contains("Dugong"),
+            "{}",
+            terminal.screen()
+        );
+        (code, sent_afterwards(&terminal))
+    });
+    // Whoever reads the screen cannot tell one from the other.
+    assert_eq!(outcomes[0], outcomes[1]);
+    assert_eq!(outcomes[0], (Some(0), OPENED.to_owned()));
     let file = machine.secret_file("another", &format!("{duress}\n"));
     let decoy = run(command(&machine, &["--passphrase-file", &file, "--json", "list"]), b"").exits(0);
     assert!(decoy.out().is_empty(), "nothing of it went into the other notebook: {}", decoy.out());
+}
+
+#[test]
+fn the_key_that_locks_waits_for_no_agent_and_gives_nothing_to_the_shell() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "What was told before.");
+    for by_key in [true, false] {
+        machine.ok(&["unlock"]);
+        let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+        terminal.shows("told before.");
+        let agent = process(&machine, "agent").expect("the agent");
+        signal(agent, Signal::STOP);
+        terminal.types(&format!(" Wallabyword{CTRL_S}"));
+        terminal.shows("waiting for the vault");
+        if by_key {
+            terminal.types(CTRL_L);
+        } else {
+            signal(terminal.pid(), Signal::TERM);
+        }
+        wait_for("an empty screen", || (!terminal.screen().contains("told")).then_some(()));
+        // The agent is deaf still, and somebody types on.
+        assert!(terminal.runs());
+        terminal.types("echo Wombattyped\x03\r");
+        if !by_key {
+            terminal.shows("could NOT be kept");
+            terminal.types("\r");
+        }
+        assert!(terminal.ends().success(), "{}", terminal.screen());
+        assert!(
+            sent_afterwards(&terminal).starts_with("Locked. What you wrote in the last seconds could NOT")
+        );
+        assert!(!String::from_utf8_lossy(&terminal.sent()).contains("Wombat"));
+        assert_eq!(command_without_passphrase(&machine), 4, "it is locked");
+    }
+}
+
+#[test]
+fn a_paste_without_an_end_is_taken_as_it_is_and_the_keys_live() {
+    let machine = Machine::with_vault("Monitor");
+    let id = draft(&machine, "");
+    machine.ok(&["unlock"]);
+    let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+    terminal.types("\x1b[200~Pasted words");
+    terminal.shows("Pasted words");
+    terminal.types(" typed\x01First ");
+    terminal.shows("First Pasted words typed");
+    // Ctrl-X, as terminals send it that tell more of a key.
+    terminal.types("\x1b[27;5;120~");
+    assert!(terminal.ends().success());
+    assert_eq!(narrative(&machine, &id), "First Pasted words typed");
+    machine.ok(&["unlock"]);
+    let mut terminal = writing(&machine, &["edit", &id, "--set", "date=2017-03-26", "--write"]);
+    terminal.types("\x1b");
+    terminal.ends();
+    assert_eq!(sent_afterwards(&terminal), "The fields were saved; of the text nothing was.");
+    // And the key that locks, on a keyboard that is switched to Cyrillic.
+    let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+    terminal.types("\x1b[1076;5u");
+    assert!(terminal.ends().success());
+    assert!(sent_afterwards(&terminal).starts_with("Locked."));
 }
 
 #[test]

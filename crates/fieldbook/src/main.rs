@@ -91,12 +91,16 @@ fn usage(error: &clap::Error) -> Failure {
 fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
         // What is written on the screen goes before anything is said.
-        editor::terminal::give_back();
+        let was_ours = editor::terminal::give_back();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),
             "error: internal error at {place}; what was reported as saved is saved"
         );
+        // Another thread would go on drawing, on what is not its screen any more.
+        if was_ours {
+            std::process::exit(i32::from(error::Kind::Failed.exit()));
+        }
     }));
 }
 

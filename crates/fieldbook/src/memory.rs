@@ -68,6 +68,15 @@ fn stays_secret(device: &str) -> bool {
     device.starts_with("/dev/zram") || uuid.starts_with("CRYPT-")
 }
 
+/// A clock that goes on while the machine sleeps, where the system has one.
+pub fn clock() -> Duration {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    let time = clock_gettime(ClockId::Boottime);
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let time = clock_gettime(ClockId::Monotonic);
+    Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// How long the machine has been asleep since it was started; zero where the system does not tell.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub const fn slept() -> Duration {

@@ -11,9 +11,12 @@ fn acts(character: char) -> bool {
         '\u{0}'..='\u{1f}' | '\u{7f}'..='\u{9f}'
         // Marks, embeddings, overrides and isolates of the bidirectional algorithm.
         | '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
-        // Line and paragraph separators, and characters that nobody sees.
-        | '\u{2028}' | '\u{2029}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{206a}'..='\u{206f}'
-        | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        // Line and paragraph separators, and characters that nobody sees: any number of them, behind any letter, would carry
+        // what one cannot read. What joins letters and signs, and tells a sign's form, is needed.
+        | '\u{2028}' | '\u{2029}' | '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{2065}' | '\u{206a}'..='\u{206f}'
+        | '\u{ad}' | '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+        | '\u{3164}' | '\u{fe00}'..='\u{fe0d}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}'
+        | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// One line of untrusted text: line ends and tabs become spaces, acting characters U+FFFD.
@@ -74,6 +77,7 @@ mod tests {
             assert_eq!(clean, "a\u{fffd}[2Jb\u{fffd}31mc\u{fffd}d\u{fffd}e\u{fffd}f\u{fffd}g\u{fffd}h");
         }
         assert_eq!(line("one\ntwo"), "one two");
+        assert_eq!(line("a\u{e0101}b\u{34f}c\u{ad}d\u{3164}"), "a\u{fffd}b\u{fffd}c\u{fffd}d\u{fffd}");
         assert_eq!(text("one\r\ntwo"), "one\ntwo");
     }
 

@@ -65,7 +65,7 @@ fn write(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
     };
     let (work, begun) = Work::on_new(agent, NARRATIVE.to_owned(), make)?;
     match editor::write(work, begun, &about, global)? {
-        Ended::Said(words) => global.ui.say(words),
+        Ended::Said(words) | Ended::SavedAndSaid(words) => global.ui.say(words),
         Ended::Saved(said) => say_saved(&edit::understood(said)?, global),
     }
 }

@@ -53,6 +53,10 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
         let (work, begun) = Work::on_note(agent, report, field, send)?;
         match editor::write(work, begun, "answer", global)? {
             Ended::Said(words) => return global.ui.say(words),
+            Ended::SavedAndSaid(words) => {
+                network::nudge(&global.vault);
+                return global.ui.say(words);
+            }
             Ended::Saved(said) => edit::understood::<Noted>(said)?,
         }
     } else {

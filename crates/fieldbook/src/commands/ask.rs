@@ -50,6 +50,10 @@ pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
         let (work, begun) = Work::on_note(agent, report, "ask".to_owned(), send)?;
         match editor::write(work, begun, "question", global)? {
             Ended::Said(words) => return global.ui.say(words),
+            Ended::SavedAndSaid(words) => {
+                network::nudge(&global.vault);
+                return global.ui.say(words);
+            }
             Ended::Saved(said) => edit::understood::<Noted>(said)?,
         }
     } else {

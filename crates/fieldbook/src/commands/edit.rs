@@ -10,7 +10,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{Changes, Request};
 use crate::agent::typed;
 use crate::editor::work::{NARRATIVE, Work};
-use crate::editor::{self, Ended};
+use crate::editor::{self, Ended, words};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
@@ -134,17 +134,22 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
         ..args.content.changes(&global.ui)?
     };
     if let Some(field) = to_write {
-        if !changes.is_empty() {
+        let changed = !changes.is_empty();
+        if changed {
             agent.call::<ReportSummary>(&Request::Edit { report: args.id.clone(), changes })?;
+            network::nudge(&global.vault);
         }
         let (work, begun) = Work::on_report(agent, args.id, field.clone())?;
-        return match editor::write(work, begun, &field, global)? {
-            Ended::Said(words) => global.ui.say(words),
-            Ended::Saved(said) => {
-                network::nudge(&global.vault);
-                let summary: ReportSummary = understood(said)?;
-                say_saved(&summary, global)
+        let ended = editor::write(work, begun, &field, global)?;
+        if !matches!(ended, Ended::Said(_)) {
+            network::nudge(&global.vault);
+        }
+        return match ended {
+            Ended::Said(words::NOTHING) if changed => {
+                global.ui.say("The fields were saved; of the text nothing was.")
             }
+            Ended::Said(words) | Ended::SavedAndSaid(words) => global.ui.say(words),
+            Ended::Saved(said) => say_saved(&understood(said)?, global),
         };
     }
     if changes.is_empty() {

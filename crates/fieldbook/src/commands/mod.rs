@@ -52,6 +52,7 @@ mod wipe;
 
 pub(crate) use lock::now as lock_now;
 pub(crate) use render::by;
+pub(crate) use unlock::IDLE;
 
 use clap::Subcommand;
 use serde_json::Value;

@@ -57,10 +57,7 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         (None, Some(template)) => {
             let changes = args.content.changes(&global.ui)?;
             // An agent may end between what it saved and its word: it is asked again, and one report stays one.
-            let mut once = vec![0; 16];
-            getrandom::fill(&mut once)
-                .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
-            let request = Request::New(NewReport { template, changes, once: Some(Hex::new(once)) });
+            let request = Request::New(NewReport { template, changes, once: Some(once()?) });
             let summary: ReportSummary = agent.call_surely(&request, global)?;
             Created { summary, already_there: false }
         }
@@ -85,6 +82,14 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
     global.ui.say(format_args!("Saved draft {id}: {title}"))
 }
 
+/// What no other report is asked for with.
+fn once() -> Result<Hex, Failure> {
+    let mut bytes = vec![0; 16];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
+    Ok(Hex::new(bytes))
+}
+
 /// Lets somebody write; the draft is made when there is something to keep.
 fn write(field: String, template: String, changes: Changes, global: &Global) -> Result<(), Failure> {
     editor::may_write(&global.ui, edit::INSTEAD)?;
@@ -98,10 +103,15 @@ fn write(field: String, template: String, changes: Changes, global: &Global) -> 
     }
     let agent = Agent::open(global)?;
     let title = changes.title.clone().unwrap_or_else(|| template.clone());
-    let make = move || Request::New(NewReport { template: template.clone(), changes: changes.clone() });
+    // However often it is asked for, because an answer did not come.
+    let once = once()?;
+    let make = move || {
+        let (template, changes, once) = (template.clone(), changes.clone(), Some(once.clone()));
+        Request::New(NewReport { template, changes, once })
+    };
     let (work, begun) = Work::on_new(agent, field, make)?;
     match editor::write(work, begun, &title, global)? {
-        Ended::Said(words) => global.ui.say(words),
+        Ended::Said(words) | Ended::SavedAndSaid(words) => global.ui.say(words),
         Ended::Saved(said) => {
             let summary: ReportSummary = edit::understood(said)?;
             let (id, title) = (render::short(&summary.id), render::title(&summary.title));

@@ -15,7 +15,7 @@ use crate::network;
 use crate::span::Span;
 
 /// A vault is locked again after so long without a command, unless `--for` says otherwise.
-const IDLE: Span = Span::of_minutes(30);
+pub const IDLE: Span = Span::of_minutes(30);
 /// And a decoy: one that stays open by mistake takes what was meant for the vault.
 const DECOY_IDLE: Span = Span::of_minutes(15);
 

@@ -103,12 +103,6 @@ impl Buffer {
         self.marking
     }
 
-    pub fn select_all(&mut self) {
-        self.anchor = Some(0);
-        self.cursor = self.text.len();
-        self.apart = true;
-    }
-
     /// The place before the grapheme to the left.
     pub fn left(&self) -> usize {
         let mut place = GraphemeCursor::new(self.cursor, self.text.len(), true);
@@ -349,7 +343,8 @@ mod tests {
         buffer.go(0, false);
         buffer.cut();
         assert_eq!(buffer.text(), "three\none ", "a line, where nothing is selected");
-        buffer.select_all();
+        buffer.go(0, false);
+        buffer.go(buffer.text().len(), true);
         buffer.type_in('x').unwrap();
         assert_eq!(buffer.text(), "x");
         buffer.undo();

@@ -113,8 +113,19 @@ impl Keys {
         self.pasting.is_none() && !self.pending.is_empty()
     }
 
-    /// Nothing more has come for a while: an Esc was the key, and anything else nothing.
+    /// Whether something is being pasted that has not ended.
+    pub const fn is_pasting(&self) -> bool {
+        self.pasting.is_some()
+    }
+
+    /// Nothing more has come for a while: an Esc was the key, a paste that has no end is what came of it, and anything else is
+    /// nothing.
     pub fn give_up(&mut self) -> Option<Key> {
+        if let Some(mut pasted) = self.pasting.take() {
+            pasted.extend_from_slice(&self.pending);
+            self.drop_first(self.pending.len());
+            return Some(Key::Paste(Zeroizing::new(String::from_utf8_lossy(&pasted).into_owned())));
+        }
         let esc = self.pending.as_slice() == [ESC];
         self.drop_first(self.pending.len());
         esc.then_some(Key::Esc)
@@ -206,12 +217,17 @@ fn sequence(bytes: &[u8]) -> Found {
     }
     let length = 2 + end + 1;
     let text = std::str::from_utf8(&body[..end]).unwrap_or_default();
-    let mut numbers = text.split(';').map(|number| number.parse::<u16>().unwrap_or(0));
+    // Behind a colon stands what is not needed.
+    let parsed = |number: &str| number.split(':').next().unwrap_or_default().parse::<u16>();
+    let mut numbers = text.split(';').map(|number| parsed(number).unwrap_or(0));
     let (number, second) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1));
     // 1 and the sum of Shift 1, Alt 2, Ctrl 4.
     let held = second.saturating_sub(1);
     match last {
         b'~' if number == 200 => Found::Paste(length),
+        // As terminals do that tell more of a key: xterm, if it was asked to, and kitty and its likes.
+        b'~' if number == 27 => Found::Key(length, of_character(numbers.next().unwrap_or(0), held)),
+        b'u' => Found::Key(length, of_character(number, held)),
         b'~' => Found::Key(length, of_number(number, held)),
         letter => Found::Key(length, of_letter(letter, held)),
     }
@@ -244,6 +260,39 @@ fn of_number(number: u16, held: u16) -> Option<Key> {
         23 | 24 => Key::F((number - 12) as u8),
         _ => return None,
     })
+}
+
+/// A character, by its number, and what was held with it.
+fn of_character(number: u16, held: u16) -> Option<Key> {
+    let typed = char::from_u32(number.into())?;
+    let (alt, ctrl) = (held & 0b10 != 0, held & 0b100 != 0);
+    Some(match typed {
+        '\r' => Key::Enter,
+        '\t' => Key::Tab,
+        '\u{1b}' => Key::Esc,
+        '\u{7f}' | '\u{8}' if alt || ctrl => Key::DeleteWord,
+        '\u{7f}' | '\u{8}' => Key::Backspace,
+        _ if ctrl => Key::Ctrl(on_latin_keys(typed.to_lowercase().next()?)?),
+        _ if alt => with_alt(Some(typed))?,
+        // Keys that have no character are told in this way too.
+        _ if typed.is_control() || ('\u{e000}'..='\u{f8ff}').contains(&typed) => return None,
+        _ => Key::Text(typed),
+    })
+}
+
+/// The Latin letter on the key of this one: a keyboard that is switched to Cyrillic has the same keys.
+fn on_latin_keys(letter: char) -> Option<char> {
+    const KEYS: [(&str, &str); 2] = [
+        ("йцукенгшщзфывапролдячсмить", "qwertyuiopasdfghjklzxcvbnm"),
+        // Where Belarusian and Ukrainian differ.
+        ("ўі", "os"),
+    ];
+    if letter.is_ascii_lowercase() || letter == ' ' {
+        return Some(letter);
+    }
+    KEYS.iter()
+        .find_map(|(own, latin)| own.chars().zip(latin.chars()).find(|(own, _)| *own == letter))
+        .map(|key| key.1)
 }
 
 /// With Ctrl or Alt it goes further.
@@ -286,6 +335,11 @@ mod tests {
             (b"\x0c\x13\x00", vec![Key::Ctrl('l'), Key::Ctrl('s'), Key::Ctrl(' ')]),
             (b"\x1b[24~\x1b[[B\x1bOQ", vec![Key::F(12), Key::F(2), Key::F(2)]),
             (b"\x1b\x1b[A", vec![Key::Esc, Key::Move(Up, false)]),
+            // Ctrl-L and Ctrl-S in the ways of terminals that tell more, and on Cyrillic keys.
+            (b"\x1b[27;5;108~\x1b[108;5u\x1b[1076;5u\x1b[27;5;1044~", vec![Key::Ctrl('l'); 4]),
+            (b"\x1b[115;5u\x1b[1110;5u\x1b[32;5u", vec![Key::Ctrl('s'), Key::Ctrl('s'), Key::Ctrl(' ')]),
+            (b"\x1b[27;2;13~\x1b[27u\x1b[97;1:1u", vec![Key::Enter, Key::Esc, Key::Text('a')]),
+            (b"\x1b[57358u\x1b[98;3u", moves(WordLeft)),
             // Of these nothing becomes text.
             (b"\x1b[?1;2c\x1b[<0;1;1M\x1b[99~\x1b[I", vec![Key::Enter]),
             (b"\xff\xc3(", vec![Key::Text('(')]),
@@ -314,6 +368,16 @@ mod tests {
         // Byte by byte it is the same.
         let mut one = Keys::default();
         assert_eq!(bytes.iter().flat_map(|byte| one.feed(&[*byte])).collect::<Vec<_>>(), wanted);
+    }
+
+    #[test]
+    fn a_paste_that_has_no_end_is_what_came_of_it_and_then_keys_are_keys() {
+        let mut keys = Keys::default();
+        assert_eq!(keys.feed("\x1b[200~три\x1b[20".as_bytes()), []);
+        assert!(keys.is_pasting());
+        assert_eq!(keys.give_up(), Some(Key::Paste(Zeroizing::new("три\x1b[20".to_owned()))));
+        assert!(!keys.is_pasting() && !keys.is_waiting());
+        assert_eq!(keys.feed(b"\x0c\x1b[201~"), vec![Key::Ctrl('l')]);
     }
 
     proptest! {

@@ -9,6 +9,9 @@ use unicode_width::UnicodeWidthStr as _;
 
 use crate::sanitise;
 
+/// More characters than this are no letter of any language, and no sign with all that belongs to it.
+const GRAPHEME_MAX: usize = 8;
+
 /// A row: the part of the text from `start` to `end`, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
@@ -24,12 +27,21 @@ pub fn shown(grapheme: &str) -> (Cow<'_, str>, usize) {
     if plain {
         return (Cow::Borrowed(grapheme), grapheme.len());
     }
+    if grapheme.chars().nth(GRAPHEME_MAX).is_some() {
+        return (Cow::Borrowed("\u{fffd}"), 1);
+    }
     let safe = sanitise::line(grapheme);
     match safe.width() {
         0 => (Cow::Borrowed("\u{fffd}"), 1),
-        // A terminal gives no character more than two.
+        // A terminal gives no character more than two; where it gives it more, the next one is put over it.
         width => (Cow::Owned(safe), width.min(2)),
     }
+}
+
+/// Whether every terminal gives this one column. Behind anything else it is said where the next one stands, so that nothing
+/// can hide what follows it.
+pub fn is_plain(shown: &str, columns: usize) -> bool {
+    columns == 1 && shown.chars().nth(1).is_none()
 }
 
 /// The rows of a text, at least one.
@@ -136,6 +148,10 @@ mod tests {
             assert_eq!(shown(hostile), (Cow::Borrowed("\u{fffd}"), 1), "{hostile:?}");
         }
         assert_eq!(shown("\t"), (Cow::Borrowed(" "), 1));
+        let many = format!("a{}", "\u{301}".repeat(8));
+        assert_eq!(shown(&many), (Cow::Borrowed("\u{fffd}"), 1));
+        assert_eq!(shown("a\u{e0101}\u{e0102}").0, "a\u{fffd}\u{fffd}");
+        assert_eq!(shown("👨‍👩‍👧‍👦"), (Cow::Borrowed("👨‍👩‍👧‍👦"), 2));
     }
 
     proptest! {

@@ -1,49 +1,53 @@
 //! A full-screen editor for long texts, with a key that locks: so that no other program, and no file, ever sees them.
 //!
 //! `buffer` is the text, `layout` breaks it into rows, `screen` draws them, `keys` understands what is typed, `terminal` is
-//! the terminal, `work` says where the text goes, and here is what each key does (docs/decisions/0026).
+//! the terminal, `work` says where the text goes, `errand` takes it there, `pace` says when, `ending` and `rest` are how it
+//! ends, and here is what each key does (docs/decisions/0026).
 
 mod buffer;
+mod ending;
+mod errand;
 mod keys;
 mod layout;
+mod pace;
+mod rest;
 mod screen;
 pub mod terminal;
-mod words;
+pub mod words;
 pub mod work;
 
+use std::collections::VecDeque;
 use std::io::{IsTerminal as _, stdin, stdout};
-use std::sync::mpsc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fieldbook_vault::KeptText;
 use serde_json::Value;
 use zeroize::{Zeroize as _, Zeroizing};
 
-use crate::agent::client::{AGENT_GONE, existing};
-use crate::commands::lock_now;
+use crate::agent::client::AGENT_GONE;
+use crate::commands::IDLE;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::memory;
 use crate::ui::{Ui, time};
 use buffer::{Buffer, Full};
+use errand::{Done, Errand, Errands};
 use keys::{Key, Keys, Motion};
+use pace::Pace;
 use screen::Screen;
-use terminal::Terminal;
+use terminal::{Terminal, Told};
 use work::{Begun, Work};
 
-/// What is written is kept at the latest after so long.
-const KEEP_AFTER: Duration = Duration::from_secs(5);
 /// How long the rest of a key is waited for, before an Esc is an Esc.
 const REST_OF_A_KEY: Duration = Duration::from_millis(100);
+/// And the rest of what is pasted.
+const REST_OF_A_PASTE: Duration = Duration::from_secs(1);
 /// How often it is looked whether the machine has slept.
 const TICK: Duration = Duration::from_secs(1);
-/// How long a lock waits for what was written to be kept.
-const KEEP_PATIENCE: Duration = Duration::from_secs(1);
-/// A text whose vault was locked is forgotten after so long.
-const COVERED_FOR: Duration = Duration::from_secs(600);
 /// The clocks that tell how long the machine slept are read one after the other.
 const NAP: Duration = Duration::from_secs(1);
+/// More keys are not remembered while the vault is waited for.
+const LATER_MAX: usize = 4096;
 
 /// How it ended.
 #[derive(Debug)]
@@ -52,6 +56,8 @@ pub enum Ended {
     Saved(Value),
     /// There is nothing to say but this.
     Said(&'static str),
+    /// The same, and something was saved before.
+    SavedAndSaid(&'static str),
 }
 
 /// Whether somebody can write here.
@@ -79,24 +85,24 @@ pub fn write(work: Work, begun: Begun, title: &str, global: &Global) -> Result<E
         global,
         buffer: Buffer::new(&text, begun.limit),
         limit: begun.limit,
-        title,
+        title: Zeroizing::new(title),
         kept: text,
-        changed: None,
+        pace: Pace::new(Duration::from_secs(IDLE.seconds()), memory::clock()),
         column: None,
         message: None,
+        not_kept: None,
         mode: unfinished.map_or(Mode::Writing, Mode::Offer),
+        waiting: None,
+        later: VecDeque::new(),
         keys: Keys::default(),
         screen: Screen::default(),
         saved: None,
         slept: memory::slept(),
-        work,
+        errands: Errands::on(work)?,
         terminal: Terminal::enter()?,
     };
-    match session.run() {
-        End::Left => Ok(session.saved.take().map_or(Ended::Said(words::NOTHING), Ended::Saved)),
-        End::Said(words) => Ok(Ended::Said(words)),
-        End::Lock => session.lock(),
-    }
+    let end = session.run();
+    session.end(end)
 }
 
 /// What the keys do now.
@@ -106,29 +112,47 @@ enum Mode {
     Offer(KeptText),
     /// It is asked whether what is not saved is to be saved.
     Leaving,
+    /// It is asked once more before something is thrown away: what was offered, or what is written.
+    Sure(Option<KeptText>),
+}
+
+/// What follows when what was asked of the agent is done.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    Stay,
+    Leave,
 }
 
 /// Why it ends.
 enum End {
+    /// Somebody has left.
     Left,
+    /// Nobody has: these are the last words.
     Said(&'static str),
-    Lock,
+    /// The vault is to be locked, by a key or not.
+    Lock { by_key: bool },
+    /// It was locked, and does not have all.
+    Cover,
 }
 
 struct Session<'a> {
     global: &'a Global,
-    work: Work,
+    errands: Errands,
     buffer: Buffer,
     limit: usize,
-    title: String,
+    title: Zeroizing<String>,
     /// What the vault has for sure.
     kept: Zeroizing<String>,
-    /// Since when it has not all.
-    changed: Option<Instant>,
+    pace: Pace,
     /// The column in which the cursor goes up and down.
     column: Option<usize>,
     message: Option<String>,
+    /// Why the vault does not have all; until it has.
+    not_kept: Option<String>,
     mode: Mode,
+    /// The agent is waited for before the next key does anything.
+    waiting: Option<Then>,
+    later: VecDeque<Key>,
     keys: Keys,
     screen: Screen,
     saved: Option<Value>,
@@ -138,121 +162,160 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn run(&mut self) -> End {
-        let mut typed = Zeroizing::new([0; 4096]);
         loop {
             self.draw();
-            let until_kept = self.changed.map_or(TICK, |since| KEEP_AFTER.saturating_sub(since.elapsed()));
-            let patience = if self.keys.is_waiting() { REST_OF_A_KEY } else { TICK.min(until_kept) };
-            let told = self.terminal.wait(Some(self.work.agent().end()), patience);
-            if memory::slept() > self.slept + NAP {
-                return End::Lock;
+            let watched = (self.errands.end(), self.errands.bell());
+            let told = self.terminal.wait(Some(watched), self.patience());
+            if told.ending {
+                return self.told_to_end();
             }
-            if told.gone {
-                match self.cover() {
-                    None => continue,
-                    Some(end) => return end,
+            if memory::slept() > self.slept + NAP {
+                return End::Lock { by_key: false };
+            }
+            // What came back before the vault was locked counts.
+            while let Some(done) = self.errands.came_back() {
+                if let Some(end) = self.done(done) {
+                    return end;
                 }
             }
-            if told.ending {
-                return self.end();
+            if told.gone {
+                return self.gone();
             }
             if told.changed {
                 self.terminal.again();
                 self.screen.begin_anew();
             }
-            let keys = if told.input {
-                let count = self.terminal.read(&mut *typed);
-                if count == 0 {
-                    return self.end();
-                }
-                let keys = self.keys.feed(&typed[..count]);
-                typed[..count].zeroize();
-                keys
-            } else if self.keys.is_waiting() {
-                self.keys.give_up().into_iter().collect()
-            } else {
-                Vec::new()
-            };
+            let Some(keys) = self.typed(&told) else { return self.told_to_end() };
             for key in keys {
                 if let Some(end) = self.key(key) {
                     return end;
                 }
             }
-            if self.changed.is_some_and(|since| since.elapsed() >= KEEP_AFTER) {
+            let now = memory::clock();
+            if self.pace.is_idle(now) {
+                return End::Lock { by_key: false };
+            }
+            if self.pace.until_kept(now).is_some_and(|left| left.is_zero()) && !self.errands.is_under_way() {
                 self.keep();
             }
         }
     }
 
+    /// How long nothing may happen.
+    fn patience(&self) -> Duration {
+        if self.keys.is_waiting() {
+            return REST_OF_A_KEY;
+        }
+        // While something is under way, its bell is heard.
+        let until_kept = self.pace.until_kept(memory::clock()).filter(|_| !self.errands.is_under_way());
+        until_kept.map_or(TICK, |left| left.min(TICK)).max(Duration::from_millis(1))
+    }
+
+    /// The keys that came. `None`: the terminal is gone.
+    fn typed(&mut self, told: &Told) -> Option<Vec<Key>> {
+        let now = memory::clock();
+        if told.input {
+            let mut typed = Zeroizing::new([0; 4096]);
+            let count = self.terminal.read(&mut *typed);
+            if count == 0 {
+                return None;
+            }
+            self.pace.typed(now);
+            return Some(self.keys.feed(&typed[..count]));
+        }
+        let patience = if self.keys.is_pasting() { REST_OF_A_PASTE } else { REST_OF_A_KEY };
+        let is_open = self.keys.is_waiting() || self.keys.is_pasting();
+        let given_up = is_open && self.pace.silence(now) >= patience;
+        Some(if given_up { self.keys.give_up().into_iter().collect() } else { Vec::new() })
+    }
+
     fn draw(&mut self) {
-        let status = match &self.mode {
+        let standing = self.errands.standing();
+        let mut status = match &self.mode {
+            _ if self.waiting.is_some() => words::WAITING.to_owned(),
             Mode::Offer(kept) => format!("A text of {} {}", time(kept.time_ms), words::OFFER),
             Mode::Leaving => words::LEAVING.to_owned(),
+            Mode::Sure(_) => words::SURE.to_owned(),
             Mode::Writing => match &self.message {
                 Some(message) => message.clone(),
                 None if self.buffer.is_marking() => words::SELECTING.to_owned(),
-                None if self.work.is_as_it_was(self.buffer.text()) => words::SAVED.to_owned(),
-                None if *self.kept == self.buffer.text() => words::KEPT.to_owned(),
+                None if standing.is_as_it_was(self.buffer.text()) => words::SAVED.to_owned(),
+                None if self.is_kept() => words::KEPT.to_owned(),
                 None => words::NOT_SAVED.to_owned(),
             },
         };
+        if let Some(why) = &self.not_kept {
+            status = format!("{why}  {status}");
+        }
         self.screen.draw(&self.terminal, &self.title, &self.buffer, &status);
     }
 
     /// Does what a key says. `Some`: it is over.
     fn key(&mut self, key: Key) -> Option<End> {
-        // Locking asks nothing, whatever else is asked.
+        // Locking asks nothing and waits for nothing, whatever else is asked or waited for.
         if matches!(key, Key::Ctrl('l') | Key::F(12)) {
-            return Some(End::Lock);
+            return Some(End::Lock { by_key: true });
+        }
+        if self.waiting.is_some() {
+            if self.later.len() < LATER_MAX {
+                self.later.push_back(key);
+            }
+            return None;
         }
         self.message = None;
-        match self.mode {
-            Mode::Offer(_) => self.answer_offer(&key),
+        match std::mem::replace(&mut self.mode, Mode::Writing) {
+            Mode::Offer(kept) => self.answer_offer(kept, &key),
             Mode::Leaving => self.answer_leaving(&key),
+            Mode::Sure(kept) => self.answer_sure(kept, &key),
             Mode::Writing => {
                 let revision = self.buffer.revision();
                 let end = self.write(key);
                 if self.buffer.revision() != revision {
-                    self.changed.get_or_insert_with(Instant::now);
+                    self.pace.changed(memory::clock());
                 }
                 end
             }
         }
     }
 
-    fn answer_offer(&mut self, key: &Key) -> Option<End> {
-        let Mode::Offer(kept) = &self.mode else { return None };
+    fn answer_offer(&mut self, mut kept: KeptText, key: &Key) -> Option<End> {
         match key {
             Key::Text('1') => {
-                self.work.go_on_with(kept);
+                self.errands.go_on_from(
+                    Zeroizing::new(std::mem::take(&mut kept.base)),
+                    std::mem::take(&mut kept.tried),
+                );
                 self.buffer = Buffer::new(&kept.text, self.limit);
-                self.kept = Zeroizing::new(kept.text.clone());
+                self.kept = Zeroizing::new(kept.text);
                 self.screen.begin_anew();
-                self.mode = Mode::Writing;
             }
-            Key::Text('2') => {
-                if let Err(failure) = self.work.throw_away() {
-                    self.message = Some(failure.message);
-                }
-                self.mode = Mode::Writing;
-            }
+            Key::Text('2') => self.mode = Mode::Sure(Some(kept)),
             Key::Esc | Key::Ctrl('c' | 'x' | 'q') | Key::F(10) => return Some(End::Left),
-            _ => {}
+            _ => self.mode = Mode::Offer(kept),
         }
         None
     }
 
     fn answer_leaving(&mut self, key: &Key) -> Option<End> {
-        self.mode = Mode::Writing;
         match key {
-            Key::Text('1') | Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save().then_some(End::Left),
-            Key::Text('2') => {
-                // Where the report is gone there is nothing to throw away.
-                let _ = self.work.throw_away();
-                Some(End::Left)
-            }
-            _ => None,
+            Key::Text('1') | Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save(Then::Leave),
+            Key::Text('2') => self.mode = Mode::Sure(None),
+            _ => {}
         }
+        None
+    }
+
+    fn answer_sure(&mut self, kept: Option<KeptText>, key: &Key) -> Option<End> {
+        match (key, kept) {
+            (Key::Enter, Some(mut kept)) => {
+                kept.base.zeroize();
+                kept.text.zeroize();
+                self.throw_away(Then::Stay);
+            }
+            (Key::Enter, None) => self.throw_away(Then::Leave),
+            (_, kept) => self.mode = kept.map_or(Mode::Leaving, Mode::Offer),
+        }
+        None
     }
 
     fn write(&mut self, key: Key) -> Option<End> {
@@ -269,7 +332,7 @@ impl Session<'_> {
             Key::Delete | Key::Ctrl('d') => self.buffer.delete_to(self.buffer.right()),
             Key::DeleteWord | Key::Ctrl('w') => self.buffer.delete_to(self.buffer.word_left()),
             Key::Move(motion, selecting) => self.go(motion, selecting),
-            Key::Ctrl('a') => self.buffer.select_all(),
+            Key::Ctrl('a') => self.go(Motion::Home, false),
             Key::Ctrl('e') => self.go(Motion::End, false),
             Key::Ctrl(' ') => self.buffer.mark(),
             Key::Ctrl('k') => self.buffer.cut(),
@@ -277,18 +340,20 @@ impl Session<'_> {
             Key::Ctrl('v') => done = self.buffer.put_back(),
             Key::Ctrl('z') => self.buffer.undo(),
             Key::Ctrl('y') => self.buffer.redo(),
-            Key::Ctrl('s') | Key::F(2) => {
-                let saved = self.save();
-                return (saved && self.work.ends_when_saved()).then_some(End::Left);
-            }
+            Key::Ctrl('s') | Key::F(2) if self.errands.standing().ends_when_saved() => self.save(Then::Leave),
+            Key::Ctrl('s') | Key::F(2) => self.save(Then::Stay),
             Key::Ctrl('x' | 'q') | Key::F(10) => {
-                let saved = self.work.is_saved(self.buffer.text()) || self.save();
-                return saved.then_some(End::Left);
+                if self.errands.standing().is_saved(self.buffer.text()) && !self.errands.is_under_way() {
+                    return Some(End::Left);
+                }
+                self.save(Then::Leave);
             }
-            Key::Esc | Key::Ctrl('c') if self.work.is_as_it_was(self.buffer.text()) => {
+            Key::Esc | Key::Ctrl('c') if self.errands.standing().is_as_it_was(self.buffer.text()) => {
+                if !self.errands.standing().is_kept && !self.errands.is_under_way() {
+                    return Some(End::Left);
+                }
                 // Nothing that is kept beside it says anything else.
-                let _ = self.work.throw_away();
-                return Some(End::Left);
+                self.throw_away(Then::Leave);
             }
             Key::Esc | Key::Ctrl('c') => self.mode = Mode::Leaving,
             Key::Ctrl(_) | Key::F(_) => {}
@@ -341,10 +406,48 @@ impl Session<'_> {
         to
     }
 
-    /// Saves. Whether it is saved: if not, it is said why.
-    fn save(&mut self) -> bool {
-        match self.work.save(self.buffer.text()) {
-            Ok(saved) => {
+    /// Whether the vault has all that is written.
+    fn is_kept(&self) -> bool {
+        *self.kept == self.buffer.text()
+    }
+
+    fn text(&self) -> Zeroizing<String> {
+        Zeroizing::new(self.buffer.text().to_owned())
+    }
+
+    fn save(&mut self, then: Then) {
+        self.waiting = Some(then);
+        self.errands.send(Errand::Save(self.text()));
+    }
+
+    fn throw_away(&mut self, then: Then) {
+        self.waiting = Some(then);
+        self.errands.send(Errand::ThrowAway);
+    }
+
+    /// Keeps what is written beside the report; it may go on being written meanwhile.
+    fn keep(&mut self) {
+        self.errands.send(Errand::Keep(self.text()));
+    }
+
+    /// Takes in what came of an errand. `Some`: it is over.
+    fn done(&mut self, done: Done) -> Option<End> {
+        let now = memory::clock();
+        match done {
+            Done::Kept(text) => {
+                self.kept = text;
+                self.not_kept = None;
+                self.pace.kept(self.is_kept(), now);
+                return None;
+            }
+            Done::NotKept(failure) => {
+                self.pace.refused(now);
+                self.not_kept = failed(words::CANNOT_KEEP, &failure).or_else(|| self.not_kept.take());
+                return None;
+            }
+            // Nobody waits for it.
+            Done::RestKept(_) | Done::Nothing => return None,
+            Done::Saved(saved) => {
                 self.saved = Some(saved.said);
                 if let Some(merged) = saved.merged {
                     let cursor = self.buffer.cursor();
@@ -352,125 +455,42 @@ impl Session<'_> {
                     self.buffer = Buffer::new(&merged, self.limit);
                     self.buffer.go(cursor, false);
                     self.screen.begin_anew();
+                    // What another wrote is to be read before it is left.
                     self.message = Some(words::MERGED.to_owned());
+                    self.waiting = Some(Then::Stay);
                 }
-                self.is_kept();
-                // What another wrote is to be read before it is left.
-                self.message.is_none()
+                self.kept = self.text();
+                self.not_kept = None;
+                self.pace.kept(true, now);
             }
-            Err(failure) => {
-                self.failed(words::CANNOT, &failure);
-                false
+            Done::NotSaved(failure) => {
+                self.message = failed(words::CANNOT, &failure);
+                self.waiting = Some(Then::Stay);
             }
+            Done::ThrownAway(Err(failure)) if self.waiting == Some(Then::Stay) => {
+                self.message = failed(words::CANNOT_THROW, &failure);
+            }
+            // Where the report is gone there is nothing to throw away.
+            Done::ThrownAway(_) => {}
         }
-    }
-
-    /// Keeps what is written beside the report.
-    fn keep(&mut self) -> bool {
-        match self.work.keep(self.buffer.text()) {
-            Ok(()) => {
-                self.is_kept();
-                true
-            }
-            Err(failure) => {
-                // It is tried again after as long.
-                self.changed = Some(Instant::now());
-                self.failed(words::CANNOT_KEEP, &failure);
-                false
-            }
+        if self.waiting.take() == Some(Then::Leave) {
+            return Some(End::Left);
         }
-    }
-
-    fn is_kept(&mut self) {
-        self.kept = Zeroizing::new(self.buffer.text().to_owned());
-        self.changed = None;
-    }
-
-    /// That the vault was locked is noticed by itself.
-    fn failed(&mut self, what: &str, failure: &Failure) {
-        if failure.code != AGENT_GONE {
-            let hint = failure.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
-            self.message = Some(format!("{what}{}{hint}", failure.message));
-        }
-    }
-
-    /// The terminal was closed, or the process is to end: what is written is kept, and nothing is asked.
-    fn end(&mut self) -> End {
-        let is_kept = self.changed.is_none() || self.keep();
-        End::Said(if is_kept { words::ENDED } else { words::ENDED_NOT_KEPT })
-    }
-
-    /// The vault was locked, from elsewhere or by itself. If it has everything, nothing is to be here any more; else what
-    /// it lacks waits for whoever knows the passphrase, and is not shown. `None`: it goes on.
-    fn cover(&mut self) -> Option<End> {
-        self.terminal.blank();
-        self.screen.begin_anew();
-        if self.changed.is_none() {
-            return Some(End::Said(words::LOCKED_ELSEWHERE));
-        }
-        let since = Instant::now();
-        let mut why = String::new();
-        let mut typed = [0; 256];
-        loop {
-            self.say_that_it_is_covered(&why);
-            let told = self.terminal.wait(None, TICK);
-            // Wiped, or it has waited for too long.
-            if told.ending || since.elapsed() > COVERED_FOR || existing(self.global).is_err() {
-                return Some(End::Said(words::NO_MORE));
+        // What was typed meanwhile.
+        while self.waiting.is_none() {
+            let key = self.later.pop_front()?;
+            let message = self.message.take();
+            if let Some(end) = self.key(key) {
+                return Some(end);
             }
-            if told.changed {
-                self.terminal.again();
-            }
-            let mut keys = if told.input {
-                match self.terminal.read(&mut typed) {
-                    0 => return Some(End::Said(words::NO_MORE)),
-                    count => self.keys.feed(&typed[..count]),
-                }
-            } else {
-                self.keys.give_up().into_iter().collect()
-            };
-            match keys.pop() {
-                Some(Key::Enter) => match self.terminal.ask(|| self.work.open_again(self.global)) {
-                    Ok(true) => {
-                        self.keep();
-                        self.slept = memory::slept();
-                        return None;
-                    }
-                    Ok(false) => return Some(End::Said(words::NO_MORE)),
-                    Err(failure) => why = failure.message,
-                },
-                Some(Key::Esc | Key::Ctrl('c' | 'l' | 'q' | 'x') | Key::F(12 | 10)) => {
-                    return Some(End::Said(words::NO_MORE));
-                }
-                _ => {}
-            }
+            self.message = self.message.take().or(message);
         }
+        None
     }
+}
 
-    fn say_that_it_is_covered(&self, why: &str) {
-        self.terminal.blank();
-        let why = crate::sanitise::line(why);
-        let lines = words::COVERED.iter().copied().chain(["", &why]);
-        for (row, line) in lines.enumerate() {
-            self.terminal.show(format!("\x1b[{};1H{line}", row + 1).as_bytes());
-        }
-        self.terminal.show(b"\x1b[9;1H");
-    }
-
-    /// Locks: the screen first, then what is written is kept, then the vault is closed. Nothing is asked, and nothing that
-    /// fails on the way keeps it from being locked.
-    fn lock(self) -> Result<Ended, Failure> {
-        let Self { terminal, buffer, mut work, changed, global, screen, keys, kept, .. } = self;
-        drop((terminal, screen, keys, kept));
-        let (tell, told) = mpsc::channel();
-        thread::spawn(move || {
-            let is_kept = changed.is_none() || work.keep(buffer.text()).is_ok();
-            // With it ends an agent that was started for this alone.
-            drop((work, buffer));
-            let _ = tell.send(is_kept);
-        });
-        let is_kept = told.recv_timeout(KEEP_PATIENCE).unwrap_or(false);
-        lock_now(&global.vault)?;
-        Ok(Ended::Said(if is_kept { words::LOCKED } else { words::LOCKED_NOT_KEPT }))
-    }
+/// What is said of a failure. That the vault was locked is noticed by itself.
+fn failed(what: &str, failure: &Failure) -> Option<String> {
+    let hint = failure.hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default();
+    (failure.code != AGENT_GONE).then(|| format!("{what}{}{hint}", failure.message))
 }

@@ -3,30 +3,44 @@
 //! Nothing here scrolls, so that no line of a text gets into what a terminal remembers of lines that went by. Where a terminal
 //! has no alternate screen (some consoles), the rows are emptied one by one before it is given back.
 
+use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{
+    OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr, ttyname,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Failure, Kind};
 use crate::interrupt;
 
-/// The alternate screen; no line is broken at the edge; what is pasted is marked.
-const ENTER: &str = "\x1b[?1049h\x1b[?7l\x1b[?2004h\x1b[H";
+/// The alternate screen; no line is broken at the edge; what is pasted is marked; keys with Ctrl are sent as they always were,
+/// whatever a program before has asked for.
+const ENTER: &str = "\x1b[?1049h\x1b[?7l\x1b[?2004h\x1b[>4;0m\x1b[H";
 const LEAVE: &str = "\x1b[0m\x1b[H\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l";
 /// The rows of a terminal that does not say how many it has.
 const SIZE: (usize, usize) = (80, 24);
 /// More is not used, whatever a terminal says.
 const SIZE_MAX: usize = 1000;
+
+/// How long a terminal that takes nothing is waited for, with a text, and with what empties it.
+const SHOW_PATIENCE: Duration = Duration::from_secs(1);
+const EMPTY_PATIENCE: Duration = Duration::from_millis(200);
+
+/// The terminal once more, for writing alone: one that takes nothing must not hold up the key that locks, and the shell's own
+/// descriptor is not changed for that.
+static OUT: OnceLock<File> = OnceLock::new();
 
 /// How the terminal was before, while it is ours.
 static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
@@ -64,11 +78,19 @@ impl Terminal {
         let (signals, woken) = UnixStream::pair().map_err(Failure::io(doing))?;
         // Whoever sends Ctrl-C from elsewhere ends a command in its own order from now on.
         interrupt::leave_to_others();
-        listen(woken);
+        listen(woken).map_err(Failure::io(doing))?;
         signals.set_nonblocking(true).map_err(Failure::io(doing))?;
+        let mut again = File::options();
+        again.write(true).custom_flags((OFlags::NONBLOCK | OFlags::NOCTTY).bits().cast_signed());
+        let name = ttyname(stdout(), Vec::new()).ok().and_then(|name| name.into_string().ok());
+        if let Some(out) = name.and_then(|name| again.open(name).ok()) {
+            let _ = OUT.set(out);
+        }
         *lock() = Some(before);
         let terminal = Self { signals };
         terminal.take();
+        // It was not meant for what is shown now.
+        terminal.drop_typed();
         Ok(terminal)
     }
 
@@ -79,7 +101,7 @@ impl Terminal {
             raw.make_raw();
             let _ = tcsetattr(stdin(), OptionalActions::Now, &raw);
         }
-        send(ENTER.as_bytes());
+        send(ENTER.as_bytes(), SHOW_PATIENCE);
     }
 
     /// Columns and rows.
@@ -87,18 +109,21 @@ impl Terminal {
         size()
     }
 
-    /// Shows something. A terminal that went away shows nothing; that is noticed when it is read.
-    pub fn show(&self, bytes: &[u8]) {
-        send(bytes);
+    /// Shows something. Whether the terminal took it. One that went away shows nothing; that is noticed when it is read.
+    pub fn show(&self, bytes: &[u8]) -> bool {
+        send(bytes, SHOW_PATIENCE)
     }
 
-    /// Waits until something happens, at most so long.
-    pub fn wait(&self, agent: Option<BorrowedFd<'_>>, patience: Duration) -> Told {
+    /// Waits until something happens, at most so long; also to the end of an agent, or until its bell can be read.
+    pub fn wait(&self, agent: Option<(BorrowedFd<'_>, BorrowedFd<'_>)>, patience: Duration) -> Told {
         let input = stdin();
         let mut watched =
             vec![PollFd::from_borrowed_fd(input, PollFlags::IN), PollFd::new(&self.signals, PollFlags::IN)];
-        // Without a wish for data: a hang-up is always told.
-        watched.extend(agent.map(|end| PollFd::from_borrowed_fd(end, PollFlags::empty())));
+        if let Some((end, bell)) = agent {
+            // Without a wish for data: a hang-up is always told.
+            watched.push(PollFd::from_borrowed_fd(end, PollFlags::empty()));
+            watched.push(PollFd::from_borrowed_fd(bell, PollFlags::IN));
+        }
         let patience = Timespec {
             tv_sec: patience.as_secs().try_into().unwrap_or(i64::MAX),
             tv_nsec: patience.subsec_nanos().into(),
@@ -128,12 +153,17 @@ impl Terminal {
         }
     }
 
+    /// What was typed and not read yet is nothing.
+    pub fn drop_typed(&self) {
+        let _ = tcflush(stdin(), QueueSelector::IFlush);
+    }
+
     /// The terminal as it was before, for a question, on an empty screen.
     pub fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
         empty();
-        send(b"\x1b[0m\x1b[H\x1b[?25h\x1b[?2004l\x1b[?7h");
+        send(b"\x1b[0m\x1b[H\x1b[?25h\x1b[?2004l\x1b[?7h", EMPTY_PATIENCE);
         if let Some(before) = lock().as_ref() {
-            let _ = tcsetattr(stdin(), OptionalActions::Flush, before);
+            restore(before);
         }
         ASKING.store(true, Ordering::SeqCst);
         let answer = question();
@@ -160,19 +190,25 @@ impl Drop for Terminal {
 }
 
 /// Gives the terminal back as it was, empty of what was written, if it is ours; also from a panic. What was typed and
-/// not read yet is thrown away: it belongs to a text and not to the shell.
-pub fn give_back() {
-    if let Some(before) = lock().take() {
-        empty();
-        send(LEAVE.as_bytes());
-        let _ = tcsetattr(stdin(), OptionalActions::Flush, &before);
-    }
+/// not read yet is thrown away: it belongs to a text and not to the shell. Whether it was ours.
+pub fn give_back() -> bool {
+    let Some(before) = lock().take() else { return false };
+    empty();
+    send(LEAVE.as_bytes(), EMPTY_PATIENCE);
+    restore(&before);
+    true
+}
+
+/// Not `Flush`, which waits until the terminal has taken what was shown.
+fn restore(before: &Termios) {
+    let _ = tcflush(stdin(), QueueSelector::IFlush);
+    let _ = tcsetattr(stdin(), OptionalActions::Now, before);
 }
 
 /// Every row is emptied where it is.
 fn empty() {
     let rows = (1..=size().1).map(|row| format!("\x1b[{row};1H\x1b[0m\x1b[2K")).collect::<String>();
-    send(rows.as_bytes());
+    send(rows.as_bytes(), EMPTY_PATIENCE);
 }
 
 fn size() -> (usize, usize) {
@@ -187,45 +223,52 @@ fn lock() -> std::sync::MutexGuard<'static, Option<Termios>> {
     BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Straight to the terminal: nothing of it lies in a buffer that is not wiped.
-fn send(mut bytes: &[u8]) {
+/// Straight to the terminal: nothing of it lies in a buffer that is not wiped. Whether all of it was taken in time.
+fn send(mut bytes: &[u8], patience: Duration) -> bool {
+    let until = Instant::now() + patience;
+    let out = OUT.get().map_or_else(stdout, |out| out.as_fd());
     while !bytes.is_empty() {
-        match rustix::io::write(stdout(), bytes) {
+        match rustix::io::write(out, bytes) {
             Ok(count) => bytes = &bytes[count..],
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
-                let mut full = [PollFd::from_borrowed_fd(stdout(), PollFlags::OUT)];
-                let _ = poll(&mut full, None);
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return false;
+                }
+                let left =
+                    Timespec { tv_sec: 0, tv_nsec: i64::from(left.min(SHOW_PATIENCE / 2).subsec_nanos()) };
+                let _ = poll(&mut [PollFd::from_borrowed_fd(out, PollFlags::OUT)], Some(&left));
             }
-            Err(_) => return,
+            Err(_) => return false,
         }
     }
+    true
 }
 
 const END: u8 = b'e';
 const CHANGE: u8 = b'c';
 
 /// Signals, as bytes.
-fn listen(woken: UnixStream) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+fn listen(woken: UnixStream) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // The handlers are there before anything is shown.
-    let streams = runtime.block_on(async {
-        [
-            SignalKind::hangup(),
-            SignalKind::terminate(),
-            SignalKind::interrupt(),
-            SignalKind::window_change(),
-            SignalKind::from_raw(rustix::process::Signal::CONT.as_raw()),
-        ]
-        .map(signal)
-    });
+    let (mut hangup, mut end, mut interrupt, mut size, mut goes_on, mut stop) = {
+        let _entered = runtime.enter();
+        let number = |signal: rustix::process::Signal| SignalKind::from_raw(signal.as_raw());
+        (
+            signal(SignalKind::hangup())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::window_change())?,
+            signal(number(rustix::process::Signal::CONT))?,
+            // A text is not to lie in the memory of a process that does nothing: Ctrl-Z at the question for the passphrase is
+            // heard and not heeded.
+            signal(number(rustix::process::Signal::TSTP))?,
+        )
+    };
     thread::spawn(move || {
-        let tell = |word: u8| -> io::Result<()> { (&woken).write_all(&[word]) };
         runtime.block_on(async {
-            let [Ok(mut hangup), Ok(mut end), Ok(mut interrupt), Ok(mut size), Ok(mut goes_on)] = streams
-            else {
-                return;
-            };
             loop {
                 let word = tokio::select! {
                     _ = hangup.recv() => END,
@@ -233,15 +276,17 @@ fn listen(woken: UnixStream) {
                     _ = interrupt.recv() => END,
                     _ = size.recv() => CHANGE,
                     _ = goes_on.recv() => CHANGE,
+                    _ = stop.recv() => continue,
                 };
                 if word == END && ASKING.load(Ordering::SeqCst) {
                     give_back();
                     std::process::exit(i32::from(Kind::Interrupted.exit()));
                 }
-                if tell(word).is_err() {
+                if (&woken).write_all(&[word]).is_err() {
                     return;
                 }
             }
         });
     });
+    Ok(())
 }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use fieldbook_vault::{DeviceInfo, KeptText, OpenedText, ReportSummary, SavedText, text_mark};
 use serde_json::Value;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
+use super::rest::Rest;
 use crate::agent::client::{AGENT_GONE, Agent};
 use crate::agent::protocol::Request;
 use crate::agent::writing::BEING_WRITTEN;
 use crate::error::Failure;
-use crate::global::Global;
 
 /// The name of the text in which a report is told.
 pub const NARRATIVE: &str = "narrative";
@@ -139,10 +139,13 @@ impl Work {
     }
 
     /// Goes on with what was written another time, beginning from what was saved then.
-    pub fn go_on_with(&mut self, kept: &KeptText) {
-        self.base = Zeroizing::new(kept.base.clone());
-        self.tried.clone_from(&kept.tried);
-        self.is_offered = false;
+    pub fn go_on_from(&mut self, base: Zeroizing<String>, tried: Vec<String>) {
+        (self.base, self.tried, self.is_offered) = (base, tried, false);
+    }
+
+    /// Knows no more what was saved: the screen is covered.
+    pub fn forget(&mut self) {
+        self.base = Zeroizing::default();
     }
 
     /// Something that hangs up when the vault is locked.
@@ -150,20 +153,14 @@ impl Work {
         &self.agent
     }
 
-    /// Whether saving it would change nothing.
-    pub fn is_saved(&self, text: &str) -> bool {
-        matches!(self.target, Target::Report(_)) && !self.is_kept && self.is_as_it_was(text)
-    }
-
-    /// Whether leaving loses nothing: there is nothing that the vault does not have as it was.
-    pub fn is_as_it_was(&self, text: &str) -> bool {
-        *self.base == text
-            || self.base.contains('\r') && *Zeroizing::new(self.base.replace("\r\n", "\n")) == text
-    }
-
-    /// Whether it is over once it is saved.
-    pub fn ends_when_saved(&self) -> bool {
-        matches!(self.target, Target::Note(..))
+    /// What is known of it.
+    pub fn standing(&self) -> Standing {
+        Standing {
+            base: self.base.clone(),
+            is_of_report: matches!(self.target, Target::Report(_)),
+            is_note: matches!(self.target, Target::Note(..)),
+            is_kept: self.is_kept || self.only_kept,
+        }
     }
 
     /// The report; made now, if there was none.
@@ -183,7 +180,7 @@ impl Work {
     /// The vault could not; or it is locked.
     pub fn keep(&mut self, text: &str) -> Result<(), Failure> {
         let report = self.report()?;
-        let request = Request::KeepText {
+        let mut request = Request::KeepText {
             report,
             field: self.field.clone(),
             base: self.base.to_string(),
@@ -191,7 +188,12 @@ impl Work {
             text: text.to_owned(),
             made: self.only_kept,
         };
-        self.agent.call::<()>(&request)?;
+        let kept = self.agent.call::<()>(&request);
+        if let Request::KeepText { base, text, .. } = &mut request {
+            base.zeroize();
+            text.zeroize();
+        }
+        kept?;
         self.is_kept = *self.base != text;
         Ok(())
     }
@@ -250,18 +252,63 @@ impl Work {
         Ok(())
     }
 
-    /// Opens the vault once more after it was locked. Whether it is the same one: under force another passphrase opens
-    /// another notebook, and nothing of this one may be seen or saved there.
+    /// Keeps what the vault did not have when it was locked, through an agent that has opened it once more; if it has opened
+    /// the same one. Under force another passphrase opens another notebook: nothing of this one may be seen or saved there,
+    /// and nothing may tell that it was another.
     ///
     /// # Errors
-    /// It was not opened.
-    pub fn open_again(&mut self, global: &Global) -> Result<bool, Failure> {
-        let mut agent = Agent::open(global)?;
-        let same = agent.call::<DeviceInfo>(&Request::Device)?.id == self.device;
-        if same {
-            self.agent = agent;
+    /// The vault could not keep it.
+    pub fn keep_rest(&mut self, agent: Agent, rest: &Rest) -> Result<(), Failure> {
+        self.agent = agent;
+        if self.agent.call::<DeviceInfo>(&Request::Device)?.id != self.device {
+            return Ok(());
         }
-        Ok(same)
+        let kept = match &self.target {
+            Target::New(_) => Zeroizing::default(),
+            Target::Report(report) | Target::Note(report, _) => {
+                let request = Request::OpenText { report: report.clone(), field: self.field.clone() };
+                let opened: OpenedText = self.agent.call(&request)?;
+                let (base, text) = match opened.unfinished {
+                    Some(kept) => {
+                        self.tried = kept.tried;
+                        (kept.base, kept.text)
+                    }
+                    None => (opened.text.clone(), opened.text),
+                };
+                self.base = Zeroizing::new(base);
+                let text = Zeroizing::new(text);
+                Zeroizing::new(text.replace("\r\n", "\n"))
+            }
+        };
+        rest.onto(&kept).map_or(Ok(()), |whole| self.keep(&whole))
+    }
+}
+
+/// What is known of a text without asking for it.
+pub struct Standing {
+    /// What was saved when its writing began, or was saved last.
+    pub base: Zeroizing<String>,
+    is_of_report: bool,
+    is_note: bool,
+    /// Something is kept that was not saved.
+    pub is_kept: bool,
+}
+
+impl Standing {
+    /// Whether saving it would change nothing.
+    pub fn is_saved(&self, text: &str) -> bool {
+        self.is_of_report && !self.is_kept && self.is_as_it_was(text)
+    }
+
+    /// Whether leaving loses nothing: there is nothing that the vault does not have as it was.
+    pub fn is_as_it_was(&self, text: &str) -> bool {
+        *self.base == text
+            || self.base.contains('\r') && *Zeroizing::new(self.base.replace("\r\n", "\n")) == text
+    }
+
+    /// Whether it is over once it is saved.
+    pub const fn ends_when_saved(&self) -> bool {
+        self.is_note
     }
 }
 
