@@ -1,4 +1,5 @@
-//! Somebody writes on the whole screen, and somebody comes in: what is written is in the vault and nowhere else.
+//! Somebody writes on the whole screen, and somebody comes in: what is written is in the vault and nowhere else. One file because each story
+//! needs the same terminal, people and words.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

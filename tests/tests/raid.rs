@@ -1,4 +1,5 @@
-//! A raid: how a vault is locked and wiped, what a duress passphrase gives up.
+//! A raid: how a vault is locked and wiped, what a duress passphrase gives up; one file because all of it is told with the same vaults, words and
+//! processes.
 
 use std::fs;
 use std::io::Write as _;
