@@ -1,4 +1,4 @@
-//! Somebody writes on the whole screen, and somebody comes in: what is written is in the vault and nowhere else. One file because each story
+//! Somebody writes on the whole screen, and somebody comes in: what is written is in the vault and nowhere else; one file because each story
 //! needs the same terminal, people and words.
 
 use std::fs;
