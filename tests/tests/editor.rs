@@ -321,7 +321,7 @@ fn a_text_is_written_in_one_window_at_a_time() {
     machine.ok(&["edit", &id, "--person", "name=Alena Example,role=witness,consent=internal"]);
     machine.ok(&["unlock"]);
     let mut first = writing(&machine, &["edit", &id, "--write"]);
-    first.types("Wombat ");
+    first.types(" Wombat");
     first.shows(KEPT);
     let mut second = Terminal::start(&command(&machine, &["edit", &id, "--write"]), 100, 12);
     assert_eq!(second.ends().code(), Some(1));
@@ -339,10 +339,10 @@ fn a_text_is_written_in_one_window_at_a_time() {
     let mut second = writing(&machine, &["edit", &id, "--write"]);
     second.shows("was not saved");
     second.types("1");
-    second.shows("Wombat Before.");
+    second.shows("Before. Wombat");
     second.types(CTRL_X);
     second.ends();
-    assert_eq!(narrative(&machine, &id), "Wombat Before.");
+    assert_eq!(narrative(&machine, &id), "Before. Wombat");
 }
 
 #[test]
