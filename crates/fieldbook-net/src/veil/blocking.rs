@@ -152,7 +152,10 @@ mod tests {
                 opening.is_known();
             }
             let end = opening.read(&mut word).map_err(|error| error.kind());
-            assert_eq!((end, opening.inner.is_empty()), if known { (Err(io::ErrorKind::InvalidData), false) } else { (Ok(0), true) });
+            assert_eq!(
+                (end, opening.inner.is_empty()),
+                if known { (Err(io::ErrorKind::InvalidData), false) } else { (Ok(0), true) }
+            );
         }
     }
 }

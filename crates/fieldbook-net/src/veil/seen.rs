@@ -230,8 +230,14 @@ mod tests {
         assert_eq!(seen.in_time(Newest, salt(now - FRESH_S, 5_000), now), Err(-i64::from(FRESH_S)));
         assert_eq!(seen.in_time(Newest, salt(now - FRESH_S + 1, 5_000), now), Ok(()));
         // A stream has no week, and is bound by what was forgotten all the same.
-        assert!(seen.is_forgotten(Newest, salt(0, 5_000)) && seen.is_forgotten(Newest, salt(now - FRESH_S, 5_000)));
-        assert!(!seen.is_forgotten(Newest, salt(now - FRESH_S + 1, 5_000)) && !seen.is_forgotten(Newest, salt(u32::MAX, 1)));
+        assert!(
+            seen.is_forgotten(Newest, salt(0, 5_000))
+                && seen.is_forgotten(Newest, salt(now - FRESH_S, 5_000))
+        );
+        assert!(
+            !seen.is_forgotten(Newest, salt(now - FRESH_S + 1, 5_000))
+                && !seen.is_forgotten(Newest, salt(u32::MAX, 1))
+        );
         assert!(!Seen::new(random(REMEMBERED_LEN)).unwrap().is_forgotten(Newest, salt(0, 1)), "nothing was");
         // With nobody in a hurry nothing that came gets through.
         let later = now + FRESH_S + 1;
