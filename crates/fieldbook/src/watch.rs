@@ -147,9 +147,9 @@ impl Drop for Watch {
 struct Partner(Option<Pid>);
 
 impl Partner {
-    /// Whoever started this process. A name of none is that of one outside of this container.
+    /// Whoever started this process, if it is one of ours. Before this process is confined, and cannot look any more.
     fn of_this_process() -> Self {
-        Self(getppid())
+        Self(getppid().filter(|parent| wipe::is_one_of_ours(*parent)))
     }
 
     fn lives(self) -> bool {
@@ -158,9 +158,7 @@ impl Partner {
 
     /// Whatever it has become.
     fn end(self) {
-        if let Some(partner) = self.0.filter(|partner| self.lives() && wipe::is_one_of_ours(*partner)) {
-            wipe::end(partner);
-        }
+        self.0.filter(|_| self.lives()).into_iter().for_each(wipe::end);
     }
 }
 

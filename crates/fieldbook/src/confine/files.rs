@@ -161,8 +161,6 @@ fn granted(role: &Role<'_>) -> Vec<(PathBuf, Right)> {
         Role::Watch { vault, sockets } => {
             grant(vault, Right::All);
             sockets.iter().for_each(|sockets| grant(sockets, Right::Sockets));
-            // Whose processes have the vault's keys.
-            grant(Path::new("/proc"), Right::Read);
             // The directories themselves.
             vault
                 .parent()
