@@ -393,6 +393,17 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
     let id = draft(&machine, "What was told before.");
     machine.ok(&["unlock"]);
     // The vault has all of it: nothing is to stay in memory.
+    let canaries = ["told before"].map(Canary::word);
+    let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+    terminal.shows("What was told before.");
+    assert!(!memory::search(terminal.pid(), &canaries).is_empty(), "it is there while it is shown");
+    machine.ok(&["lock"]);
+    terminal.shows(ENDS);
+    assert_eq!(memory::search(terminal.pid(), &canaries), []);
+    terminal.types("\x1b");
+    terminal.ends();
+
+    machine.ok(&["unlock"]);
     let mut terminal = writing(&machine, &["edit", &id, "--write"]);
     terminal.shows("What was told before.");
     terminal.types(" Numbatlast");

@@ -93,7 +93,9 @@ fn two_people_pack_the_same_archive_and_what_somebody_altered_is_refused_by_stoc
     tool(&dir, "sha256sum --check --strict SHA256SUMS").exits(0);
     let version = tool(&dir.join(&name), "./fieldbook --version").exits(0).out();
     assert_eq!(name, format!("{}-{}-linux", version.trim().replace(' ', "-"), std::env::consts::ARCH));
-    assert!(dir.join(&name).join("docs/handbook/src/SUMMARY.md").is_file());
+    for file in ["docs/handbook/src/SUMMARY.md", "protocol/veil.md"] {
+        assert!(dir.join(&name).join(file).is_file());
+    }
 
     // Signed by the maintainer; a stranger has a key too.
     for whose in ["maintainer", "stranger"] {
@@ -106,10 +108,15 @@ fn two_people_pack_the_same_archive_and_what_somebody_altered_is_refused_by_stoc
     };
     let verify = |whose: &str| tool(&dir, &format!("minisign -V -p {} -m SHA256SUMS", text(&key(whose))));
     // Nobody has looked whether what it is made of is known to be vulnerable.
-    fs::write(dir.join("VULNERABILITIES-NOT-LOOKED-UP"), "do so\n").expect("a file");
-    let refused = sign("maintainer.key", "maintainer.pub").exits(1);
-    assert!(refused.err().contains("do so; nothing was signed"), "{refused:?}");
-    fs::remove_file(dir.join("VULNERABILITIES-NOT-LOOKED-UP")).expect("it");
+    let looked_up = dir.join("VULNERABILITIES-LOOKED-UP");
+    for other in [None, Some("another commit\n")] {
+        other.into_iter().for_each(|other| fs::write(&looked_up, other).expect("a file"));
+        let refused = sign("maintainer.key", "maintainer.pub").exits(1);
+        assert!(refused.err().contains("were not looked up"), "{refused:?}");
+    }
+    let made_by = fs::read_to_string(one(&dir, ".buildinfo")).expect("it");
+    let commit = made_by.lines().find_map(|line| line.strip_prefix("commit ")).expect("its commit");
+    fs::write(&looked_up, format!("{commit}\n")).expect("a file");
     sign("stranger.key", "maintainer.pub").exits(1);
     verify("maintainer.pub").exits(2);
     sign("maintainer.key", "maintainer.pub").exits(0);

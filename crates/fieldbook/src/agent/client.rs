@@ -1,6 +1,6 @@
 //! The client's end: finds or starts an agent and asks it.
 
-use std::io::{self, BufReader, Read, Write};
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::place::Place;
 use super::protocol::{Answer, Create, Greeting, Opening, Request, Stay, VERSION};
-use super::wire::{self, Hex};
+use super::wire::{self, Buffered, Hex};
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::memory;
@@ -133,7 +133,7 @@ impl Agent {
                 let end = stream.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
                 let peer = rustix::net::sockopt::socket_peercred(&stream).ok();
                 Ok(Some(Self {
-                    from: Box::new(BufReader::new(from)),
+                    from: Box::new(Buffered::new(from)),
                     to: Some(Box::new(stream)),
                     child: None,
                     end,
@@ -237,7 +237,7 @@ impl Agent {
         match (child.stdout.take(), child.stdin.take()) {
             (Some(from), Some(to)) => {
                 let end = from.as_fd().try_clone_to_owned().map_err(Failure::io(doing))?;
-                let from = Box::new(BufReader::new(from));
+                let from = Box::new(Buffered::new(from));
                 let pid = Some(child.id());
                 let confinement = Confinement::default();
                 Ok(Self { from, to: Some(Box::new(to)), child: Some(child), end, pid, confinement })

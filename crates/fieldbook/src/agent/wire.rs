@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Largest frame: 16 MiB. Long answers are sent as several frames.
 pub const FRAME_MAX: usize = 16 << 20;
@@ -12,6 +12,40 @@ pub const FRAME_MAX: usize = 16 << 20;
 /// How much is taken from the other side before it is allocated: what was announced but never
 /// comes costs one block.
 const BLOCK: usize = 64 << 10;
+
+/// How much is read at once.
+const AT_ONCE: usize = 8 << 10;
+
+/// Reads in large pieces, as small frames are many, and keeps nothing of what it has handed on.
+pub struct Buffered<R> {
+    inner: R,
+    buffer: Zeroizing<Vec<u8>>,
+    has: std::ops::Range<usize>,
+}
+
+impl<R> Buffered<R> {
+    /// From `inner`.
+    pub fn new(inner: R) -> Self {
+        Self { inner, buffer: Zeroizing::new(vec![0; AT_ONCE]), has: 0..0 }
+    }
+}
+
+impl<R: Read> Read for Buffered<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.has.is_empty() {
+            if into.len() >= AT_ONCE {
+                return self.inner.read(into);
+            }
+            self.has = 0..self.inner.read(&mut self.buffer)?;
+        }
+        let len = self.has.len().min(into.len());
+        let taken = &mut self.buffer[self.has.start..self.has.start + len];
+        into[..len].copy_from_slice(taken);
+        taken.zeroize();
+        self.has.start += len;
+        Ok(len)
+    }
+}
 
 /// Reads one value; `None` when the other side closed between two frames.
 ///
@@ -130,6 +164,21 @@ mod tests {
         assert_eq!(read::<Value>(&mut reader).unwrap(), Some(json!({"a": 1})));
         assert_eq!(read::<String>(&mut reader).unwrap().map(|text| text.len()), Some(200_000));
         assert_eq!(read::<Value>(&mut reader).unwrap(), None);
+    }
+
+    #[test]
+    fn what_was_handed_on_is_kept_nowhere() {
+        let mut stream = Vec::new();
+        for text in ["Quokka", &"x".repeat(3 * AT_ONCE), "Numbat"] {
+            write(&mut stream, &json!(text)).unwrap();
+        }
+        let mut reader = Buffered::new(stream.as_slice());
+        for len in [6, 3 * AT_ONCE, 6] {
+            assert_eq!(read::<String>(&mut reader).unwrap().map(|text| text.len()), Some(len));
+            assert!(reader.buffer[..reader.has.start].iter().all(|byte| *byte == 0));
+        }
+        assert_eq!(read::<Value>(&mut reader).unwrap(), None);
+        assert!(reader.buffer.iter().all(|byte| *byte == 0));
     }
 
     #[test]

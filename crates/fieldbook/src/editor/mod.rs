@@ -78,13 +78,18 @@ pub fn may_write(ui: &Ui, instead: &str) -> Result<(), Failure> {
 /// # Errors
 /// The terminal cannot be used; the vault could not be locked.
 pub fn write(work: Work, begun: Begun, title: &str, global: &Global) -> Result<Ended, Failure> {
-    let title = format!("{} {title}", begun.title).trim().to_owned();
-    let text = Zeroizing::new(begun.text.replace("\r\n", "\n"));
-    let unfinished = begun.unfinished.filter(|kept| kept.text != *text);
+    let Begun { title: of, text, limit, unfinished } = begun;
+    let title = format!("{of} {title}").trim().to_owned();
+    // The window may stand for long after its text is gone: no other copy stays here.
+    let text = Zeroizing::new({
+        let text = text;
+        text.replace("\r\n", "\n")
+    });
+    let unfinished = unfinished.filter(|kept| kept.text != *text);
     let mut session = Session {
         global,
-        buffer: Buffer::new(&text, begun.limit),
-        limit: begun.limit,
+        buffer: Buffer::new(&text, limit),
+        limit,
         title: Zeroizing::new(title),
         kept: text,
         pace: Pace::new(Duration::from_secs(IDLE.seconds()), memory::clock()),
