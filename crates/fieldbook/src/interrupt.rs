@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{process, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Kind;
 
@@ -79,21 +79,33 @@ impl Drop for Child {
     }
 }
 
-/// The state of the terminal before a hidden question, restored by Ctrl-C.
+/// What is typed does not show, as long as this value lives: between one question for a passphrase and the next, too,
+/// when somebody types on while it is looked whether the first one opens. What was typed and not asked for is dropped then, and does not
+/// end in the shell. Ctrl-C gives the terminal back as it was.
 #[derive(Debug)]
-pub struct Echo(());
+pub struct Hidden(Option<File>);
 
-impl Echo {
-    /// Remembers the terminal as it is now.
-    pub fn remember() -> Self {
-        let now = File::open("/dev/tty").ok().and_then(|terminal| tcgetattr(&terminal).ok());
-        *lock(&TERMINAL) = now;
-        Self(())
+impl Hidden {
+    /// From now on.
+    pub fn begin() -> Self {
+        let mut before = lock(&TERMINAL);
+        // Somebody else has it already.
+        let Some(terminal) = File::open("/dev/tty").ok().filter(|_| before.is_none()) else {
+            return Self(None);
+        };
+        let Ok(now) = tcgetattr(&terminal) else { return Self(None) };
+        let mut hidden = now.clone();
+        hidden.local_modes.remove(LocalModes::ECHO);
+        *before = Some(now);
+        let _ = tcsetattr(&terminal, OptionalActions::Now, &hidden);
+        Self(Some(terminal))
     }
 }
 
-impl Drop for Echo {
+impl Drop for Hidden {
     fn drop(&mut self) {
-        lock(&TERMINAL).take();
+        if let (Some(terminal), Some(before)) = (&self.0, lock(&TERMINAL).take_if(|_| self.0.is_some())) {
+            let _ = tcsetattr(terminal, OptionalActions::Flush, &before);
+        }
     }
 }

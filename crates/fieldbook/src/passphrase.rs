@@ -96,7 +96,9 @@ impl Source {
         ui: &Ui,
         mut open: impl FnMut(&Secret) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        let tries = if *self.typed() == Self::Terminal { TRIES } else { 1 };
+        let is_asked = *self.typed() == Self::Terminal;
+        let _hidden = (is_asked && !ui.no_input()).then(interrupt::Hidden::begin);
+        let tries = if is_asked { TRIES } else { 1 };
         for _ in 1..tries {
             match open(&self.read(vault, ui)?) {
                 Err(failure) if failure.kind == Kind::WrongPassphrase => ui.note("That does not open it."),
@@ -365,7 +367,7 @@ fn ask(prompt: &str, ui: &Ui) -> Result<Secret, Failure> {
     if ui.no_input() {
         return Err(Failure::cannot_ask("the vault is locked and --no-input forbids asking", flag));
     }
-    let _echo = interrupt::Echo::remember();
+    let _hidden = interrupt::Hidden::begin();
     rpassword::prompt_password(prompt).map(Zeroizing::new).map_err(|error| match error.kind() {
         io::ErrorKind::Interrupted => Failure::new(Kind::Interrupted, "interrupted", "interrupted"),
         _ => Failure::cannot_ask("the vault is locked and there is no terminal to ask on", flag),

@@ -308,7 +308,10 @@ fn failed(error: PairingError) -> Failure {
         PairingError::Closed(_) | PairingError::Refused(Refusal::NotWaiting) => {
             Failure::failed("invitation-over", message).hint("ask for a new invitation")
         }
-        PairingError::Refused(Refusal::Declined) => Failure::failed("declined", message),
+        PairingError::Refused(Refusal::Declined) => Failure::failed("declined", message).hint(
+            "ask the other person why, over a channel on which you know each other: if your check words differed somebody \
+             stands between you, and a new code has to go another way",
+        ),
         PairingError::Version { .. } | PairingError::Refused(Refusal::Version) => {
             Failure::new(Kind::Version, "pairing-version", message)
                 .hint("bring both devices to the same version")

@@ -101,7 +101,7 @@ pub fn run(args: UnlockArgs, global: &Global) -> Result<(), Failure> {
     let asleep = if locks_before_sleep == Some(true) {
         "It also locks before this computer sleeps."
     } else {
-        "Lock it before this computer sleeps, which does not say when it does."
+        "Lock it yourself before this computer sleeps: here the program is not told when it does."
     };
     global.ui.say(format_args!("{what} `fieldbook lock` locks it again; {by_itself}. {asleep}"))
 }
