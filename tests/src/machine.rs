@@ -192,6 +192,20 @@ impl Machine {
     pub fn processes(&self) -> Vec<processes::Process> {
         processes::of_home(&self.home())
     }
+
+    /// The same, once each watch whose agent or daemon has ended is gone, too: it looks every few milliseconds.
+    #[track_caller]
+    pub fn lasting(&self) -> Vec<processes::Process> {
+        crate::wait_for("the end of the watches", || {
+            let all = self.processes();
+            let stands = |process: &processes::Process| {
+                let is_watch = process.arguments.windows(7).any(|word| word == b"\0watch\0");
+                let beside = || all.iter().any(|other| processes::parent(process.pid) == Some(other.pid));
+                !is_watch || beside()
+            };
+            all.iter().all(stands).then(|| all.clone())
+        })
+    }
 }
 
 /// The id in a line about a report.

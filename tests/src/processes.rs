@@ -42,6 +42,12 @@ fn threads(pid: u32) -> usize {
     fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count)
 }
 
+/// Who started a process, or took it over; none if it has ended.
+pub fn parent(pid: u32) -> Option<u32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+}
+
 /// Every live descendant of this test.
 pub fn descendants() -> Vec<Process> {
     let mut children: BTreeMap<u32, Vec<u32>> = BTreeMap::new();

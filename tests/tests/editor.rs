@@ -177,7 +177,7 @@ fn the_key_that_locks_keeps_what_is_written_and_leaves_nothing_of_it_anywhere_el
         assert!(words.iter().all(|word| !terminal.screen().contains(word)), "{}", terminal.screen());
         assert_eq!(process(&machine, "agent"), None);
         assert_eq!(command_without_passphrase(&machine), 4, "it is locked");
-        for process in machine.processes() {
+        for process in machine.lasting() {
             assert!(memory::search(process.pid, &canaries).is_empty(), "{process:?}");
         }
         let own = ["vault", "home", "run", "tmp"].map(|dir| machine.root().join(dir));

@@ -61,7 +61,7 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
         wait_for("the agent's end", || process(machine, "agent").is_none().then_some(()));
         secrets.extend([Stores::of(machine).keys(), Image::of(machine).keys()].concat());
     }
-    for process in a.processes().into_iter().chain(b.processes()) {
+    for process in a.lasting().into_iter().chain(b.lasting()) {
         clean(process.pid, "locked", &secrets);
     }
     assert!(a.processes().iter().any(|process| process.pid == daemon_id), "the daemon stays");
@@ -75,7 +75,7 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     a.ok(&["daemon", "stop"]);
     daemon.process.ends();
     for machine in [&a, &b] {
-        assert!(machine.processes().is_empty(), "{:?}", machine.processes());
+        assert!(machine.lasting().is_empty(), "{:?}", machine.processes());
         secrets.push(Stores::of(machine).depot_key());
     }
     for machine in [&a, &b] {
