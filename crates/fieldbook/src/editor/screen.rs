@@ -193,7 +193,7 @@ mod tests {
         let text = "a👩\u{200d}👩\u{200d}👩b";
         assert_eq!(line(text, 0, None, 80).bytes.as_str(), "a👩\u{200d}👩\u{200d}👩\x1b[4Gb");
         assert_eq!(line("e\u{301}x", 0, None, 80).bytes.as_str(), "e\u{301}\x1b[2Gx");
-        let chain = format!("{}hidden", vec!["👩"; 9].join("\u{200d}"));
+        let chain = format!("{}hidden", ["👩"; 9].join("\u{200d}"));
         assert_eq!(line(&chain, 0, None, 80).bytes.as_str(), "\u{fffd}hidden");
     }
 }

@@ -73,7 +73,7 @@ impl Hush {
             let come = hush.hear(&stream, from);
             hush.lock().inside.remove(&number);
             match come {
-                Ok(come) => drop(accepted.send(Event::Accepted(come))),
+                Ok(come) => drop(accepted.send(Event::Accepted(Box::new(come)))),
                 Err(_) => drop(stream.shutdown(Shutdown::Both)),
             }
         });

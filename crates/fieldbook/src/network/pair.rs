@@ -87,7 +87,7 @@ pub enum Order {
 pub(super) enum Event {
     Order(Order),
     ParentGone,
-    Accepted(Come),
+    Accepted(Box<Come>),
     Message { connection: u64, bytes: Vec<u8> },
     Ended { connection: u64 },
 }
@@ -156,7 +156,7 @@ fn accept(listener: &TcpListener, accepted: &Sender<Event>, hush: Option<&Arc<Hu
         match (listener.accept(), hush) {
             (Ok((stream, from)), Some(hush)) => hush.judge(stream, from.ip(), accepted.clone()),
             (Ok((stream, _)), None) => {
-                if accepted.send(Event::Accepted(Come::in_the_open(stream))).is_err() {
+                if accepted.send(Event::Accepted(Box::new(Come::in_the_open(stream)))).is_err() {
                     return;
                 }
             }
@@ -270,8 +270,10 @@ impl Carrier {
                 Ok(Event::ParentGone) | Err(RecvTimeoutError::Disconnected) => return Ok(()),
                 Ok(Event::Order(Order::Send(message))) => self.send(&message.0)?,
                 Ok(Event::Order(Order::Close)) => self.end()?,
-                Ok(Event::Accepted(come)) if self.serving.is_none() => self.serve(come)?,
-                Ok(Event::Accepted(come)) if self.waiting.len() < WAITING_MAX => self.waiting.push_back(come),
+                Ok(Event::Accepted(come)) if self.serving.is_none() => self.serve(*come)?,
+                Ok(Event::Accepted(come)) if self.waiting.len() < WAITING_MAX => {
+                    self.waiting.push_back(*come)
+                }
                 Ok(Event::Accepted(_) | Event::Order(Order::Veil(_))) => {}
                 Ok(Event::Message { connection, bytes }) => self.heard(connection, bytes)?,
                 Ok(Event::Ended { connection }) => {
