@@ -44,8 +44,15 @@ fn threads(pid: u32) -> usize {
 
 /// Who started a process, or took it over; none if it has ended.
 pub fn parent(pid: u32) -> Option<u32> {
+    stat(pid).map(|(_, parent)| parent)
+}
+
+/// The state of a process and its parent.
+fn stat(pid: u32) -> Option<(String, u32)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse().ok()
+    // After the name in brackets, which may contain anything.
+    let mut rest = stat.rsplit_once(") ")?.1.split(' ');
+    Some((rest.next()?.to_owned(), rest.next()?.parse().ok()?))
 }
 
 /// Every live descendant of this test.
@@ -56,16 +63,11 @@ pub fn descendants() -> Vec<Process> {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
         };
-        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else { continue };
-        // After the name in brackets, which may contain anything: state, parent.
-        let Some((_, rest)) = stat.rsplit_once(") ") else { continue };
-        let mut rest = rest.split(' ');
-        if rest.next() == Some("Z") && threads(pid) <= 1 {
+        let Some((state, parent)) = stat(pid) else { continue };
+        if state == "Z" && threads(pid) <= 1 {
             zombies.insert(pid);
         }
-        if let Some(parent) = rest.next().and_then(|parent| parent.parse().ok()) {
-            children.entry(parent).or_default().push(pid);
-        }
+        children.entry(parent).or_default().push(pid);
     }
     let mut found = Vec::new();
     let mut to_visit = children.get(&std::process::id()).cloned().unwrap_or_default();

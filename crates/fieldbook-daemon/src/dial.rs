@@ -22,6 +22,7 @@ use fieldbook_net::quic::Endpoint;
 use fieldbook_net::secured::SecureError;
 use fieldbook_net::session::STANDSTILL;
 use fieldbook_net::socks::Proxy;
+use fieldbook_net::tls::TransportKey;
 use fieldbook_net::veil::{carried, system_clock};
 use fieldbook_net::{quic, secured, socks, tcp};
 use fieldbook_proto::session::TransportSecret;
@@ -353,13 +354,8 @@ async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
     let Some((newest, earlier)) = identity.secrets.split_first() else {
         return Err(NO_SECRET.to_owned());
     };
-    let stream = veil(connect().await?, newest)?;
-    let mut newest = pin!(async {
-        let known = stream.known();
-        let secured = secured::connect(key, stream, patience.newest).await;
-        known.note();
-        over(secured, patience.way)
-    });
+    let stream = connect().await?;
+    let mut newest = pin!(shake_veiled(stream, newest, None, key, patience.newest, patience.way));
     if relays.is_empty() || earlier.is_empty() {
         return newest.await;
     }
@@ -369,13 +365,8 @@ async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
         tokio::time::sleep(each()).await;
         for secret in earlier.iter().take(relays::EPOCHS_BACK) {
             let each = each();
-            let shaken = async {
-                let stream = veil(connect().await?, secret)?;
-                let known = stream.known();
-                let secured = secured::connect_to(relays, key, stream, each).await;
-                known.note();
-                over(secured, patience.way)
-            };
+            let shaken =
+                async { shake_veiled(connect().await?, secret, Some(relays), key, each, patience.way).await };
             if let Ok(Ok(reached)) = timeout(each, shaken).await {
                 return Some(reached);
             }
@@ -404,8 +395,23 @@ async fn veiled<F: Future<Output = Result<TcpStream, String>>>(
     timeout(2 * patience.newest, either).await.unwrap_or_else(|_| Err(SecureError::Silent.to_string()))
 }
 
-fn veil(stream: TcpStream, secret: &TransportSecret) -> Result<carried::Veiled<TcpStream>, String> {
-    carried::dial(stream, secret, &system_clock()).map_err(|error| error.to_string())
+/// Shakes hands behind the veil under a secret; where there are `only`, with nobody whose key is none of them.
+async fn shake_veiled(
+    stream: TcpStream,
+    secret: &TransportSecret,
+    only: Option<&[[u8; 32]]>,
+    key: &TransportKey,
+    patience: Duration,
+    way: Way,
+) -> Result<Reached, String> {
+    let stream = carried::dial(stream, secret, &system_clock()).map_err(|error| error.to_string())?;
+    let known = stream.known();
+    let secured = match only {
+        None => secured::connect(key, stream, patience).await,
+        Some(keys) => secured::connect_to(keys, key, stream, patience).await,
+    };
+    known.note();
+    over(secured, way)
 }
 
 fn over(

@@ -152,10 +152,12 @@ impl<'a> LongText<'a> {
     }
 }
 
-/// Whether something of this report was written and not saved. A question or an answer is no part of it.
+/// The reports of which something was written and not saved. A question or an answer is no part of one.
+const LEFT: &str = "SELECT report FROM unfinished WHERE (field = 'narrative' OR field LIKE 'fields.%')";
+
+/// Whether something of this report was written and not saved.
 pub(crate) fn is_left(db: &Connection, report: &ReportId) -> Result<bool, VaultError> {
-    let sql = "SELECT 1 FROM unfinished WHERE report = ?1 AND (field = 'narrative' OR field LIKE 'fields.%')";
-    Ok(db.prepare_cached(sql)?.exists([report.as_bytes()])?)
+    Ok(db.prepare_cached(&format!("{LEFT} AND report = ?1"))?.exists([report.as_bytes()])?)
 }
 
 /// Whether something about this report was written and not saved, be it a question.
@@ -303,20 +305,14 @@ impl Vault {
         if self.team.as_ref().is_some_and(|team| team.role() == Role::Coordinator) {
             return Ok(Vec::new());
         }
-        let mut statement = self.db.prepare_cached(
-            "SELECT id FROM report WHERE finished = 1
-                 AND (author = ?1 OR author IN (SELECT id FROM former_device)) ORDER BY number",
-        )?;
+        let mut statement = self.db.prepare_cached(&format!(
+            "SELECT id FROM report WHERE finished = 1 AND id IN ({LEFT})
+                 AND (author = ?1 OR author IN (SELECT id FROM former_device)) ORDER BY number"
+        ))?;
         let ids: Vec<Vec<u8>> =
             statement.query_map([self.me.as_bytes()], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let mut left = Vec::new();
-        for id in ids {
-            let id = ReportId::from_bytes(store::array(&id, "a report id")?);
-            if is_left(&self.db, &id)? {
-                left.push(id);
-            }
-        }
-        Ok(left)
+        let id = |bytes: &Vec<u8>| Ok(ReportId::from_bytes(store::array(bytes, "a report id")?));
+        ids.iter().map(id).collect()
     }
 }
 

@@ -76,9 +76,7 @@ fn wiped_but(error: &VaultError) -> Failure {
 pub fn kill(socket: &Path) {
     let peer = reach(socket).and_then(|stream| Ok(rustix::net::sockopt::socket_peercred(&stream)?));
     match peer {
-        Ok(peer) if peer.pid != rustix::process::getpid() => {
-            let _ = kill_process(peer.pid, Signal::KILL);
-        }
+        Ok(peer) if peer.pid != rustix::process::getpid() => end(peer.pid),
         _ => {}
     }
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 
-use fieldbook_tests::{Machine, Run, free_port, team_of_two, wait_for};
+use fieldbook_tests::{Daemon, Machine, Run, free_port, team_of_two, wait_for};
 use serde_json::Value;
 
 use super::capture::{Capture, Seen};
@@ -73,17 +73,26 @@ fn beside_the_proxy(seen: &[Seen], proxy: &Proxy) -> Vec<Seen> {
     seen.iter().filter(|seen| !by_the_proxy(seen) && !to_the_proxy(seen)).copied().collect()
 }
 
+/// Two devices, the daemon of the first, a proxy, and the name and port by which the proxy alone finds that daemon.
+fn behind_a_proxy() -> (Machine, Machine, Daemon, Proxy, String) {
+    let (a, b) = team_of_two();
+    names_of_this_world(&b);
+    let daemon = a.daemon();
+    let at = format!("{NAME}:{}", port_of(&daemon));
+    let proxy = Proxy::start(&a, &[]);
+    (a, b, daemon, proxy, at)
+}
+
+fn port_of(daemon: &Daemon) -> String {
+    daemon.address().rsplit_once(':').expect("a port").1.to_owned()
+}
+
 #[test]
 fn only_via_makes_no_other_connection_and_looks_up_no_name() {
     if !world::inside("carriers::proxy::only_via_makes_no_other_connection_and_looks_up_no_name") {
         return;
     }
-    let (a, b) = team_of_two();
-    names_of_this_world(&b);
-    let daemon = a.daemon();
-    let port = daemon.address().rsplit_once(':').expect("a port").1.to_owned();
-    let proxy = Proxy::start(&a, &[]);
-    let at = format!("{NAME}:{port}");
+    let (a, b, daemon, proxy, at) = behind_a_proxy();
     let id = finished(&b);
 
     let capture = Capture::start();
@@ -137,12 +146,8 @@ fn a_daemon_with_only_via_dials_nothing_else_when_the_proxy_is_gone_and_when_it_
     ) {
         return;
     }
-    let (a, b) = team_of_two();
-    names_of_this_world(&b);
-    let desk = a.daemon();
-    let port = desk.address().rsplit_once(':').expect("a port").1.to_owned();
-    let proxy = Proxy::start(&a, &[]);
-    let (at, url) = (format!("{NAME}:{port}"), proxy.url());
+    let (a, b, desk, proxy, at) = behind_a_proxy();
+    let (port, url) = (port_of(&desk), proxy.url());
 
     let capture = Capture::start();
     let mut laptop = b.start(&["daemon", "--with", &at, "--only-via", &url]);
@@ -186,12 +191,7 @@ fn a_doctor_with_only_via_looks_nowhere_else() {
     if !world::inside("carriers::proxy::a_doctor_with_only_via_looks_nowhere_else") {
         return;
     }
-    let (a, b) = team_of_two();
-    names_of_this_world(&b);
-    let desk = a.daemon();
-    let port = desk.address().rsplit_once(':').expect("a port").1.to_owned();
-    let proxy = Proxy::start(&a, &[]);
-    let at = format!("{NAME}:{port}");
+    let (_a, b, desk, proxy, at) = behind_a_proxy();
     let ways = |run: Run| -> Vec<(String, String)> {
         let tried = run.lines().into_iter().filter(|line| line["event"] == "tried");
         let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();

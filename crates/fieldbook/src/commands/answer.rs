@@ -1,13 +1,13 @@
 //! `fieldbook answer`
 
 use clap::Args;
-use fieldbook_vault::{Noted, ShownReport};
+use fieldbook_vault::ShownReport;
 
-use super::{ask, edit, json, render};
+use super::{ask, json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
+use crate::editor;
 use crate::editor::work::Work;
-use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
 use crate::network;
@@ -51,13 +51,9 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
         let field = to.as_ref().map_or_else(|| "answer".to_owned(), |to| format!("answer.{to}"));
         let send = move |text| Request::Answer { report: id.clone(), to: to.clone(), text };
         let (work, begun) = Work::on_note(agent, report, field, send)?;
-        match editor::write(work, begun, "answer", global)? {
-            Ended::Said(words) => return global.ui.say(words),
-            Ended::SavedAndSaid(words) => {
-                network::nudge(&global.vault);
-                return global.ui.say(words);
-            }
-            Ended::Saved(said) => edit::understood::<Noted>(said)?,
+        match ask::at_length(work, begun, "answer", global)? {
+            Some(noted) => noted,
+            None => return Ok(()),
         }
     } else {
         let text = ask::text(args.text, &global.ui)?;

@@ -9,7 +9,7 @@ use fieldbook_vault::{Noted, ShownReport};
 use super::{edit, json, new, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::Request;
-use crate::editor::work::Work;
+use crate::editor::work::{Begun, Work};
 use crate::editor::{self, Ended};
 use crate::error::Failure;
 use crate::global::Global;
@@ -48,13 +48,9 @@ pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
         let id = report.clone();
         let send = move |text| Request::Ask { report: id.clone(), text };
         let (work, begun) = Work::on_note(agent, report, "ask".to_owned(), send)?;
-        match editor::write(work, begun, "question", global)? {
-            Ended::Said(words) => return global.ui.say(words),
-            Ended::SavedAndSaid(words) => {
-                network::nudge(&global.vault);
-                return global.ui.say(words);
-            }
-            Ended::Saved(said) => edit::understood::<Noted>(said)?,
+        match at_length(work, begun, "question", global)? {
+            Some(noted) => noted,
+            None => return Ok(()),
         }
     } else {
         let text = text(args.text, &global.ui)?;
@@ -64,6 +60,19 @@ pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
     global.ui.emit(json(&noted)?)?;
     let (note, report) = (render::short(&noted.note), render::short(&noted.report.id));
     global.ui.say(format_args!("Asked {note} on {report}: {}", render::title(&noted.report.title)))
+}
+
+/// Lets somebody write a question or an answer on the whole screen. None if it was not sent, which has been said then.
+pub fn at_length(work: Work, begun: Begun, what: &str, global: &Global) -> Result<Option<Noted>, Failure> {
+    let words = match editor::write(work, begun, what, global)? {
+        Ended::Saved(said) => return edit::understood(said).map(Some),
+        Ended::SavedAndSaid(words) => {
+            network::nudge(&global.vault);
+            words
+        }
+        Ended::Said(words) => words,
+    };
+    global.ui.say(words).map(|()| None)
 }
 
 /// The words of a question or an answer: as given, from standard input, or asked for.

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use fieldbook_vault::Layout;
+use serde_json::Value;
 
 use super::errand::{Done, Errand, Errands};
 use super::keys::{Key, Keys};
@@ -19,6 +20,7 @@ use super::{End, Ended, NAP, REST_OF_A_KEY, Session, TICK, words};
 use crate::agent::client::Agent;
 use crate::commands::lock_now;
 use crate::error::{Failure, Kind};
+use crate::global::Global;
 use crate::memory;
 
 /// How long it is waited for that what is written is kept, before the vault is locked without that.
@@ -39,25 +41,39 @@ enum Settled {
     Deaf,
 }
 
+/// What is left of a session once nothing of its text is here.
+struct Bare<'a> {
+    terminal: Terminal,
+    errands: Errands,
+    global: &'a Global,
+    saved: Option<Value>,
+    slept: Duration,
+}
+
+impl<'a> Session<'a> {
+    fn bare(self) -> Bare<'a> {
+        let Self { terminal, errands, global, saved, slept, .. } = self;
+        Bare { terminal, errands, global, saved, slept }
+    }
+}
+
 impl Session<'_> {
     /// Ends as it is to end. Nothing of the text is here before anybody is waited for.
     pub(super) fn end(self, end: End) -> Result<Ended, Failure> {
         match end {
             End::Left => {
                 self.terminal.blank();
-                let Self { terminal, errands, buffer, kept, screen, title, keys, saved, .. } = self;
-                drop((terminal, buffer, kept, screen, title, keys));
+                let Bare { terminal, errands, saved, .. } = self.bare();
+                drop(terminal);
                 // The vault is free when the command ends.
                 errands.finish(LEFT_PATIENCE);
                 Ok(saved.map_or(Ended::Said(words::NOTHING), Ended::Saved))
             }
             End::Said(last) => {
-                let had_saved = self.saved.is_some();
-                let Self { terminal, errands, buffer, kept, screen, title, keys, later, .. } = self;
-                drop((buffer, kept, screen, title, keys, later));
+                let Bare { terminal, errands, saved, .. } = self.bare();
                 errands.finish(CLOSE_PATIENCE);
                 stay(&terminal, last);
-                Ok(said(last, had_saved))
+                Ok(said(last, saved.is_some()))
             }
             End::Lock { by_key } => self.lock(by_key),
             End::Cover => self.cover(),
@@ -119,9 +135,7 @@ impl Session<'_> {
     fn lock(mut self, by_key: bool) -> Result<Ended, Failure> {
         self.terminal.blank();
         let is_kept = self.settle() == Settled::Kept;
-        let had_saved = self.saved.is_some();
-        let Self { terminal, errands, buffer, kept, screen, title, keys, later, global, .. } = self;
-        drop((buffer, kept, screen, title, keys, later));
+        let Bare { terminal, errands, global, saved, .. } = self.bare();
         let locked = if is_kept {
             // With the thread ends an agent that was started for this alone.
             errands.finish(CLOSE_PATIENCE);
@@ -138,17 +152,14 @@ impl Session<'_> {
         }
         drop(terminal);
         locked?;
-        Ok(said(last, had_saved))
+        Ok(said(last, saved.is_some()))
     }
 
     /// What the vault does not have waits for whoever knows the passphrase, and is not shown. Whatever passphrase opens, it ends
     /// with the same words: nothing here may tell that there is another vault.
     fn cover(self) -> Result<Ended, Failure> {
-        let had_saved = self.saved.is_some();
         let rest = Rest::of(&self.kept, self.buffer.text());
-        let Self { terminal, mut errands, buffer, kept, screen, title, keys, later, global, slept, .. } =
-            self;
-        drop((buffer, kept, screen, title, keys, later));
+        let Bare { terminal, mut errands, global, saved, slept } = self.bare();
         errands.send(Errand::Forget);
         let rest = Arc::new(Mutex::new(Some(rest)));
         forget_in_time(&rest, slept, global.vault.clone());
@@ -177,7 +188,7 @@ impl Session<'_> {
         if !by_key {
             stay(&terminal, last);
         }
-        Ok(said(last, had_saved))
+        Ok(said(last, saved.is_some()))
     }
 }
 

@@ -78,13 +78,11 @@ pub fn may_write(ui: &Ui, instead: &str) -> Result<(), Failure> {
 /// # Errors
 /// The terminal cannot be used; the vault could not be locked.
 pub fn write(work: Work, begun: Begun, title: &str, global: &Global) -> Result<Ended, Failure> {
-    let Begun { title: of, text, limit, unfinished } = begun;
+    let Begun { title: of, text: opened, limit, unfinished } = begun;
     let title = format!("{of} {title}").trim().to_owned();
+    let text = Zeroizing::new(opened.replace("\r\n", "\n"));
     // The window may stand for long after its text is gone: no other copy stays here.
-    let text = Zeroizing::new({
-        let text = text;
-        text.replace("\r\n", "\n")
-    });
+    drop(opened);
     let unfinished = unfinished.filter(|kept| kept.text != *text);
     let mut session = Session {
         global,
