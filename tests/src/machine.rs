@@ -193,7 +193,23 @@ impl Machine {
         processes::of_home(&self.home())
     }
 
-    /// The same, once each watch whose agent or daemon has ended is gone, too: it looks every few milliseconds.
+    /// Waits until nothing of it runs. Whoever stood beside a process that has ended notices a moment later.
+    #[track_caller]
+    pub fn rests(&self) {
+        crate::wait_for("the end of every process", || self.processes().is_empty().then_some(()));
+    }
+
+    /// Kills whatever runs on it, and what is started meanwhile, until nothing does.
+    #[track_caller]
+    pub fn falls(&self) {
+        crate::wait_for("the end of every process", || {
+            let left = self.processes();
+            processes::kill(&left);
+            left.is_empty().then_some(())
+        });
+    }
+
+    /// What runs on it, once each watch whose agent or daemon has ended is gone, too: it looks every few milliseconds.
     #[track_caller]
     pub fn lasting(&self) -> Vec<processes::Process> {
         crate::wait_for("the end of the watches", || {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use fieldbook_tests::{Machine, PHOTO, Running, free_port, pair, processes, run, team_of_two, wait_for};
+use fieldbook_tests::{Machine, PHOTO, Running, free_port, pair, processes, run, team_of_two};
 use serde_json::Value;
 
 use crate::reading::{sync, word_of_delivery};
@@ -360,11 +360,7 @@ fn cut(machine: &Machine, command: &mut Running, after: Duration) {
     let below: Vec<u32> = machine.processes().iter().map(|process| process.pid).collect();
     processes::shoot(&below);
     command.kill();
-    wait_for("the end of every process", || {
-        let left = machine.processes();
-        processes::kill(&left);
-        left.is_empty().then_some(())
-    });
+    machine.falls();
 }
 
 #[test]

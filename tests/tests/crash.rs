@@ -9,7 +9,7 @@ use std::fs;
 use std::process::Command;
 use std::time::{Duration, Instant, SystemTime};
 
-use fieldbook_tests::{Machine, PHOTO, Running, processes, team_of_two, wait_for};
+use fieldbook_tests::{Machine, PHOTO, Running, processes, team_of_two};
 use serde_json::{Value, json};
 
 /// Kills in a run without `FIELDBOOK_KILLS`, over all tests.
@@ -194,11 +194,7 @@ fn cut(machine: &Machine, dice: &mut Dice, usual: &mut Duration, args: &[&str]) 
 /// Nothing of this machine runs any more.
 fn finish_off(machine: &Machine, command: &mut Running) {
     command.kill();
-    wait_for("the end of every process", || {
-        let left = machine.processes();
-        processes::kill(&left);
-        left.is_empty().then_some(())
-    });
+    machine.falls();
 }
 
 /// How long a command usually takes, here and now.
@@ -519,5 +515,5 @@ fn a_kill_is_a_kill() {
     let mut sleeping = Running::start(command);
     assert_eq!(machine.processes().len(), 1);
     finish_off(&machine, &mut sleeping);
-    assert!(machine.processes().is_empty());
+    machine.rests();
 }

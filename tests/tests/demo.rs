@@ -39,7 +39,7 @@ fn the_demo_plays_the_story_and_leaves_a_publication_to_open() {
         }
     }
     // Nothing keeps running, and nothing but the publication is left.
-    assert!(machine.lasting().is_empty());
+    machine.rests();
     for dir in ["home", "tmp", "run"] {
         assert_eq!(traces::files(&machine.root().join(dir)), Vec::<std::path::PathBuf>::new());
     }

@@ -463,7 +463,7 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
     terminal.types("\x1b");
     terminal.ends();
     assert!(!terminal.screen().contains("told"), "{}", terminal.screen());
-    wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+    machine.rests();
 }
 
 /// Writes, and the vault is locked before all of it was kept. (A machine that is busy elsewhere may have kept it

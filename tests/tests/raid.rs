@@ -161,7 +161,7 @@ fn one_word_wipes_everything_at_once_if_its_owner_chose_that() {
     run(bare, b"").exits(0);
     assert!(!b.vault().exists());
     daemon.process.ends();
-    wait_for("the end of every process", || b.processes().is_empty().then_some(()));
+    b.rests();
     let run_dir = b.root().join("run");
     assert_eq!(fs::read_dir(run_dir).expect("a directory").count(), 0, "no socket is left");
     drop(a);
@@ -185,7 +185,7 @@ fn a_signal_wipes_only_if_the_owner_chose_that() {
         signal(target(&machine).expect("a process"));
         wait_for("the vault's end", || (!machine.vault().exists()).then_some(()));
         daemon.process.ends();
-        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        machine.rests();
     }
 }
 
@@ -194,7 +194,8 @@ fn a_locked_vault_is_wiped_at_once_if_its_owner_chose_that() {
     let machine = Machine::with_vault("Monitor");
     report(&machine);
     machine.ok(&["safeguards", "--wipe", "at-once"]);
-    assert!(machine.processes().is_empty(), "locked, and no daemon");
+    // Locked, and no daemon.
+    machine.rests();
     let said = without_passphrase(&machine, &["--json", "wipe"]).exits(0);
     assert_eq!(said.lines()[0]["event"], "wiped");
     assert!(!machine.vault().exists());
@@ -214,11 +215,7 @@ fn wipe_cut_off(machine: &Machine, now: impl Fn() -> bool) {
     }
     processes::shoot(&victims);
     wiping.kill();
-    wait_for("the end of every process", || {
-        let left = machine.processes();
-        processes::kill(&left);
-        left.is_empty().then_some(())
-    });
+    machine.falls();
 }
 
 #[test]
@@ -288,7 +285,7 @@ fn what_ends_an_agent_closes_the_vault() {
         process(&machine, "agent").expect("the agent")
     };
     let closed = |how: &str| {
-        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        machine.rests();
         assert!(!has_logs(&machine), "{how}: {:?}", names(&machine.vault()));
         let sockets = machine.root().join("run");
         let agent = |dir: &String| names(&sockets.join(dir)).iter().any(|name| name == "agent");
@@ -321,7 +318,7 @@ fn the_day_that_the_owner_set_ends_agent_and_daemon_and_the_keys() {
         // It is looked at each minute, and whenever a signal comes.
         signal(target);
         daemon.process.ends();
-        wait_for("the end of every process", || machine.processes().is_empty().then_some(()));
+        machine.rests();
         for args in [&["list"][..], &["unlock"], &["init", "--name", "New"]] {
             let error = machine.fails(16, args);
             assert_eq!(error["code"], "keys-destroyed", "{args:?}");

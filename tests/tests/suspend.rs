@@ -142,13 +142,13 @@ fn the_agent_is_gone_before_the_computer_may_sleep_and_only_its_login_manager_is
     let said = bus.told(&format!("sleep {agent}"));
     assert!(["released gone", "released Z"].contains(&said.as_str()), "{said}");
     assert!(!is_open(&machine));
-    wait_for("the end of all", || machine.processes().is_empty().then_some(()));
+    machine.rests();
 
     // Nothing of it is damaged, and the next time it is so again.
     bus.unlock(&machine);
     assert!(is_open(&machine));
     machine.ok(&["lock"]);
-    wait_for("the end of all", || machine.processes().is_empty().then_some(()));
+    machine.rests();
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn a_doctor_says_whether_sleep_locks_the_vault() {
     let said = bus.told(&format!("sleep {agent}"));
     assert!(["released gone", "released Z"].contains(&said.as_str()), "{said}");
     assert!(!is_open(&machine));
-    wait_for("the end of all", || machine.processes().is_empty().then_some(()));
+    machine.rests();
 
     let nowhere = format!("unix:path={}", text(Path::new("/nowhere/bus")));
     let (verdict, found) = examined(&machine, &nowhere);

@@ -7,12 +7,16 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 use std::{process, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
 use crate::error::Kind;
+
+/// How long a question that was broken off has to give the terminal back.
+const QUESTION_PATIENCE: Duration = Duration::from_millis(200);
 
 static CHILDREN: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 static LEFT: AtomicBool = AtomicBool::new(false);
@@ -38,7 +42,18 @@ pub fn leave_to_others() {
     LEFT.store(true, Ordering::SeqCst);
 }
 
+/// Whoever asks for a passphrase reads Ctrl-C as a key, sends the signal itself and gives the terminal back: not before that
+/// has happened may somebody else, or what is typed in the shell would not show. Where Ctrl-C comes between two questions
+/// nobody gives anything back, and it is not waited for long.
+pub fn let_the_question_end() {
+    let until = Instant::now() + QUESTION_PATIENCE;
+    while lock(&TERMINAL).is_some() && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
 fn end() -> ! {
+    let_the_question_end();
     if let (Some(before), Ok(terminal)) = (lock(&TERMINAL).take(), File::open("/dev/tty")) {
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
     }

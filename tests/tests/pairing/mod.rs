@@ -110,7 +110,7 @@ fn both_screens_show_the_same_words_and_the_code_works_once() {
     next.object_with("code");
     assert_eq!(join(&c, &inviting.code, &inviting.address).exits(1).error()["code"], "wrong-code");
     drop(next);
-    wait_for("the vault", || inviting.machine.processes().is_empty().then_some(()));
+    inviting.machine.rests();
     assert_eq!((people(&inviting.machine), in_a_team(&c)), (2, false));
 }
 
@@ -429,7 +429,7 @@ fn interrupted_or_killed_nothing_stays_open() {
         inviting.process.signal(signal);
         let status = inviting.process.ends();
         assert!(signal == Signal::KILL || status.code() == Some(130), "{status}");
-        wait_for("the end of every process", || inviting.machine.processes().is_empty().then_some(()));
+        inviting.machine.rests();
         assert!(TcpStream::connect(&inviting.address).is_err());
         assert_eq!(join(&b, &inviting.code, &inviting.address).code, 14);
         a = inviting.machine;

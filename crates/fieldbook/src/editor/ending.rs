@@ -177,6 +177,11 @@ impl Session<'_> {
                         break (keep_rest(&mut errands, agent, rest), true);
                     }
                     Err(failure) if failure.kind == Kind::NoVault => break (words::NO_MORE, true),
+                    // The signal of Ctrl-C goes to another thread, which may be slower than the answer.
+                    Err(failure) if failure.kind == Kind::Interrupted => {
+                        *locked(&rest) = None;
+                        return Err(failure);
+                    }
                     Err(failure) => why = crate::sanitise::line(&failure.message),
                 },
                 Next::Key(key) if ends(&key) => break (words::NO_MORE, true),

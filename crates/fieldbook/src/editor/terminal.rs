@@ -94,13 +94,13 @@ impl Terminal {
         Ok(terminal)
     }
 
-    /// Raw, and on the alternate screen, also if it was so already.
+    /// Raw, and on the alternate screen, also if it was so already; not if another thread has given it back.
     fn take(&self) {
-        if let Some(before) = lock().as_ref() {
-            let mut raw = before.clone();
-            raw.make_raw();
-            let _ = tcsetattr(stdin(), OptionalActions::Now, &raw);
-        }
+        let ours = lock();
+        let Some(before) = ours.as_ref() else { return };
+        let mut raw = before.clone();
+        raw.make_raw();
+        let _ = tcsetattr(stdin(), OptionalActions::Now, &raw);
         send(ENTER.as_bytes(), SHOW_PATIENCE);
     }
 
@@ -162,10 +162,11 @@ impl Terminal {
     pub fn ask<T>(&self, question: impl FnOnce() -> T) -> T {
         empty();
         send(b"\x1b[0m\x1b[H\x1b[?25h\x1b[?2004l\x1b[?7h", EMPTY_PATIENCE);
+        // Before Ctrl-C is a signal again: otherwise one that comes at once would be put aside until the question is answered.
+        ASKING.store(true, Ordering::SeqCst);
         if let Some(before) = lock().as_ref() {
             restore(before);
         }
-        ASKING.store(true, Ordering::SeqCst);
         let answer = question();
         ASKING.store(false, Ordering::SeqCst);
         self.take();
@@ -192,7 +193,9 @@ impl Drop for Terminal {
 /// Gives the terminal back as it was, empty of what was written, if it is ours; also from a panic. What was typed and
 /// not read yet is thrown away: it belongs to a text and not to the shell. Whether it was ours.
 pub fn give_back() -> bool {
-    let Some(before) = lock().take() else { return false };
+    // Held to the end: whoever would take it meanwhile finds that it is gone.
+    let mut ours = lock();
+    let Some(before) = ours.take() else { return false };
     empty();
     send(LEAVE.as_bytes(), EMPTY_PATIENCE);
     restore(&before);
@@ -278,6 +281,10 @@ fn listen(woken: UnixStream) -> io::Result<()> {
                     _ = goes_on.recv() => CHANGE,
                     _ = stop.recv() => continue,
                 };
+                if word == END && ASKING.load(Ordering::SeqCst) {
+                    interrupt::let_the_question_end();
+                }
+                // With a question that was broken off the command has ended by itself.
                 if word == END && ASKING.load(Ordering::SeqCst) {
                     give_back();
                     std::process::exit(i32::from(Kind::Interrupted.exit()));
