@@ -44,6 +44,8 @@ pub use run::{Run, run};
 pub use running::Running;
 pub use terminal::Terminal;
 
+use std::fs::File;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -66,17 +68,26 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A port of loopback that was free a moment ago, for TCP and for UDP. Below those that the system gives to whoever
-/// asks for any: nobody takes it by chance before it is used. Each process begins elsewhere.
+/// asks for any: nobody takes it by chance before it is used. Each process begins elsewhere, and no other one takes it as long
+/// as this one lives.
 ///
 /// # Panics
 /// The machine has none left.
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
+    static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
+    let marks = std::env::temp_dir().join("fbtest-ports");
+    std::fs::create_dir_all(&marks).expect("a directory");
     for _ in 0..PORTS {
         let number = std::process::id().wrapping_mul(16).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = 12_000 + u16::try_from(number % PORTS).expect("small");
+        let mark = File::create(marks.join(port.to_string())).expect("a file");
+        if mark.try_lock().is_err() {
+            continue;
+        }
         let tcp = std::net::TcpListener::bind(("127.0.0.1", port));
         if tcp.is_ok() && std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+            TAKEN.lock().expect("the marks").push(mark);
             return port;
         }
     }

@@ -71,6 +71,8 @@ struct Inner {
     /// Of these, what went through streams after the first words of each side.
     streamed: [AtomicU64; 2],
     openings: Mutex<Vec<[u64; 2]>>,
+    /// Directions of streams that have not ended.
+    open: AtomicU64,
     lost: AtomicU64,
     seed: AtomicU64,
     /// After so many bytes towards the target the link goes; and since when it is gone.
@@ -101,6 +103,7 @@ impl Link {
             back: AtomicU64::new(0),
             streamed: Default::default(),
             openings: Mutex::default(),
+            open: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             seed: AtomicU64::new(0x9e37_79b9_7f4a_7c15),
             goes: Mutex::new((weather.lasts.unwrap_or(u64::MAX), None)),
@@ -137,6 +140,11 @@ impl Link {
     pub fn take_streamed(&self) -> (u64, u64) {
         let [there, back] = &self.inner.streamed;
         (there.swap(0, Relaxed), back.swap(0, Relaxed))
+    }
+
+    /// Whether no stream goes through it: each has ended in both directions.
+    pub fn is_at_rest(&self) -> bool {
+        self.inner.open.load(Relaxed) == 0
     }
 
     /// How long the first words of each side were, of each stream: to the target, and back.
@@ -327,7 +335,11 @@ impl Inner {
             for (from, to, there) in [(&near, &far, true), (&far, &near, false)] {
                 let (Ok(from), Ok(to)) = (from.try_clone(), to.try_clone()) else { continue };
                 let (inner, opening) = (self.clone(), opening.clone());
-                thread::spawn(move || inner.stream(from, to, there, &opening));
+                self.open.fetch_add(1, Relaxed);
+                thread::spawn(move || {
+                    inner.stream(from, to, there, &opening);
+                    inner.open.fetch_sub(1, Relaxed);
+                });
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use fieldbook_tests::{Machine, Run, run};
+use fieldbook_tests::{Machine, Run, run, wait_for};
 use serde_json::json;
 
 use crate::conventions::with_draft;
@@ -277,10 +277,8 @@ fn who_invites_a_coordinator_is_told_before_the_code_what_it_will_read() {
     machine.ok(&["team", "create", "T"]);
     let mut waiting = machine.start(&["team", "invite", "--role", "coordinator", "--listen", "127.0.0.1:0"]);
     waiting.object_with("code");
-    assert!(
-        waiting.err().contains("read everything that is written to the desk from now on"),
-        "{}",
-        waiting.err()
-    );
+    wait_for("the warning", || {
+        waiting.err().contains("read everything that is written to the desk from now on").then_some(())
+    });
     waiting.kill();
 }

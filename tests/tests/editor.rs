@@ -175,7 +175,7 @@ fn the_key_that_locks_keeps_what_is_written_and_leaves_nothing_of_it_anywhere_el
         assert!(terminal.ends().success(), "{}", terminal.screen());
         assert_eq!(sent_afterwards(&terminal), "Locked. What you had written is in the vault.");
         assert!(words.iter().all(|word| !terminal.screen().contains(word)), "{}", terminal.screen());
-        assert_eq!(process(&machine, "agent"), None);
+        assert_eq!(process(&machine, "agent"), None, "locked: it is no more");
         assert_eq!(command_without_passphrase(&machine), 4, "it is locked");
         for process in machine.lasting() {
             assert!(memory::search(process.pid, &canaries).is_empty(), "{process:?}");
@@ -266,13 +266,18 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     terminal.types("Wrong. ");
     terminal.shows(KEPT);
     terminal.types("\x1b");
-    terminal.shows("leave and lose it");
-    // One digit of a text that goes on is not enough.
-    terminal.types("2");
+    terminal.shows("3 throw it away");
+    // One digit of a text that goes on is not enough, and no letter of it is an answer or a part of the text.
+    terminal.types("and 3");
     terminal.shows("gone for good");
-    terminal.types("3");
-    terminal.shows("leave and lose it");
-    terminal.types("2\r");
+    assert!(
+        !terminal.screen().contains("save and leave"),
+        "only what can be answered: {}",
+        terminal.screen()
+    );
+    terminal.types("more\x1b");
+    terminal.shows("3 throw it away");
+    terminal.types("3\r");
     terminal.ends();
     assert_eq!(entries(), before + 1);
     let mut terminal = writing(&b, &["edit", &id, "--write"]);
@@ -280,6 +285,53 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     assert!(!terminal.screen().contains("was not saved"), "{}", terminal.screen());
     terminal.types("\x1b");
     terminal.ends();
+}
+
+#[test]
+fn what_is_left_for_later_is_kept_and_shown_and_named_by_the_list() {
+    let machine = Machine::with_vault("Monitor");
+    machine.ok(&["unlock"]);
+    let later = |terminal: &mut Terminal| {
+        terminal.types("\x1b");
+        terminal.shows("2 leave it for later");
+        terminal.types("2");
+        assert!(terminal.ends().success(), "{}", terminal.screen());
+        assert!(sent_afterwards(terminal).starts_with("Not saved, and kept in the vault"));
+    };
+    let mut terminal = writing(&machine, &["new", "--template", "detention", "--write"]);
+    terminal.types("Numbatlater");
+    later(&mut terminal);
+    let id = machine.reports()[0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(narrative(&machine, &id), "");
+    assert!(machine.ok(&["list"]).out().contains("a text not saved"));
+    assert!(machine.ok(&["status"]).out().contains("Written and not saved: a text of 1 report"));
+    let unsaved = |id: &str| machine.json(&["show", id, "--unsaved"]);
+    assert_eq!(
+        (&unsaved(&id)[0]["field"], &unsaved(&id)[0]["text"]),
+        (&"narrative".into(), &"Numbatlater".into())
+    );
+    assert!(machine.ok(&["show", &id, "--unsaved"]).out().contains("Numbatlater"));
+    let mut terminal = writing(&machine, &["edit", &id, "--write"]);
+    terminal.shows("was not saved");
+    terminal.types("1");
+    terminal.shows("Numbatlater");
+    terminal.types(CTRL_X);
+    terminal.ends();
+    assert_eq!(narrative(&machine, &id), "Numbatlater");
+    // A question is left in the same way.
+    machine.ok(&["team", "create", "Minsk 2017"]);
+    let mut terminal = writing(&machine, &["ask", &id, "--write"]);
+    terminal.types("Quollquestion?");
+    later(&mut terminal);
+    assert_eq!(unsaved(&id)[0]["field"], "ask");
+    let mut terminal = writing(&machine, &["ask", &id, "--write"]);
+    terminal.types("1");
+    terminal.shows("Quollquestion?");
+    terminal.types(CTRL_X);
+    terminal.ends();
+    assert_eq!(machine.show(&id)["notes"][0]["text"], "Quollquestion?");
+    assert_eq!(unsaved(&id), Vec::<serde_json::Value>::new());
+    assert!(!machine.ok(&["list"]).out().contains("not saved"));
 }
 
 #[test]
@@ -359,8 +411,8 @@ fn a_new_note_that_is_thrown_away_leaves_no_draft_unless_something_else_is_in_it
             machine.ok(&["edit", id, "--set", "date=2017-03-25"]);
         }
         terminal.types("\x1b");
-        terminal.shows("leave and lose it");
-        terminal.types("2\r");
+        terminal.shows("3 throw it away");
+        terminal.types("3\r");
         terminal.ends();
         assert_eq!(machine.reports().len(), usize::from(changed_elsewhere));
     }

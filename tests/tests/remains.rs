@@ -41,7 +41,7 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     secrets.push(Canary::word(b.passphrase()));
     secrets.extend(keys);
     // While something comes, too.
-    let film: Vec<u8> = (0..16_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
+    let film: Vec<u8> = (0..64_000_000_u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 9) as u8).collect();
     b.ok(&["attach", &id, &b.file("film.mp4", film)]);
     let mut syncing = b.start(&["sync", "--with", daemon.address(), "--limit", "1M"]);
     wait_for("a part of the film", || {
@@ -54,7 +54,9 @@ fn what_remains_in_memory_knows_no_word_and_no_key() {
     {
         clean(process.pid, "at work", &secrets);
     }
+    assert!(syncing.runs(), "it was at work all the time");
     syncing.kill();
+    wait_for("the courier's end", || process(&b, "courier").is_none().then_some(()));
 
     for machine in [&a, &b] {
         machine.ok(&["lock"]);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use fieldbook_depot::cipher;
-use fieldbook_tests::{Machine, PHOTO, pair, processes, run, team_of_two};
+use fieldbook_tests::{Machine, PHOTO, Terminal, pair, processes, run, team_of_two};
 
 use crate::image::{Image, Stores, assert_nowhere};
 
@@ -222,6 +222,33 @@ fn reports_seal_themselves_when_enough_coordinators_have_confirmed() {
     received(&monitor, &coordinator, &other);
     monitor.ok(&["seal", "--after", "off"]);
     assert_eq!(monitor.json(&["seal", "--received"]).last().expect("a summary")["sealed"], 1);
+}
+
+#[test]
+fn a_report_is_not_sealed_under_the_hands_of_whoever_writes_in_it() {
+    let (coordinator, monitor) = team_of_two();
+    monitor.ok(&["seal", "--after", "1"]);
+    let id = report(&monitor);
+    monitor.ok(&["unlock"]);
+    let mut command = monitor.bare();
+    command.arg("--vault").arg(monitor.vault()).args(["edit", &id, "--write"]);
+    let mut terminal = Terminal::start(&command, 60, 12);
+    terminal.shows("narwhalstory");
+    // The receipt comes while nothing has been typed yet.
+    received(&monitor, &coordinator, &id);
+    let last = monitor.json(&["seal", "--received"]).pop().expect("a summary");
+    assert_eq!((&last["sealed"], &last["unfinished"]), (&0.into(), &serde_json::json!([id])));
+    assert_eq!(monitor.fails(1, &["seal", &id, "--yes"])["code"], "being-written");
+    terminal.types("Quokkalast ");
+    terminal.shows("Quokkalast");
+    terminal.types("\x18");
+    assert!(terminal.ends().success(), "{}", terminal.screen());
+    // What was written goes the way of every report.
+    crate::reading::sync(&monitor, &coordinator);
+    crate::reading::sync(&monitor, &coordinator);
+    assert_eq!(monitor.fails(1, &["show", &id])["code"], "sealed");
+    let told = coordinator.show(&id)["content"]["narrative"].as_str().expect("a narrative").to_owned();
+    assert!(told.contains("Quokkalast"), "{told}");
 }
 
 #[test]

@@ -277,14 +277,16 @@ pub(crate) async fn by_quic(target: SocketAddr, look: Look, caller: &Caller) -> 
     // A relay that has not heard of the newest secret hears nothing under it, and where only UDP leads
     // to it would hear of it never. Whoever is no relay gets no further than to show its own key.
     let mut earlier = pin!(async {
-        tokio::time::sleep(EPOCH_PATIENCE).await;
-        for secret in earlier.iter().take(relays::EPOCHS_BACK) {
-            let dialler = quic::dialler_to(relays, key, target, secret);
-            if let Ok(reached) = shake(dialler, target, EPOCH_PATIENCE).await {
-                return reached;
+        // As long as the newest is tried: an answer may be slow, or lost.
+        loop {
+            tokio::time::sleep(EPOCH_PATIENCE).await;
+            for secret in earlier.iter().take(relays::EPOCHS_BACK) {
+                let dialler = quic::dialler_to(relays, key, target, secret);
+                if let Ok(reached) = shake(dialler, target, EPOCH_PATIENCE).await {
+                    return reached;
+                }
             }
         }
-        std::future::pending().await
     });
     tokio::select! {
         result = &mut newest => result,

@@ -262,8 +262,7 @@ fn a_pipe_carries_a_session_and_proves_the_keys_at_both_ends() {
 fn a_proxy_that_is_not_there_is_the_last_resort_or_the_only_one() {
     let (coordinator, monitor) = (device(1, 1, 5), device(2, 1, 5));
     let daemon = start_by(&coordinator, Carriers::default());
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let proxy = format!("socks5://{nobody}").parse().unwrap();
+    let proxy = "socks5://127.0.0.1:9".parse().unwrap();
     let reached = |ways, daemon: &Running| monitor.sync_by(ways, &daemon.address);
     assert!(reached(Ways::StraightThen(proxy), &daemon).0.is_some());
     let (summary, events) = reached(Ways::Only(proxy), &daemon);

@@ -105,8 +105,10 @@ fn relay_record(device: &Device) -> Option<u64> {
 #[test]
 fn whoever_was_away_is_dialled_again_and_status_says_how_it_stands() {
     let (relay, one) = (device(1, 1, 9), device(2, 1, 9));
-    // A port that nobody listens at.
-    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // A port that nobody listens at, below those that the system gives to whoever asks for any.
+    let from = 10_000 + u16::try_from(std::process::id() % 1_000).unwrap();
+    let free = |port| TcpListener::bind(("127.0.0.1", port)).ok()?.local_addr().ok();
+    let address = (from..12_000).find_map(free).unwrap();
     let ids = one.add(0, 3, 1_100);
     let caller = call(&one, &address.to_string());
     wait("tried and told why", || {

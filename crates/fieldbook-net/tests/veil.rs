@@ -459,5 +459,11 @@ async fn a_flood_of_noise_changes_nothing() {
     served.store(true, Relaxed);
     assert!(!flood.join().unwrap(), "an answer to noise");
     serves(&desk, &secret(1)).await;
-    assert!(desk.endpoint.open_connections() <= 2);
+    // Those that served are still there for a moment, and one whose last word the flood has swallowed until QUIC's idle end.
+    let settled = async {
+        while desk.endpoint.open_connections() > 2 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), settled).await.expect("noise makes no connections");
 }

@@ -5,6 +5,7 @@ use fieldbook_report::ReportInput;
 use rusqlite::Connection;
 
 use crate::error::VaultError;
+use crate::once::Once;
 use crate::store;
 use crate::vault::Vault;
 use crate::views::ReportSummary;
@@ -18,6 +19,8 @@ pub struct AddendumText {
     pub title: Option<String>,
     /// Its language (BCP 47).
     pub language: Option<String>,
+    /// Whoever asks a second time gets the draft of the first time.
+    pub once: Option<Once>,
 }
 
 impl Vault {
@@ -39,7 +42,10 @@ impl Vault {
             addendum_to: Some(to.to_string()),
             ..ReportInput::default()
         };
-        self.create_report(&input)
+        match text.once {
+            Some(once) => self.create_report_once(&input, &once),
+            None => self.create_report(&input),
+        }
     }
 }
 

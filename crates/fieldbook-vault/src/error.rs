@@ -92,6 +92,11 @@ pub enum VaultError {
         /// The beginning of the report's id.
         report: String,
     },
+    /// Somebody has a text of the report open to write in.
+    BeingWritten {
+        /// The beginning of the report's id.
+        report: String,
+    },
     /// A text of the report was written and not saved, and cannot be.
     CannotGoOn {
         /// The beginning of the report's id.
@@ -311,6 +316,9 @@ impl fmt::Display for VaultError {
             ),
             Self::Unfinished { report } => {
                 write!(f, "a text of report {report} was written and is not saved in it yet")
+            }
+            Self::BeingWritten { report } => {
+                write!(f, "a text of report {report} is open in a window, to be written in")
             }
             Self::CannotGoOn { report, why } => {
                 write!(f, "a text of report {report} was written and not saved, and cannot be saved: {why}")

@@ -25,7 +25,7 @@
 //! passphrases, `duress` changes them and makes a decoy, `twin` keeps the pair of stores that is not open from telling what
 //! it is, `wipe` destroys the keys, and `rules` says when. `place` notices a copied directory, `rejoin` makes a copy a new device,
 //! `backup` writes and restores backups. `unfinished` keeps
-//! what somebody is writing and has not saved.
+//! what somebody is writing and has not saved; `once` remembers what was done, for whoever has to ask again.
 
 mod absorb;
 mod addenda;
@@ -53,6 +53,7 @@ mod names;
 #[allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 mod need_to_know;
 mod notes;
+mod once;
 mod outgoing;
 mod partners;
 mod parts;
@@ -87,6 +88,8 @@ pub use fieldbook_depot::DepotKey;
 pub use findings::{ChainView, Finding, Problem, Verified, WaitingView};
 pub use layout::Layout;
 pub use merge::{InProcess, MergeRefusal, MergeRequest, Merged, Merger, decode_answer, encode_answer};
+pub use notes::NoteText;
+pub use once::Once;
 pub use passphrase::Passphrase;
 pub use rejoin::CopyState;
 pub use rules::{DEAD_MAN_MIN_DAYS, Rules};

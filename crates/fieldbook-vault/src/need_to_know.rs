@@ -9,6 +9,7 @@ use fieldbook_seal::{Kind, ReadingIdentity, SealedEntry};
 
 use crate::hostile::{DETENTION, Device, admit, device, document, send, write};
 use crate::names::actor_of;
+use crate::notes::NoteText;
 use crate::outgoing::{self, Outgoing};
 use crate::reports::report_body;
 use crate::vault::Vault;
@@ -102,7 +103,7 @@ fn a_removed_author_is_told_nothing_of_what_happens_to_its_report() {
     assert!(!opens(&monitor.vault, &first.vault, before - 1).is_empty(), "the search finds an answer");
     first.vault.remove_device(monitor.vault.me, true).unwrap();
     retitle(&mut first, report, "After its removal");
-    first.vault.ask(report, "Where was it?").unwrap();
+    first.vault.ask(report, &NoteText { text: "Where was it?", ..NoteText::default() }).unwrap();
     first.vault.absorb().unwrap();
     assert!(first.vault.depot.head().unwrap() > before + 2);
     assert_eq!(opens(&monitor.vault, &first.vault, before), Vec::<EntryId>::new());

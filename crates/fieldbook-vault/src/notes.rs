@@ -2,11 +2,12 @@
 
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId, encode_hex};
-use fieldbook_report::{ActorId, Edit, Note, open_questions};
+use fieldbook_report::{ActorId, Edit, Note, ReportDocument, open_questions};
 use rusqlite::Connection;
 
 use crate::error::VaultError;
 use crate::names::{Names, actor_of};
+use crate::once::Once;
 use crate::reports::{ReportRow, load_document};
 use crate::slots;
 use crate::store;
@@ -71,13 +72,27 @@ pub(crate) fn view(notes: &[Note], me: &DeviceId, names: &Names) -> Vec<NoteView
         .collect()
 }
 
+/// A question, a note or an answer.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoteText<'a> {
+    /// Its words.
+    pub text: &'a str,
+    /// Whoever says it a second time has said it once.
+    pub once: Option<Once>,
+    /// The name under which it was kept while it was written: it is kept no more when it is said.
+    pub kept: Option<&'a str>,
+}
+
 impl Vault {
     /// Asks or notes something on a report: the author's device and the desk get it at the next sync.
     ///
     /// # Errors
     /// [`VaultError::NotYourReport`] on a monitor's device; no words, too many words or notes; the
     /// store's.
-    pub fn ask(&mut self, id: ReportId, text: &str) -> Result<Noted, VaultError> {
+    pub fn ask(&mut self, id: ReportId, text: &NoteText<'_>) -> Result<Noted, VaultError> {
+        if let Some(noted) = self.noted(id, text)? {
+            return Ok(noted);
+        }
         self.note(id, text, None)
     }
 
@@ -86,7 +101,16 @@ impl Vault {
     /// # Errors
     /// Those of [`Vault::ask`]; [`VaultError::NoSuchNote`], [`VaultError::NoQuestion`],
     /// [`VaultError::WhichQuestion`], [`VaultError::Ambiguous`].
-    pub fn answer(&mut self, id: ReportId, to: Option<&str>, text: &str) -> Result<Noted, VaultError> {
+    pub fn answer(
+        &mut self,
+        id: ReportId,
+        to: Option<&str>,
+        text: &NoteText<'_>,
+    ) -> Result<Noted, VaultError> {
+        // A question that was answered before waits no more.
+        if let Some(noted) = self.noted(id, text)? {
+            return Ok(noted);
+        }
         let row = ReportRow::get(&self.db, &id)?;
         let notes = load_document(&self.db, &self.me, row.number)?.view().notes;
         let question = match to {
@@ -107,23 +131,52 @@ impl Vault {
         self.note(id, text, Some(question))
     }
 
-    fn note(&mut self, id: ReportId, text: &str, reply_to: Option<String>) -> Result<Noted, VaultError> {
+    /// What was noted the first time, if this is the second.
+    fn noted(&self, id: ReportId, text: &NoteText<'_>) -> Result<Option<Noted>, VaultError> {
+        let Some(once) = text.once else { return Ok(None) };
+        if !once.is_done(&self.db)? {
+            return Ok(None);
+        }
+        let row = ReportRow::get(&self.db, &id)?;
+        let note = once.note();
+        let notes = load_document(&self.db, &self.me, row.number)?.view().notes;
+        let Some(found) = notes.into_iter().find(|known| known.id == note) else { return Ok(None) };
+        Ok(Some(Noted { report: self.summary(id)?, note, reply_to: found.reply_to }))
+    }
+
+    fn note(
+        &mut self,
+        id: ReportId,
+        text: &NoteText<'_>,
+        reply_to: Option<String>,
+    ) -> Result<Noted, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
         // Others' devices would refuse it: a monitor writes in its own reports only.
         let coordinator = self.team.as_ref().is_some_and(|team| team.role() == Role::Coordinator);
         if row.author != self.me && !coordinator {
             return Err(VaultError::NotYourReport);
         }
-        let mut random = [0; 4];
-        slots::fill(&mut random)?;
-        let note = encode_hex(&random);
+        let once = match text.once {
+            Some(once) => once,
+            None => {
+                let mut random = [0; Once::LEN];
+                slots::fill(&mut random)?;
+                Once::from_bytes(random)
+            }
+        };
+        let note = once.note();
         let edit = Edit::AddNote {
             id: note.clone(),
-            text: text.to_owned(),
+            text: text.text.to_owned(),
             time_ms: now_ms(),
             reply_to: reply_to.clone(),
         };
-        Ok(Noted { report: self.edit(id, &[edit])?, note, reply_to })
+        let act = |document: &mut ReportDocument| Ok(document.edit(&[edit], now_ms())?);
+        let report = self.change_and(id, act, |tx| {
+            text.kept.map_or(Ok(()), |field| crate::unfinished::remove(tx, &id, field))?;
+            once.done(tx)
+        })?;
+        Ok(Noted { report, note, reply_to })
     }
 }
 

@@ -13,6 +13,7 @@ use zeroize::Zeroizing;
 use crate::delivery::DeliveryIndex;
 use crate::error::VaultError;
 use crate::names::{Names, actor_of};
+use crate::once::Once;
 use crate::outgoing::{self, CHANGES_MAX, Outgoing};
 use crate::rejoin;
 use crate::sealing;
@@ -97,7 +98,13 @@ impl ReportRow {
         Self::find(db, id)?.ok_or_else(|| sealing::missing(db, id))
     }
 
-    fn summary(&self, me: &DeviceId, names: &Names, deliveries: &DeliveryIndex) -> ReportSummary {
+    fn summary(
+        &self,
+        me: &DeviceId,
+        names: &Names,
+        deliveries: &DeliveryIndex,
+        unsaved: bool,
+    ) -> ReportSummary {
         let columns = &self.summary;
         let mut delivery = deliveries.of(self, me, names);
         if self.finished && deliveries.is_own(&self.author, me) {
@@ -124,6 +131,7 @@ impl ReportRow {
             attachments: columns.attachments,
             people: columns.people,
             questions: columns.questions,
+            unsaved,
             delivery,
             sealed_ms: columns.sealed_ms,
         }
@@ -364,16 +372,16 @@ impl Vault {
         Ok(self.begin(input, None)?.summary)
     }
 
-    /// The same; but whoever asks a second time with the same random bytes gets the draft of the first time.
+    /// The same; but whoever asks a second time gets the draft of the first time.
     ///
     /// # Errors
     /// As [`Vault::create_report`].
     pub fn create_report_once(
         &mut self,
         input: &ReportInput,
-        once: &[u8],
+        once: &Once,
     ) -> Result<ReportSummary, VaultError> {
-        Ok(self.begin(input, Some(blake3::derive_key("fieldbook 2026 report begun once", once)))?.summary)
+        Ok(self.begin(input, Some(once.draft()))?.summary)
     }
 
     /// Begins a draft from imported input; the same input is imported once.
@@ -430,6 +438,22 @@ impl Vault {
     /// The change does not fit the template, or the store's. Nothing is changed then.
     pub fn edit(&mut self, id: ReportId, edits: &[Edit]) -> Result<ReportSummary, VaultError> {
         self.change(id, |document| Ok(document.edit(edits, now_ms())?))
+    }
+
+    /// The same; but whoever asks a second time changes nothing.
+    ///
+    /// # Errors
+    /// As [`Vault::edit`].
+    pub fn edit_once(
+        &mut self,
+        id: ReportId,
+        edits: &[Edit],
+        once: &Once,
+    ) -> Result<ReportSummary, VaultError> {
+        if once.is_done(&self.db)? {
+            return self.summary(id);
+        }
+        self.change_and(id, |document| Ok(document.edit(edits, now_ms())?), |tx| once.done(tx))
     }
 
     /// Changes a report's document, saves it, and queues what is to be sent, in one transaction.
@@ -526,6 +550,7 @@ impl Vault {
         };
         let names = self.names()?;
         let deliveries = self.deliveries()?;
+        let left = crate::unfinished::all_left(&self.db)?;
         let finished = filter.state.as_deref().map(|state| state == "finished");
         let mut statement = self.db.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM report
@@ -537,7 +562,9 @@ impl Vault {
         let mut rows = statement.query(params![finished, filter.template, search])?;
         let mut list = Vec::new();
         while let Some(row) = rows.next()? {
-            list.push(ReportRow::read(row)?.summary(&self.me, &names, &deliveries));
+            let row = ReportRow::read(row)?;
+            let unsaved = left.contains(row.id.as_bytes().as_slice());
+            list.push(row.summary(&self.me, &names, &deliveries, unsaved));
         }
         list.extend(sealed);
         Ok(list)
@@ -553,7 +580,8 @@ impl Vault {
     }
 
     fn summary_of(&self, row: &ReportRow, names: &Names) -> Result<ReportSummary, VaultError> {
-        Ok(row.summary(&self.me, names, &self.delivery(&row.id)?))
+        let unsaved = crate::unfinished::is_any_left(&self.db, &row.id)?;
+        Ok(row.summary(&self.me, names, &self.delivery(&row.id)?, unsaved))
     }
 
     /// One report, whole.

@@ -61,8 +61,9 @@ impl Vault {
     /// # Errors
     /// [`VaultError::CannotSeal`] for a draft, another device's report, on a coordinator's device, and for
     /// what a device sent that was a coordinator's then;
-    /// [`VaultError::Unfinished`] when a text was written and not saved, and [`VaultError::NotConfirmed`] when not enough coordinators have signed for all of it, unless
-    /// `consent` says [`SealConsent::Anyway`]; [`VaultError::Sealed`] if it is already; the store's.
+    /// [`VaultError::BeingWritten`] while somebody writes in it; [`VaultError::Unfinished`] when a text was written and not
+    /// saved, and [`VaultError::NotConfirmed`] when not enough coordinators have signed for all of it, unless `consent` says
+    /// [`SealConsent::Anyway`]; [`VaultError::Sealed`] if it is already; the store's.
     /// Nothing is sealed then.
     pub fn seal_report(&mut self, id: ReportId, consent: SealConsent) -> Result<SealSummary, VaultError> {
         let row = ReportRow::get(&self.db, &id)?;
@@ -85,6 +86,9 @@ impl Vault {
             return Err(VaultError::CannotSeal(WAS_COORDINATOR));
         }
         team.desk_reads()?;
+        if self.being_written.contains(&id) {
+            return Err(VaultError::BeingWritten { report: id.short() });
+        }
         if consent == SealConsent::WithReceipts && crate::unfinished::is_left(&self.db, &id)? {
             return Err(VaultError::Unfinished { report: id.short() });
         }
@@ -134,6 +138,7 @@ impl Vault {
                     VaultError::NotConfirmed { .. }
                     | VaultError::CannotSeal(_)
                     | VaultError::DeskClosed
+                    | VaultError::BeingWritten { .. }
                     | VaultError::Unfinished { .. },
                 ) => {}
                 Err(error) => return Err(error),
@@ -262,6 +267,7 @@ impl Vault {
                 updated_ms: time_ms,
                 clashes: 0,
                 questions: 0,
+                unsaved: false,
                 attachments: 0,
                 people: 0,
                 delivery: Delivery {

@@ -58,6 +58,7 @@ impl Vault {
             sealed: in_state("sealed"),
             seal_after: self.seal_after()?,
             unfinished: self.kept_from_sealing()?.len(),
+            unsaved: reports.iter().filter(|report| report.unsaved).count(),
             rekey_due: crate::rekey::is_due(&self.db)?,
             theirs: in_state("theirs"),
             clashes: reports.iter().map(|report| report.clashes).sum(),

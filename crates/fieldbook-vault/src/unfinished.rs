@@ -4,6 +4,8 @@
 //! They lie in the encrypted store like everything, one for each text of a report, and are gone with their report: the store
 //! itself sees to that, whatever removes it. A backup takes them along like drafts.
 
+use std::collections::BTreeSet;
+
 use fieldbook_proto::ReportId;
 use fieldbook_proto::certificate::Role;
 use fieldbook_report::ReportDocument;
@@ -165,6 +167,12 @@ pub(crate) fn is_any_left(db: &Connection, report: &ReportId) -> Result<bool, Va
     Ok(db.prepare_cached("SELECT 1 FROM unfinished WHERE report = ?1")?.exists([report.as_bytes()])?)
 }
 
+/// All reports about which something was written and not saved.
+pub(crate) fn all_left(db: &Connection) -> Result<BTreeSet<Vec<u8>>, VaultError> {
+    let mut statement = db.prepare_cached("SELECT DISTINCT report FROM unfinished")?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
 impl Vault {
     /// A text of a report as it is saved, and what was written in it and not saved.
     ///
@@ -296,8 +304,27 @@ impl Vault {
         Ok(self.db.prepare_cached("DELETE FROM unfinished WHERE report = ?1")?.execute([id.as_bytes()])?)
     }
 
+    /// Somebody has texts of these reports open to write in, and of no others: none of them is sealed meanwhile, or what is
+    /// written would have no place.
+    pub fn set_being_written(&mut self, reports: Vec<ReportId>) {
+        self.being_written = reports;
+    }
+
+    /// What was written of a report and not saved, each with its name; also where it cannot be gone on with.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn kept_texts(&self, id: ReportId) -> Result<Vec<(String, KeptText)>, VaultError> {
+        let mut statement =
+            self.db.prepare_cached("SELECT field FROM unfinished WHERE report = ?1 ORDER BY field")?;
+        let fields: Vec<String> =
+            statement.query_map([id.as_bytes()], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let named = |field: String| Ok(kept(&self.db, &id, &field)?.map(|kept| (field, kept)));
+        fields.into_iter().filter_map(|field| named(field).transpose()).collect()
+    }
+
     /// The finished reports of this device that are not sealed, whoever has confirmed them, because a text of theirs was
-    /// written and not saved.
+    /// written and not saved, or is being written.
     ///
     /// # Errors
     /// The store's.
@@ -311,12 +338,21 @@ impl Vault {
         ))?;
         let ids: Vec<Vec<u8>> =
             statement.query_map([self.me.as_bytes()], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let id = |bytes: &Vec<u8>| Ok(ReportId::from_bytes(store::array(bytes, "a report id")?));
-        ids.iter().map(id).collect()
+        let mut left = Vec::new();
+        for id in ids {
+            left.push(ReportId::from_bytes(store::array(&id, "a report id")?));
+        }
+        for id in &self.being_written {
+            let is_sealable = |row: ReportRow| row.finished && row.author == self.me;
+            if !left.contains(id) && ReportRow::find(&self.db, id)?.is_some_and(is_sealable) {
+                left.push(*id);
+            }
+        }
+        Ok(left)
     }
 }
 
-fn remove(db: &Connection, id: &ReportId, field: &str) -> Result<(), VaultError> {
+pub(crate) fn remove(db: &Connection, id: &ReportId, field: &str) -> Result<(), VaultError> {
     db.prepare_cached("DELETE FROM unfinished WHERE report = ?1 AND field = ?2")?
         .execute(params![id.as_bytes(), field])?;
     Ok(())

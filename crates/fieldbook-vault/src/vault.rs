@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fieldbook_depot::{Depot, DepotKey, SqlDepot, cipher};
-use fieldbook_proto::{DepotId, DeviceId};
+use fieldbook_proto::{DepotId, DeviceId, ReportId};
 use fieldbook_seal::{DeviceSecret, ReadingIdentity};
 use rusqlite::Connection;
 use zeroize::Zeroizing;
@@ -67,6 +67,8 @@ pub struct Vault {
     pub(crate) retry_waiting: bool,
     /// While recovery sheets are read: their identity, tried on every entry.
     pub(crate) lent: Option<ReadingIdentity>,
+    /// The reports that somebody has open to write in.
+    pub(crate) being_written: Vec<ReportId>,
     /// The team changed since it was put in order last.
     pub(crate) house_due: bool,
     /// When that was, in seconds since 1970.
@@ -273,6 +275,7 @@ impl Vault {
             duress,
             retry_waiting: true,
             lent: None,
+            being_written: Vec::new(),
             house_due: true,
             house_kept_s: 0,
             layout,

@@ -236,6 +236,9 @@ pub struct ReportSummary {
     /// Questions that wait for this device's user.
     #[serde(default)]
     pub questions: usize,
+    /// Something about it was written and is not saved.
+    #[serde(default)]
+    pub unsaved: bool,
     /// Who holds it.
     pub delivery: Delivery,
     /// When its author gave up the power to read it, as that device's clock claimed.
@@ -682,6 +685,9 @@ pub struct Status {
     /// Finished reports of this device that are not sealed because a text of theirs was written and not saved.
     #[serde(default)]
     pub unfinished: usize,
+    /// Reports about which something was written and is not saved.
+    #[serde(default)]
+    pub unsaved: usize,
     /// What was forgotten is not gone for good yet: the next `lock`, or the end of this command, sees to it.
     #[serde(default)]
     pub rekey_due: bool,

@@ -6,7 +6,7 @@ use std::fs;
 
 use fieldbook_depot::Depot as _;
 use fieldbook_proto::certificate::Role;
-use fieldbook_vault::{CopyState, ForgetWhat, Passphrase, SealConsent, Vault, VaultError};
+use fieldbook_vault::{CopyState, ForgetWhat, NoteText, Passphrase, SealConsent, Vault, VaultError};
 
 mod team;
 use team::{Device, admit, carry, founder, open, sync};
@@ -20,6 +20,10 @@ fn copied(device: Device) -> (Device, Device) {
         fs::copy(file.path(), to.path().join(file.file_name())).unwrap();
     }
     (Device { vault: open(dir.path()), dir }, Device { vault: open(to.path()), dir: to })
+}
+
+fn note(text: &str) -> NoteText<'_> {
+    NoteText { text, ..NoteText::default() }
 }
 
 fn state(by: &Device, device: &Device) -> String {
@@ -42,7 +46,7 @@ fn a_copy_adds_nothing_to_the_chain_whatever_it_is_asked() {
     let draft = copy.write("Draft");
     let refused = [
         copy.vault.finish(draft, true).err(),
-        copy.vault.ask(id, "Who?").err(),
+        copy.vault.ask(id, &note("Who?")).err(),
         copy.vault.name_desk("Another").err(),
         copy.vault.remove_device(monitor.id(), true).err(),
         copy.vault.forget(&ForgetWhat::Report(id)).err(),
@@ -128,7 +132,7 @@ fn a_device_that_takes_anothers_place_is_told_apart_and_its_predecessors_entries
         assert_eq!((report.delivery.word.as_str(), report.mine), ("received", true), "{title}");
     }
     // What it wrote as another device it cannot change, and can give up.
-    assert!(matches!(new.vault.ask(unsent, "Me?"), Err(VaultError::NotYourReport)));
+    assert!(matches!(new.vault.ask(unsent, &note("Me?")), Err(VaultError::NotYourReport)));
     new.vault.seal_report(unsent, SealConsent::WithReceipts).unwrap();
     let sent = of(&new.vault, "Sent").id.parse().unwrap();
     new.vault.forget(&ForgetWhat::Report(sent)).unwrap();

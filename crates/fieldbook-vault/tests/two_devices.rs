@@ -8,7 +8,7 @@ use fieldbook_depot::{Depot, Incoming, Source, SqlDepot};
 use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_report::{Edit, FieldValue, Keep, ReportInput};
-use fieldbook_vault::{CreateOptions, Passphrase, Vault};
+use fieldbook_vault::{AddendumText, CreateOptions, NoteText, Once, Passphrase, Vault, Written};
 use tempfile::TempDir;
 
 const PASSPHRASE: &str = "not a secret";
@@ -167,16 +167,53 @@ fn a_report_that_is_asked_for_again_is_begun_once() {
     Vault::create(dir.path(), &Passphrase::new(PASSPHRASE.into()), &options).unwrap();
     let input = ReportInput::from_json(DETENTION).unwrap();
     let mut vault = open(dir.path());
-    let first = vault.create_report_once(&input, &[1; 16]).unwrap().id;
+    let first = vault.create_report_once(&input, &Once::from_bytes([1; 16])).unwrap().id;
     drop(vault);
     let mut vault = open(dir.path());
-    assert_eq!(vault.create_report_once(&input, &[1; 16]).unwrap().id, first);
+    assert_eq!(vault.create_report_once(&input, &Once::from_bytes([1; 16])).unwrap().id, first);
     assert_eq!(vault.list(&Default::default()).unwrap().len(), 1);
     // Who writes the same twice on purpose has it twice.
-    assert_ne!(vault.create_report_once(&input, &[2; 16]).unwrap().id, first);
+    assert_ne!(vault.create_report_once(&input, &Once::from_bytes([2; 16])).unwrap().id, first);
     vault.create_report(&input).unwrap();
     vault.create_report(&input).unwrap();
     assert_eq!(vault.list(&Default::default()).unwrap().len(), 4);
+}
+
+#[test]
+fn what_is_added_to_a_report_is_added_once_however_often_it_is_asked_for() {
+    let mut device = device("Desk");
+    device.vault.create_team("Minsk 2017").unwrap();
+    let vault = &mut device.vault;
+    let input = ReportInput::from_json(DETENTION).unwrap();
+    let id = vault.create_report(&input).unwrap().id;
+    let id = vault.find(&id).unwrap();
+    let once = |byte: u8| Once::from_bytes([byte; 16]);
+    let sources = [Edit::AddSource("A neighbour".into())];
+    vault.edit_once(id, &sources, &once(1)).unwrap();
+    vault.edit_once(id, &sources, &once(1)).unwrap();
+    assert_eq!(vault.show(id).unwrap().content.sources.len(), 1);
+    vault.edit_once(id, &[Edit::AddSource("Another".into())], &once(2)).unwrap();
+    assert_eq!(vault.show(id).unwrap().content.sources.len(), 2);
+
+    let text = |text, byte| NoteText { text, once: Some(once(byte)), kept: Some("ask") };
+    vault.keep_text(id, "ask", Written { base: "", tried: &[], text: "When?" }, false).unwrap();
+    let asked = vault.ask(id, &text("When?", 3)).unwrap();
+    assert!(vault.kept_texts(id).unwrap().is_empty(), "what is said is kept no more");
+    assert_eq!(vault.ask(id, &text("When?", 3)).unwrap().note, asked.note);
+    vault.ask(id, &text("When?", 4)).unwrap();
+    // Another question waits still, and the one that was answered does no more.
+    let answer = |vault: &mut Vault| vault.answer(id, Some(&asked.note), &text("At noon", 5)).unwrap();
+    let answered = answer(vault);
+    assert_eq!(answered.reply_to.as_deref(), Some(asked.note.as_str()));
+    assert_eq!((&answer(vault).note, &answer(vault).reply_to), (&answered.note, &answered.reply_to));
+    assert_eq!(vault.show(id).unwrap().notes.len(), 3);
+
+    let add = |vault: &mut Vault| {
+        let text = AddendumText { narrative: "More.".into(), once: Some(once(6)), ..AddendumText::default() };
+        vault.addendum(id, text).unwrap().id
+    };
+    assert_eq!(add(vault), add(vault));
+    assert_eq!(vault.list(&Default::default()).unwrap().len(), 2);
 }
 
 #[test]

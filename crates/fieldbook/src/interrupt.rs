@@ -12,6 +12,7 @@ use std::{process, thread};
 
 use rustix::process::{Pid, Signal, kill_process};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::Kind;
 
@@ -30,8 +31,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Starts to listen for Ctrl-C. Where the system allows no handler, Ctrl-C keeps its usual effect.
 pub fn listen() {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    // Before this returns: Ctrl-C may come at once.
+    let entered = runtime.enter();
+    let Ok(mut wanted) = signal(SignalKind::interrupt()) else { return };
+    drop(entered);
     thread::spawn(move || {
-        if runtime.block_on(tokio::signal::ctrl_c()).is_ok() && !LEFT.load(Ordering::SeqCst) {
+        if runtime.block_on(wanted.recv()).is_some() && !LEFT.load(Ordering::SeqCst) {
             end();
         }
     });
@@ -57,6 +62,7 @@ fn end() -> ! {
     if let (Some(before), Ok(terminal)) = (lock(&TERMINAL).take(), File::open("/dev/tty")) {
         let _ = tcsetattr(&terminal, OptionalActions::Now, &before);
     }
+    crate::aside::leave();
     lock(&CHILDREN).iter().for_each(|id| terminate(*id));
     crate::progress::wipe_at_the_end();
     process::exit(i32::from(Kind::Interrupted.exit()))

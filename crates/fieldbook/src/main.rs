@@ -2,6 +2,7 @@
 
 mod agent;
 mod args;
+mod aside;
 mod bundle;
 mod commands;
 mod confine;
@@ -19,6 +20,7 @@ mod output;
 mod pairing;
 mod passphrase;
 mod pipe;
+mod process;
 mod progress;
 mod qr;
 mod relay;
@@ -92,6 +94,7 @@ fn quiet_panics() {
     std::panic::set_hook(Box::new(|info| {
         // What is written on the screen goes before anything is said.
         let was_ours = editor::terminal::give_back();
+        aside::leave();
         let place = info.location().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(
             std::io::stderr(),

@@ -13,6 +13,7 @@ use fieldbook_vault::Passphrase;
 use fieldbook_vault::passphrase::{Language, Reason, WORDS, generate, judge, tidied};
 use zeroize::Zeroizing;
 
+use crate::aside::Aside;
 use crate::error::{Failure, Kind};
 use crate::interrupt;
 use crate::ui::Ui;
@@ -272,9 +273,10 @@ fn choose_new(what: &str, weak: bool, ui: &Ui) -> Result<Secret, Failure> {
         return Err(Failure::cannot_ask("a new passphrase is needed and nobody may be asked", flag));
     }
     let drawn = suggest(language(), WORDS)?;
+    let _aside = Aside::begin();
     ui.note(format_args!(
         "Six words, drawn by chance:\n\n    {}\n\nPress Enter to take them as the {what}, or type one of your own. Nobody can \
-         bring back a forgotten one.",
+         bring back a forgotten one, and these words are shown only now.",
         drawn.as_str()
     ));
     let mut tries = TRIES;
@@ -295,10 +297,16 @@ fn choose_new(what: &str, weak: bool, ui: &Ui) -> Result<Secret, Failure> {
             )),
         }
     };
-    let second = ask("Type it once more: ", ui)?;
-    if tidied(&chosen) != tidied(&second) {
-        return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same")
-            .hint("run the command again; nothing was made"));
+    let chosen = tidied(&chosen);
+    let mut tries = TRIES;
+    while tidied(&ask("Type it once more: ", ui)?) != chosen {
+        tries -= 1;
+        if tries == 0 {
+            return Err(Failure::usage("passphrases-differ", "the two passphrases are not the same").hint(
+                "run the command again: nothing was made, and the words that were shown are worth nothing",
+            ));
+        }
+        ui.note("That is not the same.");
     }
     Ok(chosen)
 }

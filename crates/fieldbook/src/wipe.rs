@@ -13,14 +13,19 @@ use std::time::{Duration, Instant};
 
 use fieldbook_daemon::control::reach;
 use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
+use rustix::event::Timespec;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::agent::place::Place;
 use crate::error::Failure;
+use crate::process::Process;
 
 /// How long whoever has the vault open for one command is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// And, once it was killed, its memory.
+const DYING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What became of a vault.
 #[derive(Debug)]
@@ -140,6 +145,7 @@ pub fn await_release_by_others(layout: &Layout) {
 pub fn await_release(lock: &Path) -> Release {
     let until = Instant::now() + PATIENCE;
     let mut free = Release::WasFree;
+    let mut ended: Vec<Process> = Vec::new();
     let file = match File::open(lock) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return free,
@@ -154,9 +160,14 @@ pub fn await_release(lock: &Path) -> Release {
             free = Release::Ended;
             // Whoever was taken over may have let go of its lock, and cannot end the watch that stands beside it.
             parent(holder).filter(|parent| is_one_of_ours(*parent)).into_iter().for_each(end);
+            ended.extend(Process::hold(holder));
             end(holder);
         }
         thread::sleep(Duration::from_millis(5));
+    }
+    // A lock is let go before the memory of whoever held it.
+    for process in &ended {
+        process.is_gone_after(Some(&DYING));
     }
     free
 }

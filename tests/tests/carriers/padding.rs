@@ -1,12 +1,10 @@
 //! What somebody learns of a sync who counts the bytes on the line, with the real program.
 
 use std::net::SocketAddr;
-use std::thread::sleep;
-use std::time::{Duration, Instant};
 
 use fieldbook_net::veil::stream::PADDING_MAX;
 use fieldbook_tests::link::{Link, Weather};
-use fieldbook_tests::{Machine, team_of_two};
+use fieldbook_tests::{Machine, team_of_two, wait_for};
 use serde_json::{Value, json};
 
 use super::synced;
@@ -46,17 +44,10 @@ fn write(machine: &Machine, narrative: &str) {
     machine.ok(&["finish", "--all", "--incomplete"]);
 }
 
-/// What the link has carried since it was asked last, once nothing more comes.
+/// What the link has carried since it was asked last, once both sides have said their last word.
 fn carried(link: &Link) -> (u64, u64) {
-    let (mut all, mut still) = ((0, 0), Instant::now());
-    while still.elapsed() < Duration::from_millis(300) {
-        let (there, back) = link.take_streamed();
-        if there + back > 0 {
-            (all, still) = ((all.0 + there, all.1 + back), Instant::now());
-        }
-        sleep(Duration::from_millis(10));
-    }
-    all
+    wait_for("the end of the connection", || link.is_at_rest().then_some(()));
+    link.take_streamed()
 }
 
 fn sync(machine: &Machine, address: &str) -> Value {

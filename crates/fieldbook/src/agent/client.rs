@@ -7,8 +7,9 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use fieldbook_daemon::control::{Confinement, reach};
-use fieldbook_vault::{Layout, is_there};
+use fieldbook_vault::{Layout, Once, is_there};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::Pid;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -19,6 +20,7 @@ use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::memory;
 use crate::passphrase::{Secret, Source};
+use crate::process::Process;
 use crate::ui::Ui;
 
 /// How long a command waits for another one that has the vault open.
@@ -33,6 +35,17 @@ pub struct Agent {
     end: OwnedFd,
     pid: Option<u32>,
     confinement: Confinement,
+}
+
+/// What no other request is made with: whatever is asked for with it again is done once.
+///
+/// # Errors
+/// The system has no randomness.
+pub fn once() -> Result<Hex, Failure> {
+    let mut bytes = vec![0; Once::LEN];
+    getrandom::fill(&mut bytes)
+        .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
+    Ok(Hex::new(bytes))
 }
 
 impl Agent {
@@ -79,7 +92,8 @@ impl Agent {
     }
 
     /// Asks, and if the vault was locked since it was opened, opens it once more and asks again: what a person has typed
-    /// for an hour must not be lost because the vault locked itself meanwhile.
+    /// for an hour must not be lost because the vault locked itself meanwhile. The agent may have ended between what it saved
+    /// and its word on it: what must not be done twice is asked for with [`once`].
     ///
     /// # Errors
     /// As [`Agent::call`] and [`Agent::open`].
@@ -249,6 +263,12 @@ impl Agent {
     /// Its process.
     pub const fn pid(&self) -> Option<u32> {
         self.pid
+    }
+
+    /// The same, held on to; nothing if it has ended.
+    pub fn process(&self) -> Option<Process> {
+        let number = Pid::from_raw(i32::try_from(self.pid?).ok()?)?;
+        Process::hold(number).ok()
     }
 
     /// What it says that the system holds it to.

@@ -23,11 +23,12 @@ use super::worker::Worker;
 use crate::confine::{self, Role};
 use crate::error::{Failure, Kind};
 use crate::memory;
+use crate::network;
 use crate::watch::{Beside, Watch};
 use crate::wipe::{self, InUse};
 
 /// How long a daemon of a vault that is gone has to end by itself.
-const GRACE: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(3);
 
 /// How often a vault that is in use is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -166,7 +167,8 @@ fn end_what_tells(vault: &Vault, dir: &Path) {
         // What it says is not heard: this process is not confined yet.
         let _ = control::tell(&daemon, Ask::Stop);
         let until = Instant::now() + GRACE;
-        while control::reach(&daemon).is_ok() && Instant::now() < until {
+        // It closes its socket first, and then has something to put away.
+        while network::daemon::runs(&Layout::new(dir).network_lock()) && Instant::now() < until {
             thread::sleep(RETRY);
         }
         wipe::await_release_by_others(&Layout::new(dir));
@@ -219,11 +221,13 @@ pub fn close_to_others() {
 fn end_on_signals(events: Sender<Event>) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    // Before this returns: whoever hears of this process may send one at once.
+    let entered = runtime.enter();
+    let streams = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
+    let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = streams else { return };
+    drop(entered);
     thread::spawn(move || {
         runtime.block_on(async {
-            let streams =
-                [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()].map(signal);
-            let [Ok(mut terminate), Ok(mut interrupt), Ok(mut hangup)] = streams else { return };
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}

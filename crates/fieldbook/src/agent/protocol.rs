@@ -244,6 +244,9 @@ pub enum Request {
         report: String,
         /// What changes.
         changes: Changes,
+        /// Whoever asks again with the same 16 random bytes changes nothing.
+        #[serde(default)]
+        once: Option<Hex>,
     },
     /// A text of a report, to write in it at length. Done: `OpenedText`.
     OpenText {
@@ -352,6 +355,9 @@ pub enum Request {
         title: Option<String>,
         /// Its language (BCP 47).
         language: Option<String>,
+        /// As in [`NewReport`].
+        #[serde(default)]
+        once: Option<Hex>,
     },
     /// Item: `ReportSummary`. Done: null.
     List {
@@ -360,6 +366,11 @@ pub enum Request {
     },
     /// Done: `ShownReport`.
     Show {
+        /// The report.
+        report: String,
+    },
+    /// What was written of a report and not saved. Done: a list of names, each with its `KeptText`.
+    KeptTexts {
         /// The report.
         report: String,
     },
@@ -385,6 +396,12 @@ pub enum Request {
         report: String,
         /// What is asked.
         text: String,
+        /// Whoever asks again with the same 16 random bytes has asked once.
+        #[serde(default)]
+        once: Option<Hex>,
+        /// Where it was kept while it was written: it is kept no more.
+        #[serde(default)]
+        kept: Option<String>,
     },
     /// Answers a question on a report. Done: `Noted`.
     Answer {
@@ -395,6 +412,12 @@ pub enum Request {
         to: Option<String>,
         /// The answer.
         text: String,
+        /// As in `Ask`.
+        #[serde(default)]
+        once: Option<Hex>,
+        /// As in `Ask`.
+        #[serde(default)]
+        kept: Option<String>,
     },
     /// Renders a publication. Item: [`ExportPart`]. Done: [`Exported`].
     Export(Export),
@@ -552,7 +575,7 @@ pub struct NewReport {
     pub template: String,
     /// Its content.
     pub changes: Changes,
-    /// Whoever asks again with the same random bytes gets the report that is there already.
+    /// Whoever asks again with the same 16 random bytes gets the report that is there already.
     #[serde(default)]
     pub once: Option<Hex>,
 }

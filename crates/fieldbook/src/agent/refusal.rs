@@ -5,6 +5,7 @@ use fieldbook_depot::DepotError;
 use fieldbook_report::ReportError;
 use fieldbook_vault::VaultError;
 
+use super::writing::BEING_WRITTEN;
 use crate::error::{self, Failure, Kind};
 
 impl From<VaultError> for Failure {
@@ -123,10 +124,16 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
             "`fieldbook edit ID --write` goes on with it, and saves it or throws it away, `fieldbook edit ID --throw-away` throws it \
              away unseen; `finish ID --incomplete` and `seal ID --yes` do without it",
         ),
+        E::BeingWritten { .. } => (
+            Kind::Failed,
+            BEING_WRITTEN,
+            "save and leave there first; nothing that is being written is sealed",
+        ),
         E::CannotGoOn { .. } => (
             Kind::Failed,
             "unfinished-text",
-            "`fieldbook edit ID --throw-away` throws it away; what is new goes into an addendum: `fieldbook addendum ID`",
+            "`fieldbook show ID --unsaved` shows it, and what is new goes into an addendum: `fieldbook addendum ID`; \
+             `fieldbook edit ID --throw-away` throws it away",
         ),
         E::TextClashes { .. } => {
             (Kind::Clashes, "clashes", "`fieldbook conflicts` shows both, `fieldbook resolve` decides")

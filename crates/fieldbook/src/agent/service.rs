@@ -8,7 +8,8 @@ use fieldbook_proto::certificate::Role;
 use fieldbook_proto::{DeviceId, ReportId};
 use fieldbook_report::Keep;
 use fieldbook_vault::{
-    AddendumText, ForgetWhat, Layout, ListFilter, SealConsent, ShareSelection, Vault, VaultError, Written,
+    AddendumText, ForgetWhat, Layout, ListFilter, NoteText, Once, SealConsent, ShareSelection, Vault,
+    VaultError, Written,
 };
 use serde::Serialize;
 use serde_json::Value;
@@ -172,33 +173,36 @@ impl Desk {
             }
             Request::New(new) => {
                 let input = typed::new_report(&new)?;
-                json(&match &new.once {
-                    Some(once) => self.vault.create_report_once(&input, &once.0)?,
+                json(&match once(new.once.as_ref())? {
+                    Some(once) => self.vault.create_report_once(&input, &once)?,
                     None => self.vault.create_report(&input)?,
                 })
             }
             Request::Import { source } => json(&self.vault.import_report(&source)?),
-            Request::Edit { report, changes } => {
+            Request::Edit { report, changes, once: asked } => {
                 let id = self.report(&report)?;
                 let template = typed::find(&self.vault.template_of(id)?)?;
                 let edits = typed::edits(template, &changes)?;
-                json(&self.vault.edit(id, &edits)?)
+                json(&match once(asked.as_ref())? {
+                    Some(once) => self.vault.edit_once(id, &edits, &once)?,
+                    None => self.vault.edit(id, &edits)?,
+                })
             }
             Request::OpenText { report, field } => {
                 let id = self.report(&report)?;
                 let opened = self.vault.open_text(id, &field)?;
-                self.writers.begin(connection, id, &field)?;
+                self.writes(connection, id, &field)?;
                 json(&opened)
             }
             Request::KeepText { report, field, base, tried, text, made } => {
                 let id = self.report(&report)?;
-                self.writers.begin(connection, id, &field)?;
+                self.writes(connection, id, &field)?;
                 let written = Written { base: &base, tried: &tried, text: &text };
                 json(&self.vault.keep_text(id, &field, written, made)?)
             }
             Request::SaveText { report, field, base, tried, text } => {
                 let id = self.report(&report)?;
-                self.writers.begin(connection, id, &field)?;
+                self.writes(connection, id, &field)?;
                 json(&self.vault.save_text(
                     id,
                     &field,
@@ -207,7 +211,7 @@ impl Desk {
             }
             Request::DropText { report, field, draft } => {
                 let id = self.report(&report)?;
-                self.writers.begin(connection, id, &field)?;
+                self.writes(connection, id, &field)?;
                 let draft = draft && self.writers.nobody_else(connection, id).is_ok();
                 json(&self.vault.drop_text(id, &field, draft)?)
             }
@@ -237,14 +241,16 @@ impl Desk {
                 json(&left.iter().map(ToString::to_string).collect::<Vec<_>>())
             }
             Request::SealAfter { coordinators } => json(&self.vault.set_seal_after(coordinators)?),
-            Request::Addendum { report, narrative, title, language } => {
+            Request::Addendum { report, narrative, title, language, once: asked } => {
                 let id = self.report(&report)?;
-                let text = AddendumText { narrative, title, language };
+                let once = once(asked.as_ref())?;
+                let text = AddendumText { narrative, title, language, once };
                 json(&self.vault.addendum(id, text)?)
             }
             Request::FinishAll { incomplete } => self.finish_all(incomplete, item),
             Request::List { filter } => each(self.vault.list(&filter)?, item),
             Request::Show { report } => json(&self.vault.show(self.report(&report)?)?),
+            Request::KeptTexts { report } => json(&self.vault.kept_texts(self.report(&report)?)?),
             Request::History { report } => each(self.vault.history(self.report(&report)?)?, item),
             Request::Conflicts => each(self.vault.conflicts()?, item),
             Request::Resolve { report, field, keep } => {
@@ -253,8 +259,14 @@ impl Desk {
                 let keep = if keep == "both" { Keep::Both } else { Keep::Value(keep) };
                 json(&self.vault.resolve(id, &field, &keep)?)
             }
-            Request::Ask { report, text } => json(&self.vault.ask(self.report(&report)?, &text)?),
-            Request::Answer { report, to, text } => {
+            Request::Ask { report, text, once: asked, kept } => {
+                let once = once(asked.as_ref())?;
+                let text = NoteText { text: &text, once, kept: kept.as_deref() };
+                json(&self.vault.ask(self.report(&report)?, &text)?)
+            }
+            Request::Answer { report, to, text, once: asked, kept } => {
+                let once = once(asked.as_ref())?;
+                let text = NoteText { text: &text, once, kept: kept.as_deref() };
                 json(&self.vault.answer(self.report(&report)?, to.as_deref(), &text)?)
             }
             Request::Export(export) => json(&publication::publish(&self.vault, &export, item)?),
@@ -316,6 +328,13 @@ impl Desk {
         if self.rekey_failed.is_none_or(|failed| failed.elapsed() >= REKEY_AGAIN) {
             self.rekey_failed = self.vault.rekey_if_due().is_err().then(Instant::now);
         }
+    }
+
+    /// This connection writes in a text from now on.
+    fn writes(&mut self, connection: Connection, report: ReportId, field: &str) -> Result<(), Failure> {
+        self.writers.begin(connection, report, field)?;
+        self.vault.set_being_written(self.writers.reports());
+        Ok(())
     }
 
     fn finish_all(&mut self, incomplete: bool, item: Items<'_>) -> Result<Value, Failure> {
@@ -417,6 +436,14 @@ const fn makes_content(request: &Request) -> bool {
     )
 }
 
+/// The random bytes of a request that may be made again.
+fn once(asked: Option<&Hex>) -> Result<Option<Once>, Failure> {
+    let taken = |bytes: &Hex| <[u8; Once::LEN]>::try_from(bytes.0.as_slice()).map(Once::from_bytes);
+    asked.map(taken).transpose().map_err(|_| {
+        Failure::usage("once", format!("what a request is known by again has {} bytes", Once::LEN))
+    })
+}
+
 fn no_content() -> Failure {
     let what = "this device is a relay: it carries others' sealed reports, and has none of its own; nothing was saved";
     Failure::failed("relay", what)
@@ -486,6 +513,7 @@ impl Service for Desk {
     fn gone(&mut self, connection: Connection) {
         self.pairings.gone(connection);
         self.writers.gone(connection);
+        self.vault.set_being_written(self.writers.reports());
     }
 
     /// Takes in what the daemon brought, so that receipts go out while nobody asks anything.

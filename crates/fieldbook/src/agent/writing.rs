@@ -27,6 +27,11 @@ impl Writers {
         Ok(())
     }
 
+    /// The reports in which somebody writes.
+    pub fn reports(&self) -> Vec<ReportId> {
+        self.0.iter().map(|(_, report, _)| *report).collect()
+    }
+
     /// # Errors
     /// Another connection writes in some text of this report.
     pub fn nobody_else(&self, connection: Connection, report: ReportId) -> Result<(), Failure> {

@@ -6,7 +6,7 @@ use clap::Args;
 use fieldbook_vault::{ReportSummary, ShownReport};
 
 use super::{edit, json, new, render};
-use crate::agent::client::Agent;
+use crate::agent::client::{Agent, once};
 use crate::agent::protocol::Request;
 use crate::editor::work::{NARRATIVE, Work};
 use crate::editor::{self, Ended};
@@ -40,8 +40,8 @@ pub fn run(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
         return write(args, global);
     }
     let narrative = new::read_text(&args.narrative_file, &global.ui)?;
-    let request =
-        Request::Addendum { report: args.id, narrative, title: args.title, language: args.language };
+    let AddendumArgs { id: report, title, language, .. } = args;
+    let request = Request::Addendum { report, narrative, title, language, once: Some(once()?) };
     let summary: ReportSummary = Agent::open(global)?.call_surely(&request, global)?;
     global.ui.emit(json(&summary)?)?;
     say_saved(&summary, global)
@@ -57,11 +57,14 @@ fn write(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
     }
     let AddendumArgs { id, title, language, .. } = args;
     let about = format!("addendum to {}", crate::sanitise::line(&id));
+    // However often it is asked for, because an answer did not come.
+    let once = once()?;
     let make = move || Request::Addendum {
         report: id.clone(),
         narrative: String::new(),
         title: title.clone(),
         language: language.clone(),
+        once: Some(once.clone()),
     };
     let (work, begun) = Work::on_new(agent, NARRATIVE.to_owned(), make)?;
     match editor::write(work, begun, &about, global)? {

@@ -4,7 +4,7 @@ use clap::Args;
 use fieldbook_vault::ShownReport;
 
 use super::{ask, json, render};
-use crate::agent::client::Agent;
+use crate::agent::client::{Agent, once};
 use crate::agent::protocol::Request;
 use crate::editor;
 use crate::editor::work::Work;
@@ -49,7 +49,11 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
     let noted = if args.write {
         let id = report.clone();
         let field = to.as_ref().map_or_else(|| "answer".to_owned(), |to| format!("answer.{to}"));
-        let send = move |text| Request::Answer { report: id.clone(), to: to.clone(), text };
+        let (once, kept) = (Some(once()?), Some(field.clone()));
+        let send = move |text| {
+            let (report, to) = (id.clone(), to.clone());
+            Request::Answer { report, to, text, once: once.clone(), kept: kept.clone() }
+        };
         let (work, begun) = Work::on_note(agent, report, field, send)?;
         match ask::at_length(work, begun, "answer", global)? {
             Some(noted) => noted,
@@ -57,7 +61,7 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
         }
     } else {
         let text = ask::text(args.text, &global.ui)?;
-        agent.call_surely(&Request::Answer { report, to, text }, global)?
+        agent.call_surely(&Request::Answer { report, to, text, once: Some(once()?), kept: None }, global)?
     };
     network::nudge(&global.vault);
     global.ui.emit(json(&noted)?)?;

@@ -7,7 +7,7 @@ use clap::Args;
 use fieldbook_vault::{Noted, ShownReport};
 
 use super::{edit, json, new, render};
-use crate::agent::client::Agent;
+use crate::agent::client::{Agent, once};
 use crate::agent::protocol::Request;
 use crate::editor::work::{Begun, Work};
 use crate::editor::{self, Ended};
@@ -46,15 +46,18 @@ pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
     let report = shown.summary.id;
     let noted = if args.write {
         let id = report.clone();
-        let send = move |text| Request::Ask { report: id.clone(), text };
-        let (work, begun) = Work::on_note(agent, report, "ask".to_owned(), send)?;
+        let (field, once) = ("ask".to_owned(), Some(once()?));
+        let kept = Some(field.clone());
+        let send =
+            move |text| Request::Ask { report: id.clone(), text, once: once.clone(), kept: kept.clone() };
+        let (work, begun) = Work::on_note(agent, report, field, send)?;
         match at_length(work, begun, "question", global)? {
             Some(noted) => noted,
             None => return Ok(()),
         }
     } else {
         let text = text(args.text, &global.ui)?;
-        agent.call_surely(&Request::Ask { report, text }, global)?
+        agent.call_surely(&Request::Ask { report, text, once: Some(once()?), kept: None }, global)?
     };
     network::nudge(&global.vault);
     global.ui.emit(json(&noted)?)?;

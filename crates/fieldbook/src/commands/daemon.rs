@@ -165,6 +165,8 @@ fn status(global: &Global) -> Result<(), Failure> {
     object["confinement"] = confined.word().into();
     object["landlock"] = confined.files().into();
     object["lan"] = json(&status.lan)?;
+    let reached_at = network::reached_at(&status.listening);
+    object["reached_at"] = json(&reached_at)?;
     global.ui.emit(object)?;
     let addresses: Vec<String> = status.listening.iter().map(|address| line(address)).collect();
     let by = match &status.carriers[..] {
@@ -191,6 +193,9 @@ fn status(global: &Global) -> Result<(), Failure> {
         status.received,
         status.sent
     ))?;
+    if reached_at != status.listening {
+        global.ui.say(format_args!("Others reach it at {}.", reached_at.join(", ")))?;
+    }
     if veil.wrong_clocks > 0 {
         global.ui.say(clock_words(veil.ahead_s))?;
     }

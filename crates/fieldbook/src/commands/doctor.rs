@@ -102,7 +102,9 @@ pub fn run(args: DoctorArgs, global: &Global) -> Result<(), Failure> {
             check: "address",
             verdict: Verdict::Notice,
             found: "this device does not know yet whom to sync with".to_owned(),
-            advice: Some("give --with HOST:PORT, as the other device's daemon printed it".to_owned()),
+            advice: Some(
+                "give --with HOST:PORT, as `fieldbook daemon status` says on the other device".to_owned(),
+            ),
         })?;
         return tally.end(Ok(()));
     }

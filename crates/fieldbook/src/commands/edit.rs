@@ -6,7 +6,7 @@ use clap::Args;
 use fieldbook_vault::{ReportSummary, ShownReport};
 
 use super::{json, new, render};
-use crate::agent::client::Agent;
+use crate::agent::client::{Agent, once};
 use crate::agent::protocol::{Changes, Request};
 use crate::agent::typed;
 use crate::editor::work::{NARRATIVE, Work};
@@ -136,7 +136,8 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
     if let Some(field) = to_write {
         let changed = !changes.is_empty();
         if changed {
-            agent.call::<ReportSummary>(&Request::Edit { report: args.id.clone(), changes })?;
+            let request = Request::Edit { report: args.id.clone(), changes, once: None };
+            agent.call::<ReportSummary>(&request)?;
             network::nudge(&global.vault);
         }
         let (work, begun) = Work::on_report(agent, args.id, field.clone())?;
@@ -156,7 +157,8 @@ pub fn run(args: EditArgs, global: &Global) -> Result<(), Failure> {
         return Err(Failure::usage("nothing-to-change", "nothing is to be changed")
             .hint("for example --set date=2017-03-25"));
     }
-    let summary: ReportSummary = agent.call_surely(&Request::Edit { report: args.id, changes }, global)?;
+    let request = Request::Edit { report: args.id, changes, once: Some(once()?) };
+    let summary: ReportSummary = agent.call_surely(&request, global)?;
     network::nudge(&global.vault);
     global.ui.emit(json(&summary)?)?;
     say_saved(&summary, global)

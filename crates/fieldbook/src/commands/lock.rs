@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use clap::Args;
 use fieldbook_vault::Layout;
+use rustix::event::Timespec;
+use rustix::process::Signal;
 use serde_json::json;
 
 use crate::agent::client::{Agent, left_of};
@@ -18,6 +20,8 @@ use crate::wipe::{Release, await_release, kill};
 
 /// How long an agent has to close the vault by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// And then to end.
+const ENDING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
 
 /// Close the vault: what `unlock` keeps open, and what a command in another window has open.
 ///
@@ -46,7 +50,17 @@ pub fn now(vault: &Path) -> Result<(bool, bool), Failure> {
     let asked = place.clone();
     thread::spawn(move || {
         let locked = Agent::running(&asked).and_then(|running| match running {
-            Some(mut agent) => agent.call::<()>(&Request::Lock).map(|()| true),
+            Some(mut agent) => {
+                let process = agent.process();
+                let locked = agent.call::<()>(&Request::Lock).map(|()| true);
+                drop(agent);
+                // It answers when the vault is closed. The keys have left memory when its process has.
+                if let Some(process) = process.filter(|process| !process.is_gone_after(Some(&ENDING))) {
+                    process.send(Signal::KILL);
+                    process.is_gone_after(Some(&ENDING));
+                }
+                locked
+            }
             None => Ok(false),
         });
         let _ = told.send(locked);

@@ -10,10 +10,9 @@ use fieldbook_vault::{Created, ReportSummary};
 
 use super::edit::ContentArgs;
 use super::{edit, json, render};
-use crate::agent::client::Agent;
+use crate::agent::client::{Agent, once};
 use crate::agent::protocol::{Changes, NewReport, Request};
 use crate::agent::typed;
-use crate::agent::wire::Hex;
 use crate::editor::work::Work;
 use crate::editor::{self, Ended};
 use crate::error::Failure;
@@ -56,7 +55,6 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         }
         (None, Some(template)) => {
             let changes = args.content.changes(&global.ui)?;
-            // An agent may end between what it saved and its word: it is asked again, and one report stays one.
             let request = Request::New(NewReport { template, changes, once: Some(once()?) });
             let summary: ReportSummary = agent.call_surely(&request, global)?;
             Created { summary, already_there: false }
@@ -80,14 +78,6 @@ pub fn run(args: NewArgs, global: &Global) -> Result<(), Failure> {
         return global.ui.say(format_args!("Here already as {id}: {title}. Nothing was added."));
     }
     global.ui.say(format_args!("Saved draft {id}: {title}"))
-}
-
-/// What no other report is asked for with.
-fn once() -> Result<Hex, Failure> {
-    let mut bytes = vec![0; 16];
-    getrandom::fill(&mut bytes)
-        .map_err(|_| Failure::failed("no-randomness", "the system gives no random numbers"))?;
-    Ok(Hex::new(bytes))
 }
 
 /// Lets somebody write; the draft is made when there is something to keep.

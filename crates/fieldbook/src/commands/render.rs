@@ -88,6 +88,9 @@ pub fn list_line(report: &ReportSummary) -> String {
     if report.questions > 0 {
         state.push_str(&format!("; {} for you", count(report.questions as u64, "question", "questions")));
     }
+    if report.unsaved {
+        state.push_str("; a text not saved");
+    }
     if report.mine && !report.delivery.attention.is_empty() {
         state.push_str("; needs attention");
     }

@@ -144,6 +144,12 @@ fn text(status: &Status, daemon: &connections::Daemon, connections: &str) -> Str
             count(status.unfinished as u64, "report does", "reports do")
         ));
     }
+    if status.unsaved > 0 {
+        out.push_str(&format!(
+            "Written and not saved: a text of {} (`fieldbook list` marks them)\n",
+            count(status.unsaved as u64, "report", "reports")
+        ));
+    }
     if status.attention > 0 {
         out.push_str(&format!(
             "{} attention: `fieldbook show` says why\n",

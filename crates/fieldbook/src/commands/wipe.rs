@@ -9,6 +9,7 @@ use crate::agent::place::Place;
 use crate::agent::protocol::Request;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
+use crate::passphrase::Source;
 use crate::wipe;
 
 /// Destroy the vault: first its keys, at once and for good, then its files.
@@ -38,13 +39,18 @@ pub fn run(args: WipeArgs, global: &Global) -> Result<(), Failure> {
         let mut open = Agent::running(&Place::of(&vault)?)?;
         // Only to whoever knows the vault's own passphrase, as somebody proved who opened the decoy from beside.
         let decoy = open.as_mut().map(|agent| agent.call::<bool>(&Request::IsDecoy)).transpose()?;
-        let question = if decoy == Some(true) {
-            "The decoy is open. This destroys the vault AND the decoy for good: what no other device has is lost. Go on?"
+        let what = if decoy == Some(true) {
+            "The decoy is open. This destroys the vault AND the decoy for good: what no other device has is lost."
         } else {
-            "This destroys the vault for good: what no other device has is lost. Go on?"
+            "This destroys the vault for good: what no other device has is lost."
         };
-        if !args.yes && !global.ui.confirm(question, "--yes")? {
-            return Err(Failure::new(Kind::Interrupted, "not-wiped", "nothing was destroyed"));
+        // Whoever has to type the passphrase has no word to say before it, which would show.
+        let is_asked_for = open.is_none() && *global.passphrase.typed() == Source::Terminal;
+        if is_asked_for && !args.yes {
+            global.ui.note(format_args!("{what} Its passphrase destroys it; Ctrl-C leaves it as it is."));
+        } else if !args.yes && !global.ui.confirm(&format!("{what} Go on?"), "--yes")? {
+            return Err(Failure::new(Kind::Interrupted, "not-wiped", "nothing was destroyed")
+                .hint("if it is meant: `fieldbook wipe`, and y"));
         }
         if open.is_none() {
             let asked =

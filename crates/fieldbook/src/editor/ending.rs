@@ -23,8 +23,9 @@ use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::memory;
 
-/// How long it is waited for that what is written is kept, before the vault is locked without that.
-const KEEP_PATIENCE: Duration = Duration::from_secs(1);
+/// How long it is waited for that what is written is kept, before the vault is locked without that. The screen is empty
+/// meanwhile. A disk that is busy takes longer than one second, and logind, before sleep, waits five.
+const KEEP_PATIENCE: Duration = Duration::from_secs(3);
 /// How long an agent of this window alone has to close the vault by itself; as long as one that stays has.
 const CLOSE_PATIENCE: Duration = Duration::from_secs(10);
 /// And when somebody has left: a new key may have to be made.
@@ -62,13 +63,10 @@ impl Session<'_> {
     pub(super) fn end(self, end: End) -> Result<Ended, Failure> {
         match end {
             End::Left => {
-                self.terminal.blank();
-                let Bare { terminal, errands, saved, .. } = self.bare();
-                drop(terminal);
-                // The vault is free when the command ends.
-                errands.finish(LEFT_PATIENCE);
+                let saved = self.leave();
                 Ok(saved.map_or(Ended::Said(words::NOTHING), Ended::Saved))
             }
+            End::Later => Ok(said(words::LATER, self.leave().is_some())),
             End::Said(last) => {
                 let Bare { terminal, errands, saved, .. } = self.bare();
                 errands.finish(CLOSE_PATIENCE);
@@ -78,6 +76,16 @@ impl Session<'_> {
             End::Lock { by_key } => self.lock(by_key),
             End::Cover => self.cover(),
         }
+    }
+
+    /// Goes, and says what was saved.
+    fn leave(self) -> Option<Value> {
+        self.terminal.blank();
+        let Bare { terminal, errands, saved, .. } = self.bare();
+        drop(terminal);
+        // The vault is free when the command ends.
+        errands.finish(LEFT_PATIENCE);
+        saved
     }
 
     /// This process is asked to end, or the terminal is gone: what is written is kept, and nothing is asked.

@@ -124,12 +124,16 @@ enum Mode {
 enum Then {
     Stay,
     Leave,
+    /// Once the vault has all of it.
+    LeaveForLater,
 }
 
 /// Why it ends.
 enum End {
     /// Somebody has left.
     Left,
+    /// The same, and something is kept that was not saved.
+    Later,
     /// Nobody has: these are the last words.
     Said(&'static str),
     /// The vault is to be locked, by a key or not.
@@ -250,7 +254,8 @@ impl Session<'_> {
         if let Some(why) = &self.not_kept {
             status = format!("{why}  {status}");
         }
-        self.screen.draw(&self.terminal, &self.title, &self.buffer, &status);
+        let asking = self.waiting.is_none() && !matches!(self.mode, Mode::Writing);
+        self.screen.draw(&self.terminal, &self.title, &self.buffer, &status, asking);
     }
 
     /// Does what a key says. `Some`: it is over.
@@ -302,8 +307,17 @@ impl Session<'_> {
     fn answer_leaving(&mut self, key: &Key) -> Option<End> {
         match key {
             Key::Text('1') | Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save(Then::Leave),
-            Key::Text('2') => self.mode = Mode::Sure(None),
-            _ => {}
+            Key::Text('2') => {
+                self.waiting = Some(Then::LeaveForLater);
+                if !self.errands.is_under_way() {
+                    self.keep();
+                }
+            }
+            Key::Text('3') => self.mode = Mode::Sure(None),
+            Key::Esc | Key::Ctrl('c') => {}
+            // Whoever types on has not read the question: nothing of it may be taken for an answer, or half of a word be
+            // written.
+            _ => self.mode = Mode::Leaving,
         }
         None
     }
@@ -316,7 +330,8 @@ impl Session<'_> {
                 self.throw_away(Then::Stay);
             }
             (Key::Enter, None) => self.throw_away(Then::Leave),
-            (_, kept) => self.mode = kept.map_or(Mode::Leaving, Mode::Offer),
+            (Key::Esc | Key::Ctrl('c'), kept) => self.mode = kept.map_or(Mode::Leaving, Mode::Offer),
+            (_, kept) => self.mode = Mode::Sure(kept),
         }
         None
     }
@@ -441,12 +456,23 @@ impl Session<'_> {
                 self.kept = text;
                 self.not_kept = None;
                 self.pace.kept(self.is_kept(), now);
+                if self.waiting != Some(Then::LeaveForLater) {
+                    return None;
+                }
+                if self.is_kept() {
+                    return Some(End::Later);
+                }
+                // What was typed since is kept, too.
+                self.keep();
                 return None;
             }
             Done::NotKept(failure) => {
                 self.pace.refused(now);
                 self.not_kept = failed(words::CANNOT_KEEP, &failure).or_else(|| self.not_kept.take());
-                return None;
+                if self.waiting != Some(Then::LeaveForLater) {
+                    return None;
+                }
+                self.waiting = Some(Then::Stay);
             }
             // Nobody waits for it.
             Done::RestKept(_) | Done::Nothing => return None,

@@ -84,8 +84,8 @@ impl Screen {
         self.rows_of = None;
     }
 
-    /// Shows it all.
-    pub fn draw(&mut self, terminal: &Terminal, title: &str, buffer: &Buffer, status: &str) {
+    /// Shows it all. `asking`: the status is a question, and the other keys do nothing before it is answered.
+    pub fn draw(&mut self, terminal: &Terminal, title: &str, buffer: &Buffer, status: &str, asking: bool) {
         self.rows(buffer, terminal);
         let (columns, rows) = self.size;
         let mut below = layout::rows(status, columns);
@@ -105,7 +105,7 @@ impl Screen {
         }
         lines.extend(below.iter().map(|row| bar(&status[row.start..row.end], columns)));
         if all {
-            lines.push(help(columns));
+            lines.push(help(if asking { &words::HELP[..1] } else { &words::HELP }, columns));
         }
         let mut out = Zeroizing::new(String::with_capacity(rows * (4 * columns + 64)));
         out.push_str("\x1b[?25l");
@@ -117,7 +117,10 @@ impl Screen {
             }
         }
         let column = layout::column_of(buffer.text(), &self.rows[at], buffer.cursor()).min(columns - 1);
-        let _ = write!(out, "\x1b[{};{}H\x1b[?25h", at - self.top + 1 + usize::from(all), column + 1);
+        // Where it is asked something the cursor does not stand in the text, as if it went on there.
+        let (row, column) =
+            if asking { (height + usize::from(all), 0) } else { (at - self.top + usize::from(all), column) };
+        let _ = write!(out, "\x1b[{};{}H\x1b[?25h", row + 1, column + 1);
         // What a terminal did not take is sent once more.
         self.sent = if terminal.show(out.as_bytes()) { lines } else { Vec::new() };
     }
@@ -151,9 +154,9 @@ fn bar(text: &str, columns: usize) -> Line {
 }
 
 /// As many keys as fit.
-fn help(columns: usize) -> Line {
+fn help(words: &[&str], columns: usize) -> Line {
     let mut help = Line::new(columns);
-    for word in words::HELP {
+    for word in words {
         let gap = if help.columns == 0 { "" } else { "   " };
         if help.columns + gap.len() + word.len() > columns {
             break;
@@ -185,7 +188,7 @@ mod tests {
         let wide = line("漢字漢", 0, None, 5);
         assert_eq!((wide.bytes.as_str(), wide.columns), ("漢\x1b[3G字\x1b[5G", 4));
         assert_eq!(line("abc", 0, Some(0..3), 3).columns, 3);
-        assert!(help(30).columns <= 30 && help(30).bytes.contains("LOCK"));
+        assert!(help(&words::HELP, 30).columns <= 30 && help(&words::HELP, 30).bytes.contains("LOCK"));
     }
 
     #[test]

@@ -41,7 +41,11 @@ pub const CANNOT_THROW: &str = "NOT thrown away: ";
 pub const WAITING: &str = "waiting for the vault; ^L and F12 lock at once";
 
 /// Asked when somebody leaves.
-pub const LEAVING: &str = "Not saved yet.  1 save and leave   2 leave and lose it   Esc go on writing";
+pub const LEAVING: &str =
+    "Not saved yet.  1 save and leave   2 leave it for later   3 throw it away   Esc go on writing";
+/// Said when it was left for later.
+pub const LATER: &str = "Not saved, and kept in the vault: it is offered when its text is opened with --write again. \
+                         `fieldbook list` marks its report.";
 /// Asked at the beginning, after the time.
 pub const OFFER: &str = "was not saved.  1 go on with it   2 throw it away   Esc leave it for later";
 /// Asked before a text that was written is gone.

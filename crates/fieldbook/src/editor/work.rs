@@ -204,17 +204,14 @@ impl Work {
     /// The vault could not; or it is locked. What was kept is kept.
     pub fn save(&mut self, text: &str) -> Result<Saved, Failure> {
         let report = self.report()?;
-        let field = self.field.clone();
         if let Target::Note(_, send) = &self.target {
             let said: Value = self.agent.call(&send(text.trim_end().to_owned()))?;
-            // It is sent: nobody may be told that it is not. What stays kept is offered once more.
-            let _ = self.agent.call::<()>(&Request::DropText { report, field, draft: false });
             self.is_kept = false;
             return Ok(Saved { said, merged: None });
         }
         let request = Request::SaveText {
             report,
-            field,
+            field: self.field.clone(),
             base: self.base.to_string(),
             tried: self.tried.clone(),
             text: text.to_owned(),
@@ -412,13 +409,13 @@ mod tests {
     }
 
     #[test]
-    fn what_was_sent_is_sent_whatever_becomes_of_what_was_kept() {
-        let (_dir, connect, requests) = agent(vec![vec![Answer::Done(json!("sent")), refused()]]);
-        let ask = |text| Request::Ask { report: "ab".to_owned(), text };
+    fn what_was_sent_is_sent_and_no_longer_kept() {
+        let (_dir, connect, requests) = agent(vec![vec![Answer::Done(json!("sent"))]]);
+        let ask = |text| Request::Ask { report: "ab".to_owned(), text, once: None, kept: None };
         let mut work = work(connect(), Target::Note("ab".to_owned(), Box::new(ask)));
         assert_eq!(work.save("Who?\n").unwrap().said, json!("sent"));
         assert!(matches!(requests.recv().unwrap(), Request::Ask { text, .. } if text == "Who?"));
-        assert!(matches!(requests.recv().unwrap(), Request::DropText { .. }));
+        assert!(!work.standing().is_kept);
     }
 
     #[test]

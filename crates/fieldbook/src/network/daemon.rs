@@ -231,6 +231,10 @@ fn tell(
             "Listening on {address} ({words}{plain}). `fieldbook daemon stop` or Ctrl-C ends it."
         ))?;
     }
+    if bound.iter().any(|address| address.ip().is_unspecified()) {
+        // It has no power any more to ask the system which they are.
+        ui.say("`fieldbook daemon status` says at which addresses others reach it.")?;
+    }
     if !with.is_empty() || known {
         let mut whom: Vec<String> = with.iter().map(|address| crate::sanitise::line(address)).collect();
         whom.extend(known.then(|| "whom this device reached before".to_owned()));

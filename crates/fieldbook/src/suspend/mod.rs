@@ -13,9 +13,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::event::Timespec;
+use rustix::process::{Pid, Signal};
 
+use crate::process::Process;
 use bus::{Bus, Member, Message, SIGNAL};
 
 const LOGIND: &str = "org.freedesktop.login1";
@@ -35,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 /// The agent, seen from the watch beside it.
 #[derive(Debug)]
 pub struct Agent {
-    process: OwnedFd,
+    process: Process,
     ending: AtomicBool,
 }
 
@@ -46,7 +47,7 @@ impl Agent {
     /// It is gone, or the system cannot hold on to a process.
     pub fn parent() -> io::Result<Arc<Self>> {
         let parent: Pid = rustix::process::getppid().ok_or(io::ErrorKind::NotFound)?;
-        let process = pidfd_open(parent, PidfdFlags::empty())?;
+        let process = Process::hold(parent)?;
         Ok(Arc::new(Self { process, ending: AtomicBool::new(false) }))
     }
 
@@ -71,8 +72,8 @@ impl Agent {
     /// Asked to, an agent closes the vault and ends.
     fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
-        let _ = pidfd_send_signal(&self.process, Signal::TERM);
-        if !self.is_gone_after(Some(&CLOSING)) {
+        self.process.send(Signal::TERM);
+        if !self.process.is_gone_after(Some(&CLOSING)) {
             self.kill();
         }
     }
@@ -86,14 +87,9 @@ impl Agent {
     }
 
     fn kill(&self) {
-        let _ = pidfd_send_signal(&self.process, Signal::KILL);
+        self.process.send(Signal::KILL);
         // For as long as it takes: the system does not wait for ever.
-        self.is_gone_after(None);
-    }
-
-    fn is_gone_after(&self, limit: Option<&Timespec>) -> bool {
-        let mut process = [PollFd::new(&self.process, PollFlags::IN)];
-        poll(&mut process, limit).is_ok_and(|ready| ready > 0)
+        self.process.is_gone_after(None);
     }
 }
 

@@ -1,0 +1,67 @@
+//! What must not stay on the screen, nor in what a terminal remembers of lines that went by, is shown aside: on the terminal's
+//! other screen, which is emptied and left afterwards; also on Ctrl-C, and from a panic.
+
+use std::io::{IsTerminal as _, Write as _, stderr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustix::termios::tcgetwinsize;
+
+const ENTER: &str = "\x1b[?1049h";
+const LEAVE: &str = "\x1b[H\x1b[?1049l";
+/// The rows of a terminal that does not say how many it has.
+const ROWS: u16 = 24;
+/// More are not emptied, whatever a terminal says.
+const ROWS_MAX: u16 = 1000;
+
+static SHOWN: Mutex<bool> = Mutex::new(false);
+
+/// From its making to its end a person reads, and answers, aside. Without a terminal that can do it nothing happens.
+#[derive(Debug)]
+pub struct Aside(());
+
+impl Aside {
+    /// From now on.
+    pub fn begin() -> Self {
+        let plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+        let mut shown = lock();
+        if stderr().is_terminal() && !plain && !*shown {
+            *shown = true;
+            send(ENTER);
+            empty();
+        }
+        Self(())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        leave();
+    }
+}
+
+/// Goes back to the screen as it was, if something is shown aside.
+pub fn leave() {
+    // Held to the end: whoever ends this process meanwhile waits until it is done.
+    let mut shown = lock();
+    if std::mem::take(&mut *shown) {
+        empty();
+        send(LEAVE);
+    }
+}
+
+fn lock() -> MutexGuard<'static, bool> {
+    SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Row by row: a screen that is emptied as a whole goes into what some terminals remember. Some consoles have one screen only.
+fn empty() {
+    let rows = tcgetwinsize(stderr()).map_or(0, |size| size.ws_row);
+    let rows = if rows == 0 { ROWS } else { rows.min(ROWS_MAX) };
+    let each: String = (1..=rows).map(|row| format!("\x1b[{row};1H\x1b[2K")).collect();
+    send(&(each + "\x1b[H"));
+}
+
+fn send(text: &str) {
+    // A terminal that went away shows nothing.
+    let _ = stderr().write_all(text.as_bytes());
+}
