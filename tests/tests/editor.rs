@@ -266,7 +266,7 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     terminal.types("Wrong. ");
     terminal.shows(KEPT);
     terminal.types("\x1b");
-    terminal.shows("3 throw it away");
+    terminal.shows("2 leave it for later");
     // One digit of a text that goes on is not enough, and no letter of it is an answer or a part of the text.
     terminal.types("and 3");
     terminal.shows("gone for good");
@@ -276,7 +276,7 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
         terminal.screen()
     );
     terminal.types("more\x1b");
-    terminal.shows("3 throw it away");
+    terminal.shows("2 leave it for later");
     terminal.types("3\r");
     terminal.ends();
     assert_eq!(entries(), before + 1);
@@ -411,7 +411,7 @@ fn a_new_note_that_is_thrown_away_leaves_no_draft_unless_something_else_is_in_it
             machine.ok(&["edit", id, "--set", "date=2017-03-25"]);
         }
         terminal.types("\x1b");
-        terminal.shows("3 throw it away");
+        terminal.shows("2 leave it for later");
         terminal.types("3\r");
         terminal.ends();
         assert_eq!(machine.reports().len(), usize::from(changed_elsewhere));

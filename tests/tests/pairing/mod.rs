@@ -346,6 +346,7 @@ fn a_long_code_goes_by_file_by_input_and_by_qr_code_and_never_by_argument() {
     let b = Machine::with_vault("By file");
     b.ok(&["join", "--file", &file, "--yes"]);
     assert!(invitation.ends().success());
+    assert_eq!(a.json(&["exports"])[0]["kind"], "code", "it is known that it lies there");
     assert_eq!(b.fails(1, &["join", "--file", &file, "--yes"])["code"], "already-in-team");
 
     let mut invitation = invite(&a, &address, &["--qr"]);

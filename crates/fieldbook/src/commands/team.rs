@@ -15,6 +15,7 @@ use super::{json, render};
 use crate::agent::client::Agent;
 use crate::agent::protocol::{INVITATION_MAX_S, Invitation, Request};
 use crate::error::Failure;
+use crate::exports;
 use crate::global::Global;
 use crate::network;
 use crate::output::NewFile;
@@ -182,8 +183,9 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     });
     match (file, &args.code_file) {
         (Some(mut file), Some(path)) => {
+            let noted = exports::begin(&mut agent, path, "code")?;
             writeln!(file, "{}", invitation.code).map_err(Failure::io("the code cannot be written"))?;
-            file.keep()?;
+            noted.done(&mut agent, vec![file.keep()?])?;
             event["code_file"] = Value::from(path.to_string_lossy());
         }
         _ => event["code"] = Value::from(invitation.code.as_str()),
