@@ -27,7 +27,7 @@ use std::error::Error;
 use std::path::Path;
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | lan | links | padding [NUMBER] | raid | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
+const USAGE: &str = "usage: fieldbook-bench [all | attachment | bundle | carriers | crowd [NUMBER] | depot | lan | links | padding [NUMBER] | raid [NUMBER] | save | sets [NUMBER] | share [NUMBER] | sync [NUMBER] | veil]";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -49,10 +49,14 @@ fn main() -> ExitCode {
         ["links"] => links::run(),
         ["padding"] => padding::run(padding::SESSIONS),
         ["padding", number] => match number.parse() {
-            Ok(number @ 2..) => padding::run(number),
+            Ok(number @ raid::FEWEST..) => padding::run(number),
             _ => return usage(),
         },
         ["raid"] => raid::run(),
+        ["raid", number] => match number.parse() {
+            Ok(number @ raid::FEWEST..) => raid::open(number),
+            _ => return usage(),
+        },
         ["save"] => save::run(),
         ["sets"] => sets::run(&sets::SIZES),
         // What `sets` starts once it has made its depots.

@@ -15,7 +15,9 @@ use crate::{floor, sample};
 /// Bytes of the vault that is wiped.
 const LARGE: u64 = 10 << 30;
 /// Vaults that are opened with each passphrase.
-const ROUNDS: usize = 100;
+pub const VAULTS: usize = 100;
+/// With fewer, not even times of which each is longer than every other would exceed [`CHANCE`].
+pub const FEWEST: usize = 20;
 /// Standard deviations beyond which a difference is no chance: by chance one run in a million exceeds them (two-sided).
 const CHANCE: f64 = 4.89;
 const DURESS: &str = "quite another one, not alike";
@@ -37,7 +39,7 @@ fn made(dir: &Path, name: &str) -> Result<PathBuf, Box<dyn Error>> {
 pub fn run() -> Result<(), Box<dyn Error>> {
     wipe()?;
     println!();
-    open()
+    open(VAULTS)
 }
 
 fn wipe() -> Result<(), Box<dyn Error>> {
@@ -110,11 +112,11 @@ fn list(machine: &Machine, under_duress: bool) -> Result<Duration, Box<dyn Error
     Ok(took)
 }
 
-/// Each vault is opened once, with one of its passphrases, in random order.
-fn open() -> Result<(), Box<dyn Error>> {
+/// Each vault is opened once, with one of its passphrases, in random order: so many with each.
+pub fn open(vaults: usize) -> Result<(), Box<dyn Error>> {
     let seed = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos() as u64;
     let mut acts: Vec<(u8, bool)> =
-        sample::noise(seed, 2 * ROUNDS).into_iter().zip([false, true].into_iter().cycle()).collect();
+        sample::noise(seed, 2 * vaults).into_iter().zip([false, true].into_iter().cycle()).collect();
     acts.sort_unstable_by_key(|(chance, _)| *chance);
     let (mut ordinary, mut under_duress) = (Vec::new(), Vec::new());
     for (_, duress) in acts {
@@ -123,14 +125,14 @@ fn open() -> Result<(), Box<dyn Error>> {
     }
     let above =
         ordinary.iter().map(|one| under_duress.iter().filter(|other| *other > one).count()).sum::<usize>();
-    let n = ROUNDS as f64;
+    let n = vaults as f64;
     // Mann and Whitney's: 0.5 if nothing can be told from one time, 1 if everything can; and how many of its own standard
     // deviations it is away from that.
     let told = above as f64 / (n * n);
     let away = (told - 0.5).abs() / ((2.0 * n + 1.0) / (12.0 * n * n)).sqrt();
     let (a, b) = (sample::median(&mut ordinary), sample::median(&mut under_duress));
     println!(
-        "`fieldbook list` with either passphrase ({ROUNDS} vaults each, the lowest scrypt cost that there is: 32 MiB)"
+        "`fieldbook list` with either passphrase ({vaults} vaults each, the lowest scrypt cost that there is: 32 MiB)"
     );
     println!("| passphrase | median | fastest to slowest |");
     println!("|---|---|---|");
