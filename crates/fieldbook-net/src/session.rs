@@ -67,6 +67,9 @@ const fn lead_of(side: Side) -> Duration {
 /// there was something to store does not show as long as storing it takes less. More than the 25 ms after which QUIC acknowledges
 /// by itself, so that it always does.
 pub const TURN: Duration = Duration::from_millis(60);
+/// Where both sides pad, a side ends its half not sooner than so long after its last words: whether there was something to
+/// remember of the other side, which is done in between, does not show as a packet of its own or none.
+const PARTING: Duration = Duration::from_millis(20);
 /// How long the other side may take to hear our last words, and between two of its own.
 pub const FAREWELL: Duration = Duration::from_secs(5);
 /// How long a peer may take to show that it is of the team.
@@ -331,9 +334,12 @@ where
     let result =
         drive(&mut engine, &mut reader, &pieces, questions, answers, (terms, &written), on_event).await;
     let result = match result {
-        Ok(()) => {
+        Ok(passed) => {
             if engine.hears_out() {
                 read_out(&mut reader).await;
+            }
+            if engine.is_padded() {
+                sleep_until(passed + PARTING).await;
             }
             drop(pieces);
             // The other side writes its padding as well, and neither waits for the other to read.
@@ -375,7 +381,7 @@ async fn drive<R: AsyncRead + Unpin>(
     mut answers: mpsc::UnboundedReceiver<Answer>,
     (terms, written): (Terms, &Written),
     on_event: &mut (dyn FnMut(&Event) + Send),
-) -> Result<(), SessionFailure> {
+) -> Result<Instant, SessionFailure> {
     let gone = |what: &str| SessionFailure::Store(format!("{what} ended").into());
     let Terms { mut staying, limit, gauge, patience } = terms;
     let mut progress = Progress { patience, at: Instant::now(), heard: 0, written: 0, added: false };
@@ -393,6 +399,8 @@ async fn drive<R: AsyncRead + Unpin>(
     // When the first of the transfer may go, and that it went.
     let (mut lead, mut leads) = (None::<Instant>, false);
     let mut together = BytesMut::new();
+    // When the last of what was said went.
+    let mut passed = Instant::now();
     loop {
         while let Some(output) = engine.poll(pieces.capacity() > 0)? {
             if engine.may_begin() {
@@ -425,6 +433,7 @@ async fn drive<R: AsyncRead + Unpin>(
         if !together.is_empty() && !waits {
             // There was room for it when it was polled.
             pass(pieces, together.split().freeze())?;
+            passed = Instant::now();
         }
         if let Some(gauge) = &gauge {
             gauge.set(engine.progress());
@@ -442,7 +451,7 @@ async fn drive<R: AsyncRead + Unpin>(
                     _ => {}
                 }
             }
-            return Ok(());
+            return Ok(passed);
         }
         let resting = engine.is_at_rest();
         progress.look(engine, written, resting)?;

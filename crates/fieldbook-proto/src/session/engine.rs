@@ -198,7 +198,12 @@ impl Engine {
     /// The session is over, and the other side ends its half first: whoever was dialled hears all of the padding
     /// before it ends its own.
     pub fn hears_out(&self) -> bool {
-        self.setup.side == Side::Server && self.padding.is_on() && !self.live && self.is_finished()
+        self.setup.side == Side::Server && self.is_padded() && self.is_finished()
+    }
+
+    /// Both sides pad, and the session ends when both are in step: how long something takes is not to show.
+    pub fn is_padded(&self) -> bool {
+        self.padding.is_on() && !self.live
     }
 
     /// What was moved so far.
