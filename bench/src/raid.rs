@@ -14,6 +14,8 @@ use crate::{floor, sample};
 
 /// Bytes of the vault that is wiped.
 const LARGE: u64 = 10 << 30;
+/// Nothing opens any more after so long, however large the vault.
+const KEYS_WITHIN: Duration = Duration::from_millis(100);
 /// Vaults that are opened with each passphrase.
 pub const VAULTS: usize = 100;
 /// With fewer, not even times of which each is longer than every other would exceed [`CHANCE`].
@@ -77,6 +79,9 @@ fn wipe() -> Result<(), Box<dyn Error>> {
         ("remove the files", rest),
     ] {
         println!("| {act} | {} | {:.1} |", ms(time), time.as_secs_f64() / floor.as_secs_f64());
+    }
+    if keys > KEYS_WITHIN {
+        return Err(format!("the keys of a large vault were destroyed after {} only", ms(keys)).into());
     }
     Ok(())
 }

@@ -104,17 +104,38 @@ fn words_that_are_drawn_do_not_stay_on_the_screen_and_a_slip_is_asked_again() {
 }
 
 #[test]
+fn what_is_said_at_a_terminal_is_broken_between_words() {
+    let machine = Machine::with_vault("Monitor");
+    let told = "Шестьдесят человек увезли около полудня из помещения правозащитной организации";
+    let narrative = format!("narrative={told}");
+    let id = machine.write(&["--template", "detention", "--set", "date=2017-03-25", "--set", &narrative]);
+    machine.ok(&["unlock"]);
+    let piped = machine.ok(&["show", &id]).out();
+    let mut command = machine.bare();
+    command.arg("--vault").arg(machine.vault()).args(["show", &id]);
+    let mut terminal = Terminal::start(&command, 34, 60);
+    assert!(terminal.ends().success());
+    let rows = terminal.rows();
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words(&rows.join(" ")), words(&piped), "nothing else is changed");
+    assert!(
+        rows.iter().all(|row| row.chars().count() <= 34) && rows.len() > piped.lines().count(),
+        "{rows:?}"
+    );
+}
+
+#[test]
 fn whoever_wipes_a_locked_vault_is_asked_for_nothing_but_its_passphrase() {
     let machine = Machine::with_vault("Monitor");
     let mut terminal = at_a_shell(&machine, &["wipe"]);
     terminal.shows("Its passphrase destroys it");
-    terminal.shows("Passphrase for the vault");
+    terminal.shows("Passphrase to DESTROY the vault");
     terminal.types("\x03");
     terminal.shows("ended 130");
     terminal.ends();
     assert!(machine.vault().exists());
     let mut terminal = at_a_shell(&machine, &["wipe"]);
-    terminal.shows("Passphrase for the vault");
+    terminal.shows("Passphrase to DESTROY the vault");
     terminal.types(&format!("{}\r", machine.passphrase()));
     terminal.shows("Wiped.");
     terminal.shows("ended 0");

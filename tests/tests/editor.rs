@@ -45,6 +45,15 @@ fn writing(machine: &Machine, args: &[&str]) -> Terminal {
     terminal
 }
 
+/// Wants to leave, reads what is asked, and answers.
+pub fn answer(terminal: &Terminal, digit: &str) {
+    terminal.types("\x1b");
+    terminal.shows("2 leave it for later");
+    // So long a digit is a part of the text.
+    std::thread::sleep(Duration::from_millis(700));
+    terminal.types(digit);
+}
+
 fn narrative(machine: &Machine, id: &str) -> String {
     machine.show(id)["content"]["narrative"].as_str().expect("a narrative").to_owned()
 }
@@ -267,17 +276,20 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     terminal.shows(KEPT);
     terminal.types("\x1b");
     terminal.shows("2 leave it for later");
-    // One digit of a text that goes on is not enough, and no letter of it is an answer or a part of the text.
-    terminal.types("and 3");
+    // Whoever types on has not read it: all of that belongs to the text, also a digit that comes at once.
+    terminal.types("One");
+    terminal.shows("Wrong. One");
+    terminal.types("\x033 of them");
+    terminal.shows("One3 of them");
+    assert!(!terminal.screen().contains("leave it for later"), "{}", terminal.screen());
+    answer(&terminal, "3");
     terminal.shows("gone for good");
-    assert!(
-        !terminal.screen().contains("save and leave"),
-        "only what can be answered: {}",
-        terminal.screen()
-    );
-    terminal.types("more\x1b");
-    terminal.shows("2 leave it for later");
-    terminal.types("3\r");
+    assert!(!terminal.screen().contains("^S"), "only what can be answered: {}", terminal.screen());
+    terminal.types(" more");
+    terminal.shows("One3 of them more");
+    answer(&terminal, "3");
+    terminal.shows("gone for good");
+    terminal.types("\r");
     terminal.ends();
     assert_eq!(entries(), before + 1);
     let mut terminal = writing(&b, &["edit", &id, "--write"]);
@@ -292,9 +304,7 @@ fn what_is_left_for_later_is_kept_and_shown_and_named_by_the_list() {
     let machine = Machine::with_vault("Monitor");
     machine.ok(&["unlock"]);
     let later = |terminal: &mut Terminal| {
-        terminal.types("\x1b");
-        terminal.shows("2 leave it for later");
-        terminal.types("2");
+        answer(terminal, "2");
         assert!(terminal.ends().success(), "{}", terminal.screen());
         assert!(sent_afterwards(terminal).starts_with("Not saved, and kept in the vault"));
     };
@@ -410,9 +420,9 @@ fn a_new_note_that_is_thrown_away_leaves_no_draft_unless_something_else_is_in_it
         if changed_elsewhere {
             machine.ok(&["edit", id, "--set", "date=2017-03-25"]);
         }
-        terminal.types("\x1b");
-        terminal.shows("2 leave it for later");
-        terminal.types("3\r");
+        answer(&terminal, "3");
+        terminal.shows("gone for good");
+        terminal.types("\r");
         terminal.ends();
         assert_eq!(machine.reports().len(), usize::from(changed_elsewhere));
     }
@@ -454,6 +464,18 @@ fn a_vault_that_is_locked_elsewhere_takes_the_text_off_the_screen() {
     assert_eq!(memory::search(terminal.pid(), &canaries), []);
     terminal.types("\x1b");
     terminal.ends();
+    // A question about it needs nothing of it, at no time.
+    machine.ok(&["team", "create", "Minsk 2017"]);
+    machine.ok(&["ask", &id, "Who told it?"]);
+    for command in ["ask", "answer"] {
+        machine.ok(&["unlock"]);
+        let mut terminal = writing(&machine, &[command, &id, "--write"]);
+        assert_eq!(memory::search(terminal.pid(), &canaries), [], "{command}");
+        machine.ok(&["lock"]);
+        terminal.shows(ENDS);
+        terminal.types("\x1b");
+        terminal.ends();
+    }
 
     machine.ok(&["unlock"]);
     let mut terminal = writing(&machine, &["edit", &id, "--write"]);

@@ -252,6 +252,29 @@ fn a_report_is_not_sealed_under_the_hands_of_whoever_writes_in_it() {
 }
 
 #[test]
+fn a_question_that_is_left_for_later_is_not_sealed_away() {
+    let (coordinator, monitor) = team_of_two();
+    monitor.ok(&["seal", "--after", "1"]);
+    let id = report(&monitor);
+    monitor.ok(&["unlock"]);
+    let mut command = monitor.bare();
+    command.arg("--vault").arg(monitor.vault()).args(["ask", &id, "--write"]);
+    let mut terminal = Terminal::start(&command, 60, 12);
+    terminal.shows("LOCK");
+    terminal.types("Quokkaquestion?");
+    terminal.shows("Quokkaquestion?");
+    crate::editor::answer(&terminal, "2");
+    assert!(terminal.ends().success(), "{}", terminal.screen());
+    received(&monitor, &coordinator, &id);
+    assert_eq!(monitor.json(&["show", &id, "--unsaved"])[0]["text"], "Quokkaquestion?");
+    let last = monitor.json(&["seal", "--received"]).pop().expect("a summary");
+    assert_eq!((&last["sealed"], &last["unfinished"]), (&0.into(), &serde_json::json!([id])));
+    assert_eq!(monitor.fails(1, &["seal", &id])["code"], "unfinished-text");
+    monitor.ok(&["edit", &id, "--throw-away"]);
+    assert_eq!(monitor.json(&["seal", "--received"]).pop().expect("a summary")["sealed"], 1);
+}
+
+#[test]
 fn an_addendum_to_a_sealed_report_arrives_and_each_names_the_other() {
     let (coordinator, monitor) = team_of_two();
     let id = report(&monitor);

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use fieldbook_tests::{Machine, free_port, team_of_two};
 
-use crate::carriers::world;
+use crate::carriers::proxy::Proxy;
+use crate::carriers::{self, world};
 use crate::making::{finished_plain as finished, with_film};
 use crate::reading::ids;
 use crate::tap::{Dump, HYBRID, Tap, port, unevenness};
@@ -91,6 +92,26 @@ fn on_the_line_a_sync_by_tcp_is_random_bytes_and_nothing_says_tls() {
     );
     assert_eq!(lens.len(), 2);
     assert!(lens.iter().all(|len| len[0].parse::<usize>().is_ok_and(|len| len > FIRST + 1_000)), "{lens:?}");
+
+    // Through a proxy whoever runs it, and whoever watches the way out of it, sees the same.
+    // Also where the address asks for no veil, and the other device would do without.
+    drop(daemon);
+    let daemon = a.daemon_with(&["--no-udp", "--unveiled"]);
+    let (port, address) = (self::port(daemon.address()), format!("quic://{}", daemon.address()));
+    let proxy = Proxy::start(&a, &[]);
+    let (dump, _) = nothing_is_recognised(|number| {
+        with_film(&b, 4 + number as u64, 700_000);
+        let tap = Tap::start(&b, &format!("proxied-{number}.pcapng"));
+        for _ in 0..2 {
+            finished(&b);
+            let args = ["--json", "sync", "--with", &address, "--only-via", &proxy.url()];
+            assert_eq!(carriers::synced(&b.run(&args).exits(0))["path"], "socks");
+        }
+        (tap.stop(), port)
+    });
+    let streams = dump.streams(port);
+    assert_eq!(streams.len(), 2, "from the proxy to the other device");
+    must_look_random(&streams, 700_000);
 }
 
 #[test]

@@ -367,8 +367,9 @@ pub async fn read_out(reader: &mut (impl AsyncRead + Unpin)) {
     let _ = timeout(STALL, all).await;
 }
 
-/// Hands a piece to the writer. One that ended has an error to tell: the session's end asks it.
-fn pass(pieces: &mpsc::Sender<Bytes>, piece: Bytes) -> Result<(), SessionFailure> {
+/// Hands a piece to the writer, and notes when. One that ended has an error to tell: the session's end asks it.
+fn pass(pieces: &mpsc::Sender<Bytes>, piece: Bytes, at: &mut Instant) -> Result<(), SessionFailure> {
+    *at = Instant::now();
     let passed = pieces.try_send(piece);
     passed.map_err(|_| SessionFailure::Connection(io::ErrorKind::BrokenPipe.into()))
 }
@@ -410,15 +411,17 @@ async fn drive<R: AsyncRead + Unpin>(
                 leads = true;
                 // What stands before it waits for nothing.
                 if !together.is_empty() {
-                    pass(pieces, together.split().freeze())?;
+                    pass(pieces, together.split().freeze(), &mut passed)?;
                 }
             }
             match output {
-                Output::Send(piece) if together.is_empty() && piece.len() >= TOGETHER => pass(pieces, piece)?,
+                Output::Send(piece) if together.is_empty() && piece.len() >= TOGETHER => {
+                    pass(pieces, piece, &mut passed)?
+                }
                 Output::Send(piece) => {
                     together.extend_from_slice(&piece);
                     if together.len() >= TOGETHER {
-                        pass(pieces, together.split().freeze())?;
+                        pass(pieces, together.split().freeze(), &mut passed)?;
                     }
                 }
                 Output::Event(event) => {
@@ -432,8 +435,7 @@ async fn drive<R: AsyncRead + Unpin>(
         let waits = leads && lead > Some(Instant::now()) && !engine.is_finished();
         if !together.is_empty() && !waits {
             // There was room for it when it was polled.
-            pass(pieces, together.split().freeze())?;
-            passed = Instant::now();
+            pass(pieces, together.split().freeze(), &mut passed)?;
         }
         if let Some(gauge) = &gauge {
             gauge.set(engine.progress());

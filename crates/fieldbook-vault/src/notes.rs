@@ -12,7 +12,7 @@ use crate::reports::{ReportRow, load_document};
 use crate::slots;
 use crate::store;
 use crate::vault::{Vault, now_ms};
-use crate::views::{NoteView, Noted};
+use crate::views::{NoteView, Noted, OpenQuestions};
 
 /// How many open questions wait for this device's user: others' in a report of one's own, and the
 /// author's in a report that one only reads. What one coordinator asks is not another's to answer.
@@ -84,6 +84,18 @@ pub struct NoteText<'a> {
 }
 
 impl Vault {
+    /// What waits for an answer in a report.
+    ///
+    /// # Errors
+    /// [`VaultError::NoSuchReport`], [`VaultError::Sealed`]; the store's.
+    pub fn open_questions(&self, id: ReportId) -> Result<OpenQuestions, VaultError> {
+        let row = ReportRow::get(&self.db, &id)?;
+        let notes = load_document(&self.db, &self.me, row.number)?.view().notes;
+        let mut notes = view(&notes, &self.me, &self.names()?);
+        notes.retain(|note| note.open);
+        Ok(OpenQuestions { report: id.to_string(), notes })
+    }
+
     /// Asks or notes something on a report: the author's device and the desk get it at the next sync.
     ///
     /// # Errors
@@ -140,7 +152,8 @@ impl Vault {
         let row = ReportRow::get(&self.db, &id)?;
         let note = once.note();
         let notes = load_document(&self.db, &self.me, row.number)?.view().notes;
-        let Some(found) = notes.into_iter().find(|known| known.id == note) else { return Ok(None) };
+        let same = |known: &Note| known.id == note && known.text == text.text;
+        let Some(found) = notes.into_iter().find(same) else { return Ok(None) };
         Ok(Some(Noted { report: self.summary(id)?, note, reply_to: found.reply_to }))
     }
 
@@ -156,9 +169,10 @@ impl Vault {
         if row.author != self.me && !coordinator {
             return Err(VaultError::NotYourReport);
         }
+        // Other words than the first time are another note.
         let once = match text.once {
-            Some(once) => once,
-            None => {
+            Some(once) if !once.is_done(&self.db)? => once,
+            _ => {
                 let mut random = [0; Once::LEN];
                 slots::fill(&mut random)?;
                 Once::from_bytes(random)

@@ -89,7 +89,7 @@ impl Vault {
         if self.being_written.contains(&id) {
             return Err(VaultError::BeingWritten { report: id.short() });
         }
-        if consent == SealConsent::WithReceipts && crate::unfinished::is_left(&self.db, &id)? {
+        if consent == SealConsent::WithReceipts && crate::unfinished::is_any_left(&self.db, &id)? {
             return Err(VaultError::Unfinished { report: id.short() });
         }
         let needed = self.seal_after()?.unwrap_or(1);

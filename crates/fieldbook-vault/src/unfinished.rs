@@ -14,6 +14,7 @@ use fieldbook_report::template::FieldKind;
 use fieldbook_report::{Edit, FieldValue, ReportView, find, merge_texts};
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroize as _;
 
 use crate::error::VaultError;
 use crate::reports::{ReportRow, load_document};
@@ -52,6 +53,13 @@ pub struct KeptText {
     /// The report was made to keep this text.
     #[serde(default)]
     pub made: bool,
+}
+
+impl Drop for KeptText {
+    fn drop(&mut self) {
+        self.base.zeroize();
+        self.text.zeroize();
+    }
 }
 
 /// What is being written.
@@ -154,12 +162,10 @@ impl<'a> LongText<'a> {
     }
 }
 
-/// The reports of which something was written and not saved. A question or an answer is no part of one.
-const LEFT: &str = "SELECT report FROM unfinished WHERE (field = 'narrative' OR field LIKE 'fields.%')";
-
-/// Whether something of this report was written and not saved.
+/// Whether something of this report was written and not saved. A question or an answer is no part of it.
 pub(crate) fn is_left(db: &Connection, report: &ReportId) -> Result<bool, VaultError> {
-    Ok(db.prepare_cached(&format!("{LEFT} AND report = ?1"))?.exists([report.as_bytes()])?)
+    let sql = "SELECT 1 FROM unfinished WHERE (field = 'narrative' OR field LIKE 'fields.%') AND report = ?1";
+    Ok(db.prepare_cached(sql)?.exists([report.as_bytes()])?)
 }
 
 /// Whether something about this report was written and not saved, be it a question.
@@ -332,10 +338,10 @@ impl Vault {
         if self.team.as_ref().is_some_and(|team| team.role() == Role::Coordinator) {
             return Ok(Vec::new());
         }
-        let mut statement = self.db.prepare_cached(&format!(
-            "SELECT id FROM report WHERE finished = 1 AND id IN ({LEFT})
-                 AND (author = ?1 OR author IN (SELECT id FROM former_device)) ORDER BY number"
-        ))?;
+        let mut statement = self.db.prepare_cached(
+            "SELECT id FROM report WHERE finished = 1 AND id IN (SELECT report FROM unfinished)
+                 AND (author = ?1 OR author IN (SELECT id FROM former_device)) ORDER BY number",
+        )?;
         let ids: Vec<Vec<u8>> =
             statement.query_map([self.me.as_bytes()], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let mut left = Vec::new();

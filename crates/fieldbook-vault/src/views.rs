@@ -246,6 +246,15 @@ pub struct ReportSummary {
     pub sealed_ms: Option<i64>,
 }
 
+/// What waits for an answer in a report, and nothing else of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OpenQuestions {
+    /// The report's id.
+    pub report: String,
+    /// Questions that are open, whosever.
+    pub notes: Vec<NoteView>,
+}
+
 /// A report that its author can read no more.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SealSummary {
@@ -682,7 +691,7 @@ pub struct Status {
     /// After how many coordinators' receipts reports seal themselves.
     #[serde(default)]
     pub seal_after: Option<u32>,
-    /// Finished reports of this device that are not sealed because a text of theirs was written and not saved.
+    /// Finished reports of this device that are not sealed because a text of theirs is open in a window, or was written and not saved.
     #[serde(default)]
     pub unfinished: usize,
     /// Reports about which something was written and is not saved.

@@ -6,6 +6,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustix::termios::tcgetwinsize;
 
+use crate::tty;
+use crate::ui::Ui;
+
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[H\x1b[?1049l";
 /// The rows of a terminal that does not say how many it has.
@@ -21,10 +24,9 @@ pub struct Aside(());
 
 impl Aside {
     /// From now on.
-    pub fn begin() -> Self {
-        let plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
+    pub fn begin(ui: &Ui) -> Self {
         let mut shown = lock();
-        if stderr().is_terminal() && !plain && !*shown {
+        if !ui.json() && stderr().is_terminal() && tty::draws() && !*shown {
             *shown = true;
             send(ENTER);
             empty();
@@ -53,12 +55,10 @@ fn lock() -> MutexGuard<'static, bool> {
     SHOWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Row by row: a screen that is emptied as a whole goes into what some terminals remember. Some consoles have one screen only.
 fn empty() {
     let rows = tcgetwinsize(stderr()).map_or(0, |size| size.ws_row);
     let rows = if rows == 0 { ROWS } else { rows.min(ROWS_MAX) };
-    let each: String = (1..=rows).map(|row| format!("\x1b[{row};1H\x1b[2K")).collect();
-    send(&(each + "\x1b[H"));
+    send(&(tty::emptied(rows.into()) + "\x1b[H"));
 }
 
 fn send(text: &str) {

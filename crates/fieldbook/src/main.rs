@@ -29,9 +29,11 @@ mod sheets;
 mod span;
 mod suspend;
 mod sync;
+mod tty;
 mod ui;
 mod watch;
 mod wipe;
+mod wrap;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -55,9 +55,14 @@ impl Source {
     /// The source cannot be read or holds no passphrase; or a person would have to be asked and
     /// may not be.
     pub fn read(&self, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
+        self.read_to("for", vault, ui)
+    }
+
+    /// The same, where it is asked for to do something else with the vault than to open it.
+    fn read_to(&self, what: &str, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
         match self {
-            Self::Terminal => ask(&format!("Passphrase for the vault {}: ", quoted(vault)), ui),
-            Self::WithKeyFile(source, file) => with_key_file(&source.read(vault, ui)?, file),
+            Self::Terminal => ask(&format!("Passphrase {what} the vault {}: ", quoted(vault)), ui),
+            Self::WithKeyFile(source, file) => with_key_file(&source.read_to(what, vault, ui)?, file),
             other => other.read_silently(ui),
         }
     }
@@ -95,18 +100,32 @@ impl Source {
         &self,
         vault: &Path,
         ui: &Ui,
+        open: impl FnMut(&Secret) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        self.open_to("for", vault, ui, open)
+    }
+
+    /// The same, with other words between "Passphrase" and "the vault": whoever types it has to know what for.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_to<T>(
+        &self,
+        what: &str,
+        vault: &Path,
+        ui: &Ui,
         mut open: impl FnMut(&Secret) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
         let is_asked = *self.typed() == Self::Terminal;
         let _hidden = (is_asked && !ui.no_input()).then(interrupt::Hidden::begin);
         let tries = if is_asked { TRIES } else { 1 };
         for _ in 1..tries {
-            match open(&self.read(vault, ui)?) {
+            match open(&self.read_to(what, vault, ui)?) {
                 Err(failure) if failure.kind == Kind::WrongPassphrase => ui.note("That does not open it."),
                 done => return done,
             }
         }
-        open(&self.read(vault, ui)?)
+        open(&self.read_to(what, vault, ui)?)
     }
 
     /// For a service: nobody sits there, so what would be asked is the credential `passphrase` in `directory`
@@ -273,7 +292,7 @@ fn choose_new(what: &str, weak: bool, ui: &Ui) -> Result<Secret, Failure> {
         return Err(Failure::cannot_ask("a new passphrase is needed and nobody may be asked", flag));
     }
     let drawn = suggest(language(), WORDS)?;
-    let _aside = Aside::begin();
+    let _aside = Aside::begin(ui);
     ui.note(format_args!(
         "Six words, drawn by chance:\n\n    {}\n\nPress Enter to take them as the {what}, or type one of your own. Nobody can \
          bring back a forgotten one, and these words are shown only now.",

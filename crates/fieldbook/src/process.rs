@@ -2,8 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A process that lives, or lived when it was held.
@@ -25,8 +27,16 @@ impl Process {
     }
 
     /// Waits until it is no more: buried, or dead and unburied, with nothing in memory. For ever without a limit. Whether it is.
-    pub fn is_gone_after(&self, limit: Option<&Timespec>) -> bool {
-        let mut process = [PollFd::new(&self.0, PollFlags::IN)];
-        poll(&mut process, limit).is_ok_and(|ready| ready > 0)
+    pub fn is_gone_after(&self, limit: Option<Duration>) -> bool {
+        let until = limit.map(|limit| Instant::now() + limit);
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let left = left.and_then(|left| Timespec::try_from(left).ok());
+            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], left.as_ref()) {
+                // A signal to this process says nothing of the other.
+                Err(Errno::INTR) => {}
+                told => return told.is_ok_and(|ready| ready > 0),
+            }
+        }
     }
 }

@@ -63,7 +63,7 @@ impl<'a> Progress<'a> {
     /// Begins; nothing is said yet.
     pub fn begin(ui: &'a Ui) -> Self {
         // A terminal that tells no name, or this one, does not know how to clear a line.
-        let clears = std::env::var_os("TERM").is_some_and(|name| !name.is_empty() && name != "dumb");
+        let clears = crate::tty::draws();
         let how = match ui.json() {
             true => How::Events,
             false if clears && io::stderr().is_terminal() => How::Redrawn,

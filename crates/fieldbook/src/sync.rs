@@ -204,7 +204,12 @@ fn carry(network: Network, task: Task, pipe: Option<Pipe>, ui: &Ui) -> Result<Ca
                 if partner.is_none() {
                     failures.iter().for_each(|lost| ui.note(lost_line(lost)));
                 }
-                ui.note(format_args!("Connected to {}{}.", line(&address), by(&path)));
+                let plain = if address.starts_with("quic://") {
+                    ", without the veil: whoever watches sees QUIC or TLS"
+                } else {
+                    ""
+                };
+                ui.note(format_args!("Connected to {}{}{plain}.", line(&address), by(&path)));
                 ui.emit(json!({"event": "connected", "address": address, "path": path}))?;
                 progress = Some(Progress::begin(ui));
                 partner = Some((address, device, role, path));

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Failure, Kind};
 use crate::sanitise;
+use crate::wrap::fitting;
 
 /// How this invocation speaks.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ impl Ui {
     /// # Errors
     /// Stdout cannot be written (a full disk). A reader that went away is not an error.
     pub fn say(&self, line: impl Display) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { self.write(&format!("{line}\n")) }
+        if self.json { Ok(()) } else { self.write(&fitting(&format!("{line}\n"), io::stdout())) }
     }
 
     /// One object of data for a program, `"v":1` first; nothing without `--json`.
@@ -99,7 +100,7 @@ impl Ui {
     pub fn note(&self, line: impl Display) {
         if !self.json {
             // A stderr that cannot be written leaves nobody to tell.
-            let _ = writeln!(io::stderr(), "{line}");
+            let _ = io::stderr().write_all(fitting(&format!("{line}\n"), io::stderr()).as_bytes());
         }
     }
 
@@ -108,7 +109,7 @@ impl Ui {
         let line = if self.json {
             json_line(serde_json::json!({"warning": {"code": code, "message": message.to_string()}}))
         } else {
-            format!("warning: {message}\n")
+            fitting(&format!("warning: {message}\n"), io::stderr())
         };
         let _ = io::stderr().write_all(line.as_bytes());
     }
@@ -122,7 +123,7 @@ impl Ui {
             if let Some(hint) = &failure.hint {
                 line.push_str(&format!("hint: {}\n", sanitise::text(hint)));
             }
-            line
+            fitting(&line, io::stderr())
         };
         let _ = io::stderr().write_all(line.as_bytes());
     }
@@ -144,7 +145,7 @@ impl Ui {
     /// # Errors
     /// The terminal cannot be read, or was closed.
     pub fn ask_line(&self, prompt: &str) -> Result<String, Failure> {
-        let _ = write!(io::stderr(), "{prompt}");
+        let _ = io::stderr().write_all(fitting(prompt, io::stderr()).as_bytes());
         let mut line = String::new();
         let read =
             io::stdin().lock().read_line(&mut line).map_err(Failure::io("the terminal cannot be read"))?;

@@ -4,6 +4,8 @@
 //! asked. Then the keys are destroyed once more, should one of these have written them in between, and the files
 //! are removed.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -13,7 +15,6 @@ use std::time::{Duration, Instant};
 
 use fieldbook_daemon::control::reach;
 use fieldbook_vault::{Layout, VaultError, destroy_keys, remove_rest};
-use rustix::event::Timespec;
 use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -25,7 +26,7 @@ use crate::process::Process;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// And, once it was killed, its memory.
-const DYING: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+const DYING: Duration = Duration::from_secs(1);
 
 /// What became of a vault.
 #[derive(Debug)]
@@ -145,7 +146,7 @@ pub fn await_release_by_others(layout: &Layout) {
 pub fn await_release(lock: &Path) -> Release {
     let until = Instant::now() + PATIENCE;
     let mut free = Release::WasFree;
-    let mut ended: Vec<Process> = Vec::new();
+    let mut ended: BTreeMap<i32, Process> = BTreeMap::new();
     let file = match File::open(lock) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return free,
@@ -160,14 +161,19 @@ pub fn await_release(lock: &Path) -> Release {
             free = Release::Ended;
             // Whoever was taken over may have let go of its lock, and cannot end the watch that stands beside it.
             parent(holder).filter(|parent| is_one_of_ours(*parent)).into_iter().for_each(end);
-            ended.extend(Process::hold(holder));
+            if let Entry::Vacant(new) = ended.entry(holder.as_raw_nonzero().get())
+                && let Ok(process) = Process::hold(holder)
+            {
+                new.insert(process);
+            }
             end(holder);
         }
         thread::sleep(Duration::from_millis(5));
     }
     // A lock is let go before the memory of whoever held it.
-    for process in &ended {
-        process.is_gone_after(Some(&DYING));
+    let until = Instant::now() + DYING;
+    for process in ended.values() {
+        process.is_gone_after(Some(until.saturating_duration_since(Instant::now())));
     }
     free
 }

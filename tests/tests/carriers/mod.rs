@@ -4,7 +4,7 @@
 mod capture;
 mod padding;
 mod pipe;
-mod proxy;
+pub mod proxy;
 mod ssh;
 mod tcp;
 pub mod world;
@@ -12,8 +12,8 @@ pub mod world;
 use fieldbook_tests::{Machine, Run};
 use serde_json::Value;
 
-/// What a `sync --json` says at its end.
-fn synced(said: &Run) -> Value {
+/// What a sync said at its end.
+pub fn synced(said: &Run) -> Value {
     said.lines().into_iter().find(|line| line["event"] == "synced").expect("a sync")
 }
 

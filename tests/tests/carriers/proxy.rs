@@ -17,14 +17,15 @@ const PROXYS_OWN: &str = "127.0.0.9";
 /// A name that only the proxy knows.
 const NAME: &str = "desk.invalid";
 
-struct Proxy {
+/// The proxy, until it is dropped.
+pub struct Proxy {
     process: Child,
     address: SocketAddr,
 }
 
 impl Proxy {
     /// A proxy that knows [`NAME`], as one of the world outside knows names that this network does not.
-    fn start(machine: &Machine, options: &[&str]) -> Self {
+    pub fn start(machine: &Machine, options: &[&str]) -> Self {
         Self::start_at(machine, SocketAddr::from(([127, 0, 0, 1], free_port())), options)
     }
 
@@ -45,7 +46,7 @@ impl Proxy {
         Self { process, address }
     }
 
-    fn url(&self) -> String {
+    pub fn url(&self) -> String {
         format!("socks5://{}", self.address)
     }
 }

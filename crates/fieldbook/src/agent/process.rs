@@ -28,7 +28,7 @@ use crate::watch::{Beside, Watch};
 use crate::wipe::{self, InUse};
 
 /// How long a daemon of a vault that is gone has to end by itself.
-const GRACE: Duration = Duration::from_secs(3);
+const GRACE: Duration = Duration::from_secs(1);
 
 /// How often a vault that is in use is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -165,10 +165,10 @@ fn end_what_tells(vault: &Vault, dir: &Path) {
     if vault.has_destroyed() {
         // Asked first: a daemon that ends by itself leaves no word of having been killed.
         // What it says is not heard: this process is not confined yet.
-        let _ = control::tell(&daemon, Ask::Stop);
+        let told = control::tell(&daemon, Ask::Stop).is_ok();
         let until = Instant::now() + GRACE;
         // It closes its socket first, and then has something to put away.
-        while network::daemon::runs(&Layout::new(dir).network_lock()) && Instant::now() < until {
+        while told && network::daemon::runs(&Layout::new(dir).network_lock()) && Instant::now() < until {
             thread::sleep(RETRY);
         }
         wipe::await_release_by_others(&Layout::new(dir));

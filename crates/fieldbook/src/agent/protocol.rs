@@ -369,6 +369,11 @@ pub enum Request {
         /// The report.
         report: String,
     },
+    /// What waits for an answer in a report, and nothing else of it. Done: `OpenQuestions`.
+    Questions {
+        /// The report.
+        report: String,
+    },
     /// What was written of a report and not saved. Done: a list of names, each with its `KeptText`.
     KeptTexts {
         /// The report.

@@ -127,7 +127,7 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::BeingWritten { .. } => (
             Kind::Failed,
             BEING_WRITTEN,
-            "save and leave there first; nothing that is being written is sealed",
+            "save and leave there first, or `fieldbook lock` ends it; nothing that is being written is sealed",
         ),
         E::CannotGoOn { .. } => (
             Kind::Failed,

@@ -67,6 +67,12 @@ impl Desk {
 
     fn serve(&mut self, connection: Connection, request: Request, item: Items<'_>) -> Result<Value, Failure> {
         if looks_at_reports(&request) {
+            // A receipt must not seal what is about to be written in.
+            let mut written = self.writers.reports();
+            if let Request::OpenText { report, .. } = &request {
+                written.extend(self.report(report));
+            }
+            self.vault.set_being_written(written);
             // What the daemon brought is taken in before it is looked at.
             let absorbed = self.vault.absorb();
             // A text is saved whatever is wrong with that.
@@ -250,6 +256,7 @@ impl Desk {
             Request::FinishAll { incomplete } => self.finish_all(incomplete, item),
             Request::List { filter } => each(self.vault.list(&filter)?, item),
             Request::Show { report } => json(&self.vault.show(self.report(&report)?)?),
+            Request::Questions { report } => json(&self.vault.open_questions(self.report(&report)?)?),
             Request::KeptTexts { report } => json(&self.vault.kept_texts(self.report(&report)?)?),
             Request::History { report } => each(self.vault.history(self.report(&report)?)?, item),
             Request::Conflicts => each(self.vault.conflicts()?, item),
@@ -474,6 +481,7 @@ const fn looks_at_reports(request: &Request) -> bool {
             | Request::SealReceived
             | Request::List { .. }
             | Request::Show { .. }
+            | Request::Questions { .. }
             | Request::History { .. }
             | Request::Conflicts
             | Request::Resolve { .. }
@@ -518,6 +526,7 @@ impl Service for Desk {
 
     /// Takes in what the daemon brought, so that receipts go out while nobody asks anything.
     fn tick(&mut self) {
+        self.vault.set_being_written(self.writers.reports());
         // What is wrong is told when somebody asks: the next request meets it again.
         let _ = self.vault.absorb().and_then(|_| self.vault.flush());
         self.rekey();

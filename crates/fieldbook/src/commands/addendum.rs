@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use fieldbook_vault::{ReportSummary, ShownReport};
+use fieldbook_vault::{OpenQuestions, ReportSummary};
 
 use super::{edit, json, new, render};
 use crate::agent::client::{Agent, once};
@@ -51,7 +51,7 @@ fn write(args: AddendumArgs, global: &Global) -> Result<(), Failure> {
     editor::may_write(&global.ui, edit::INSTEAD)?;
     let mut agent = Agent::open(global)?;
     // A report that is not here is noticed before a text is written; one that was sealed is not here.
-    match agent.call::<ShownReport>(&Request::Show { report: args.id.clone() }) {
+    match agent.call::<OpenQuestions>(&Request::Questions { report: args.id.clone() }) {
         Err(failure) if failure.code != "sealed" => return Err(failure),
         _ => {}
     }

@@ -1,7 +1,7 @@
 //! `fieldbook answer`
 
 use clap::Args;
-use fieldbook_vault::ShownReport;
+use fieldbook_vault::OpenQuestions;
 
 use super::{ask, json, render};
 use crate::agent::client::{Agent, once};
@@ -37,22 +37,22 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
         editor::may_write(&global.ui, ask::INSTEAD)?;
     }
     let mut agent = Agent::open(global)?;
-    // A report that is not here is noticed before a text is typed.
-    let shown: ShownReport = agent.call(&Request::Show { report: args.id })?;
+    // A report that is not here is noticed before a text is typed. Nothing of it is held meanwhile: a question outlives a lock.
+    let OpenQuestions { report, notes } = agent.call(&Request::Questions { report: args.id })?;
     if args.text.is_none() && global.ui.may_ask() {
         let asked = |id: &str| args.to.as_deref().is_none_or(|to| id.starts_with(to));
-        for note in shown.notes.iter().filter(|note| note.open && asked(&note.id)) {
+        for note in notes.iter().filter(|note| asked(&note.id)) {
             global.ui.note(render::note(note).trim_end());
         }
     }
-    let (report, to) = (shown.summary.id, args.to);
+    drop(notes);
+    let to = args.to;
     let noted = if args.write {
-        let id = report.clone();
         let field = to.as_ref().map_or_else(|| "answer".to_owned(), |to| format!("answer.{to}"));
         let (once, kept) = (Some(once()?), Some(field.clone()));
-        let send = move |text| {
-            let (report, to) = (id.clone(), to.clone());
-            Request::Answer { report, to, text, once: once.clone(), kept: kept.clone() }
+        let send = move |report, text| {
+            let (to, once, kept) = (to.clone(), once.clone(), kept.clone());
+            Request::Answer { report, to, text, once, kept }
         };
         let (work, begun) = Work::on_note(agent, report, field, send)?;
         match ask::at_length(work, begun, "answer", global)? {

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::Path;
 
 use clap::Args;
-use fieldbook_vault::{Noted, ShownReport};
+use fieldbook_vault::{Noted, OpenQuestions};
 
 use super::{edit, json, new, render};
 use crate::agent::client::{Agent, once};
@@ -41,21 +41,18 @@ pub fn run(args: AskArgs, global: &Global) -> Result<(), Failure> {
         editor::may_write(&global.ui, INSTEAD)?;
     }
     let mut agent = Agent::open(global)?;
-    // A report that is not here is noticed before a text is typed.
-    let shown: ShownReport = agent.call(&Request::Show { report: args.id })?;
-    let report = shown.summary.id;
     let noted = if args.write {
-        let id = report.clone();
         let (field, once) = ("ask".to_owned(), Some(once()?));
         let kept = Some(field.clone());
-        let send =
-            move |text| Request::Ask { report: id.clone(), text, once: once.clone(), kept: kept.clone() };
-        let (work, begun) = Work::on_note(agent, report, field, send)?;
+        let send = move |report, text| Request::Ask { report, text, once: once.clone(), kept: kept.clone() };
+        let (work, begun) = Work::on_note(agent, args.id, field, send)?;
         match at_length(work, begun, "question", global)? {
             Some(noted) => noted,
             None => return Ok(()),
         }
     } else {
+        // A report that is not here is noticed before a text is typed. Nothing of it is held meanwhile: a question outlives a lock.
+        let OpenQuestions { report, .. } = agent.call(&Request::Questions { report: args.id })?;
         let text = text(args.text, &global.ui)?;
         agent.call_surely(&Request::Ask { report, text, once: Some(once()?), kept: None }, global)?
     };

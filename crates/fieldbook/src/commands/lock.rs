@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use clap::Args;
 use fieldbook_vault::Layout;
-use rustix::event::Timespec;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -20,8 +19,8 @@ use crate::wipe::{Release, await_release, kill};
 
 /// How long an agent has to close the vault by itself.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// And then to end.
-const ENDING: Timespec = Timespec { tv_sec: 2, tv_nsec: 0 };
+/// And then to end; and once more, when it was killed.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// Close the vault: what `unlock` keeps open, and what a command in another window has open.
 ///
@@ -55,9 +54,11 @@ pub fn now(vault: &Path) -> Result<(bool, bool), Failure> {
                 let locked = agent.call::<()>(&Request::Lock).map(|()| true);
                 drop(agent);
                 // It answers when the vault is closed. The keys have left memory when its process has.
-                if let Some(process) = process.filter(|process| !process.is_gone_after(Some(&ENDING))) {
+                if let Some(process) = process.filter(|process| !process.is_gone_after(Some(ENDING))) {
                     process.send(Signal::KILL);
-                    process.is_gone_after(Some(&ENDING));
+                    if !process.is_gone_after(Some(ENDING)) {
+                        return Err(still_open());
+                    }
                 }
                 locked
             }
@@ -66,15 +67,20 @@ pub fn now(vault: &Path) -> Result<(bool, bool), Failure> {
         let _ = told.send(locked);
     });
     // One that does not answer is ended.
-    let locked = answers.recv_timeout(PATIENCE).unwrap_or_else(|_| {
+    let locked = answers.recv_timeout(PATIENCE + 2 * ENDING).unwrap_or_else(|_| {
         kill(&place.agent());
         Ok(true)
     });
     let others = await_release(&Layout::new(vault).lock());
     let was_open = locked?;
     if others == Release::Held {
-        return Err(Failure::new(Kind::InUse, "still-open", "another program has the vault open and could not be ended")
-            .hint("close the other windows of fieldbook, then `fieldbook lock` again; turn the device off if you must"));
+        return Err(still_open());
     }
     Ok((was_open, others == Release::Ended))
+}
+
+fn still_open() -> Failure {
+    Failure::new(Kind::InUse, "still-open", "another program has the vault open and could not be ended").hint(
+        "close the other windows of fieldbook, then `fieldbook lock` again; turn the device off if you must",
+    )
 }

@@ -65,8 +65,8 @@ pub fn run(args: SealArgs, global: &Global) -> Result<(), Failure> {
             global.ui.warn(
                 "unfinished-text",
                 format_args!(
-                    "{id} does not seal: a text of it was written and is not saved (`fieldbook edit {id} --write` goes on with \
-                     it, `fieldbook edit {id} --throw-away` throws it away)"
+                    "{id} does not seal: a text of it is open in a window, or was written and is not saved (`fieldbook show {id} \
+                     --unsaved` shows it, `fieldbook edit {id} --throw-away` throws it away)"
                 ),
             );
         }

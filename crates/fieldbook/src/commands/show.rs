@@ -39,6 +39,13 @@ pub fn run(args: ShowArgs, global: &Global) -> Result<(), Failure> {
              --unsaved` shows it."
         ))?;
     }
+    if shown.summary.unsaved && !shown.unfinished {
+        let id = render::short(&shown.summary.id);
+        global.ui.say(format_args!(
+            "\nA question or an answer was written and is not sent: `fieldbook show {id} --unsaved` shows it, `fieldbook ask {id} \
+             --write` or `fieldbook answer {id} --write` goes on with it."
+        ))?;
+    }
     for id in &shown.addenda {
         global.ui.say(format_args!("\nAddendum {0}: `fieldbook show {0}`", render::short(id)))?;
     }
@@ -68,9 +75,8 @@ fn unsaved(report: String, global: &Global) -> Result<(), Failure> {
     if kept.is_empty() {
         global.ui.note("Everything that was written of it is saved, or was thrown away.");
     }
-    for (field, kept) in kept {
-        let KeptText { time_ms, text, .. } = kept;
-        global.ui.say(format_args!("{}, {}\n\n{}\n", line(&field), time(time_ms), sanitise::text(&text)))?;
+    for (field, KeptText { time_ms, text, .. }) in &kept {
+        global.ui.say(format_args!("{}, {}\n\n{}\n", line(field), time(*time_ms), sanitise::text(text)))?;
         global.ui.emit(json!({"event": "unsaved", "field": field, "time_ms": time_ms, "text": text}))?;
     }
     Ok(())

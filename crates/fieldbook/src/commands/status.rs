@@ -140,7 +140,8 @@ fn text(status: &Status, daemon: &connections::Daemon, connections: &str) -> Str
     }
     if status.unfinished > 0 {
         out.push_str(&format!(
-            "{} not seal, because a text was written and is not saved: `fieldbook seal --received` names them\n",
+            "{} not seal, because a text is open in a window, or was written and is not saved: `fieldbook seal --received` names \
+             them\n",
             count(status.unfinished as u64, "report does", "reports do")
         ));
     }

@@ -1,11 +1,10 @@
 //! `fieldbook team`
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use fieldbook_proto::pairing::{ADDRESSES_MAX, Code};
+use fieldbook_proto::pairing::Code;
 use fieldbook_vault::{Member, TeamInfo};
 use serde_json::{Value, json};
 
@@ -17,7 +16,7 @@ use crate::agent::protocol::{INVITATION_MAX_S, Invitation, Request};
 use crate::error::Failure;
 use crate::exports;
 use crate::global::Global;
-use crate::network;
+use crate::network::{self, reachable};
 use crate::output::NewFile;
 use crate::pairing::{self, Line};
 use crate::qr;
@@ -145,7 +144,7 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     let long = args.qr || args.code_file.is_some();
     let (mut process, reachable) = Line::listen(&args.listen, expires_s, long)?;
-    let addresses = for_another_device(reachable);
+    let addresses = reachable::for_another_device(reachable);
     let role = match args.role {
         RoleArg::Monitor => "monitor",
         RoleArg::Coordinator if args.new_desk => {
@@ -174,16 +173,23 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
         new_desk,
         replaces: args.replaces.clone(),
     };
-    let invitation: Invitation = agent.call(&request)?;
+    // No code is made that could not be handed over.
+    let noted = args.code_file.as_deref().map(|path| exports::begin(&mut agent, path, "code")).transpose()?;
+    let invitation = match agent.call::<Invitation>(&request) {
+        Ok(invitation) => invitation,
+        Err(failure) => {
+            noted.into_iter().for_each(|noted| noted.nothing(&mut agent));
+            return Err(failure);
+        }
+    };
     // Before anybody sees the code.
     let code = invitation.code.parse::<Code>();
     process.veil(&code.map_err(|error| Failure::failed("internal", format!("{error}")))?)?;
     let mut event = json!({
         "role": role, "new_desk": new_desk, "listen": addresses, "expires_ms": invitation.expires_ms
     });
-    match (file, &args.code_file) {
-        (Some(mut file), Some(path)) => {
-            let noted = exports::begin(&mut agent, path, "code")?;
+    match (file, &args.code_file, noted) {
+        (Some(mut file), Some(path), Some(noted)) => {
             writeln!(file, "{}", invitation.code).map_err(Failure::io("the code cannot be written"))?;
             noted.done(&mut agent, vec![file.keep()?])?;
             event["code_file"] = Value::from(path.to_string_lossy());
@@ -240,17 +246,6 @@ fn show_code(code: &str, args: &InviteArgs, global: &Global) -> Result<(), Failu
     };
     global.ui.note(format_args!("On the other device: {how}. Waiting; Ctrl-C ends the invitation."));
     Ok(())
-}
-
-/// An address of loopback would send the other device to itself; it stays only when there is no other.
-fn for_another_device(mut addresses: Vec<String>) -> Vec<String> {
-    let here = |address: &String| address.parse().is_ok_and(|at: SocketAddr| at.ip().is_loopback());
-    if !addresses.iter().all(here) {
-        addresses.retain(|address| !here(address));
-    }
-    addresses.dedup();
-    addresses.truncate(ADDRESSES_MAX);
-    addresses
 }
 
 fn people(global: &Global) -> Result<(), Failure> {

@@ -45,16 +45,19 @@ pub fn run(args: WipeArgs, global: &Global) -> Result<(), Failure> {
             "This destroys the vault for good: what no other device has is lost."
         };
         // Whoever has to type the passphrase has no word to say before it, which would show.
-        let is_asked_for = open.is_none() && *global.passphrase.typed() == Source::Terminal;
+        let is_asked_for =
+            open.is_none() && *global.passphrase.typed() == Source::Terminal && global.ui.may_ask();
         if is_asked_for && !args.yes {
+            // By the prompt itself, too: what is beside it may not be seen.
             global.ui.note(format_args!("{what} Its passphrase destroys it; Ctrl-C leaves it as it is."));
         } else if !args.yes && !global.ui.confirm(&format!("{what} Go on?"), "--yes")? {
             return Err(Failure::new(Kind::Interrupted, "not-wiped", "nothing was destroyed")
                 .hint("if it is meant: `fieldbook wipe`, and y"));
         }
         if open.is_none() {
-            let asked =
-                global.passphrase.open(&vault, &global.ui, |passphrase| Agent::wipe(&vault, passphrase));
+            let asked = global
+                .passphrase
+                .open_to("to DESTROY", &vault, &global.ui, |passphrase| Agent::wipe(&vault, passphrase));
             asked.map_err(|failure| match failure.kind {
                 Kind::WrongPassphrase => failure.hint(
                     "check the keyboard layout and the vault's directory. If the power failed during an earlier `fieldbook \

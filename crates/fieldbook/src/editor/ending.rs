@@ -47,14 +47,15 @@ struct Bare<'a> {
     terminal: Terminal,
     errands: Errands,
     global: &'a Global,
-    saved: Option<Value>,
+    /// Something was saved before. What the agent said of it has titles in it.
+    had_saved: bool,
     slept: Duration,
 }
 
 impl<'a> Session<'a> {
     fn bare(self) -> Bare<'a> {
         let Self { terminal, errands, global, saved, slept, .. } = self;
-        Bare { terminal, errands, global, saved, slept }
+        Bare { terminal, errands, global, had_saved: saved.is_some(), slept }
     }
 }
 
@@ -68,10 +69,10 @@ impl Session<'_> {
             }
             End::Later => Ok(said(words::LATER, self.leave().is_some())),
             End::Said(last) => {
-                let Bare { terminal, errands, saved, .. } = self.bare();
+                let Bare { terminal, errands, had_saved, .. } = self.bare();
                 errands.finish(CLOSE_PATIENCE);
                 stay(&terminal, last);
-                Ok(said(last, saved.is_some()))
+                Ok(said(last, had_saved))
             }
             End::Lock { by_key } => self.lock(by_key),
             End::Cover => self.cover(),
@@ -79,9 +80,10 @@ impl Session<'_> {
     }
 
     /// Goes, and says what was saved.
-    fn leave(self) -> Option<Value> {
+    fn leave(mut self) -> Option<Value> {
         self.terminal.blank();
-        let Bare { terminal, errands, saved, .. } = self.bare();
+        let saved = self.saved.take();
+        let Bare { terminal, errands, .. } = self.bare();
         drop(terminal);
         // The vault is free when the command ends.
         errands.finish(LEFT_PATIENCE);
@@ -143,7 +145,7 @@ impl Session<'_> {
     fn lock(mut self, by_key: bool) -> Result<Ended, Failure> {
         self.terminal.blank();
         let is_kept = self.settle() == Settled::Kept;
-        let Bare { terminal, errands, global, saved, .. } = self.bare();
+        let Bare { terminal, errands, global, had_saved, .. } = self.bare();
         let locked = if is_kept {
             // With the thread ends an agent that was started for this alone.
             errands.finish(CLOSE_PATIENCE);
@@ -160,14 +162,14 @@ impl Session<'_> {
         }
         drop(terminal);
         locked?;
-        Ok(said(last, saved.is_some()))
+        Ok(said(last, had_saved))
     }
 
     /// What the vault does not have waits for whoever knows the passphrase, and is not shown. Whatever passphrase opens, it ends
     /// with the same words: nothing here may tell that there is another vault.
     fn cover(self) -> Result<Ended, Failure> {
         let rest = Rest::of(&self.kept, self.buffer.text());
-        let Bare { terminal, mut errands, global, saved, slept } = self.bare();
+        let Bare { terminal, mut errands, global, had_saved, slept } = self.bare();
         errands.send(Errand::Forget);
         let rest = Arc::new(Mutex::new(Some(rest)));
         forget_in_time(&rest, slept, global.vault.clone());
@@ -201,7 +203,7 @@ impl Session<'_> {
         if !by_key {
             stay(&terminal, last);
         }
-        Ok(said(last, saved.is_some()))
+        Ok(said(last, had_saved))
     }
 }
 

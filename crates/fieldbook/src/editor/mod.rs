@@ -22,13 +22,14 @@ use std::time::Duration;
 
 use fieldbook_vault::KeptText;
 use serde_json::Value;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::agent::client::AGENT_GONE;
 use crate::commands::IDLE;
 use crate::error::{Failure, Kind};
 use crate::global::Global;
 use crate::memory;
+use crate::tty;
 use crate::ui::{Ui, time};
 use buffer::{Buffer, Full};
 use errand::{Done, Errand, Errands};
@@ -42,6 +43,8 @@ use work::{Begun, Work};
 const REST_OF_A_KEY: Duration = Duration::from_millis(100);
 /// And the rest of what is pasted.
 const REST_OF_A_PASTE: Duration = Duration::from_secs(1);
+/// Nobody has read a question sooner and meant the digit that comes.
+const UNREAD: Duration = Duration::from_millis(500);
 /// How often it is looked whether the machine has slept.
 const TICK: Duration = Duration::from_secs(1);
 /// The clocks that tell how long the machine slept are read one after the other.
@@ -65,8 +68,7 @@ pub enum Ended {
 /// # Errors
 /// There is no terminal, or it may not be used; `instead` says what to do then.
 pub fn may_write(ui: &Ui, instead: &str) -> Result<(), Failure> {
-    let plain = std::env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb");
-    if ui.may_ask() && !ui.json() && stdin().is_terminal() && stdout().is_terminal() && !plain {
+    if ui.may_ask() && !ui.json() && stdin().is_terminal() && stdout().is_terminal() && tty::draws() {
         return Ok(());
     }
     let what = "--write is for a person at a terminal, and there is none here, or it may not be used";
@@ -113,8 +115,8 @@ enum Mode {
     Writing,
     /// What was written another time is offered.
     Offer(KeptText),
-    /// It is asked whether what is not saved is to be saved.
-    Leaving,
+    /// It is asked, since then, whether what is not saved is to be saved.
+    Leaving(Duration),
     /// It is asked once more before something is thrown away: what was offered, or what is written.
     Sure(Option<KeptText>),
 }
@@ -241,7 +243,7 @@ impl Session<'_> {
         let mut status = match &self.mode {
             _ if self.waiting.is_some() => words::WAITING.to_owned(),
             Mode::Offer(kept) => format!("A text of {} {}", time(kept.time_ms), words::OFFER),
-            Mode::Leaving => words::LEAVING.to_owned(),
+            Mode::Leaving(_) => words::LEAVING.to_owned(),
             Mode::Sure(_) => words::SURE.to_owned(),
             Mode::Writing => match &self.message {
                 Some(message) => message.clone(),
@@ -273,17 +275,20 @@ impl Session<'_> {
         self.message = None;
         match std::mem::replace(&mut self.mode, Mode::Writing) {
             Mode::Offer(kept) => self.answer_offer(kept, &key),
-            Mode::Leaving => self.answer_leaving(&key),
-            Mode::Sure(kept) => self.answer_sure(kept, &key),
-            Mode::Writing => {
-                let revision = self.buffer.revision();
-                let end = self.write(key);
-                if self.buffer.revision() != revision {
-                    self.pace.changed(memory::clock());
-                }
-                end
-            }
+            Mode::Leaving(since) => self.answer_leaving(key, since),
+            Mode::Sure(kept) => self.answer_sure(kept, key),
+            Mode::Writing => self.typed_in(key),
         }
+    }
+
+    /// A key that belongs to the text.
+    fn typed_in(&mut self, key: Key) -> Option<End> {
+        let revision = self.buffer.revision();
+        let end = self.write(key);
+        if self.buffer.revision() != revision {
+            self.pace.changed(memory::clock());
+        }
+        end
     }
 
     fn answer_offer(&mut self, mut kept: KeptText, key: &Key) -> Option<End> {
@@ -294,7 +299,7 @@ impl Session<'_> {
                     std::mem::take(&mut kept.tried),
                 );
                 self.buffer = Buffer::new(&kept.text, self.limit);
-                self.kept = Zeroizing::new(kept.text);
+                self.kept = Zeroizing::new(std::mem::take(&mut kept.text));
                 self.screen.begin_anew();
             }
             Key::Text('2') => self.mode = Mode::Sure(Some(kept)),
@@ -304,34 +309,32 @@ impl Session<'_> {
         None
     }
 
-    fn answer_leaving(&mut self, key: &Key) -> Option<End> {
+    /// Whoever types on has not read the question: it is withdrawn, and the key belongs to the text. So does a digit that
+    /// comes too soon to be an answer.
+    fn answer_leaving(&mut self, key: Key, since: Duration) -> Option<End> {
+        let is_answer = memory::clock() >= since + UNREAD;
         match key {
-            Key::Text('1') | Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save(Then::Leave),
-            Key::Text('2') => {
+            Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save(Then::Leave),
+            Key::Text('1') if is_answer => self.save(Then::Leave),
+            Key::Text('2') if is_answer => {
                 self.waiting = Some(Then::LeaveForLater);
-                if !self.errands.is_under_way() {
-                    self.keep();
-                }
+                // Also behind an errand that is under way.
+                self.keep();
             }
-            Key::Text('3') => self.mode = Mode::Sure(None),
+            Key::Text('3') if is_answer => self.mode = Mode::Sure(None),
             Key::Esc | Key::Ctrl('c') => {}
-            // Whoever types on has not read the question: nothing of it may be taken for an answer, or half of a word be
-            // written.
-            _ => self.mode = Mode::Leaving,
+            key => return self.typed_in(key),
         }
         None
     }
 
-    fn answer_sure(&mut self, kept: Option<KeptText>, key: &Key) -> Option<End> {
+    fn answer_sure(&mut self, kept: Option<KeptText>, key: Key) -> Option<End> {
         match (key, kept) {
-            (Key::Enter, Some(mut kept)) => {
-                kept.base.zeroize();
-                kept.text.zeroize();
-                self.throw_away(Then::Stay);
-            }
+            (Key::Enter, Some(_)) => self.throw_away(Then::Stay),
             (Key::Enter, None) => self.throw_away(Then::Leave),
-            (Key::Esc | Key::Ctrl('c'), kept) => self.mode = kept.map_or(Mode::Leaving, Mode::Offer),
-            (_, kept) => self.mode = Mode::Sure(kept),
+            (_, Some(kept)) => self.mode = Mode::Offer(kept),
+            (Key::Esc | Key::Ctrl('c'), None) => self.mode = Mode::Leaving(memory::clock()),
+            (key, None) => return self.typed_in(key),
         }
         None
     }
@@ -373,7 +376,7 @@ impl Session<'_> {
                 // Nothing that is kept beside it says anything else.
                 self.throw_away(Then::Leave);
             }
-            Key::Esc | Key::Ctrl('c') => self.mode = Mode::Leaving,
+            Key::Esc | Key::Ctrl('c') => self.mode = Mode::Leaving(memory::clock()),
             Key::Ctrl(_) | Key::F(_) => {}
         }
         if done == Err(Full) {

@@ -23,7 +23,7 @@ use rustix::termios::{
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Failure, Kind};
-use crate::interrupt;
+use crate::{interrupt, tty};
 
 /// The alternate screen; no line is broken at the edge; what is pasted is marked; keys with Ctrl are sent as they always were,
 /// whatever a program before has asked for.
@@ -210,8 +210,7 @@ fn restore(before: &Termios) {
 
 /// Every row is emptied where it is.
 fn empty() {
-    let rows = (1..=size().1).map(|row| format!("\x1b[{row};1H\x1b[0m\x1b[2K")).collect::<String>();
-    send(rows.as_bytes(), EMPTY_PATIENCE);
+    send(tty::emptied(size().1).as_bytes(), EMPTY_PATIENCE);
 }
 
 fn size() -> (usize, usize) {

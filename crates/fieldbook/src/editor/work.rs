@@ -29,7 +29,7 @@ enum Target {
     /// Of one that is made when there is something to keep.
     New(Box<dyn Fn() -> Request + Send>),
     /// It becomes a question or an answer about a report.
-    Note(String, Box<dyn Fn(String) -> Request + Send>),
+    Note(String, Box<dyn Fn(String, String) -> Request + Send>),
 }
 
 /// A text, and where it belongs.
@@ -80,7 +80,7 @@ impl Work {
         Self::begin(agent, Target::Report(opened.summary.id.clone()), field, Some(opened))
     }
 
-    /// A question or an answer about a report.
+    /// A question or an answer about a report; `send` makes a request of the report's id and the text.
     ///
     /// # Errors
     /// As [`Work::on_report`].
@@ -88,7 +88,7 @@ impl Work {
         mut agent: Agent,
         report: String,
         field: String,
-        send: impl Fn(String) -> Request + Send + 'static,
+        send: impl Fn(String, String) -> Request + Send + 'static,
     ) -> Result<(Self, Begun), Failure> {
         let opened = open(&mut agent, &report, &field)?;
         let target = Target::Note(opened.summary.id.clone(), Box::new(send));
@@ -205,18 +205,28 @@ impl Work {
     pub fn save(&mut self, text: &str) -> Result<Saved, Failure> {
         let report = self.report()?;
         if let Target::Note(_, send) = &self.target {
-            let said: Value = self.agent.call(&send(text.trim_end().to_owned()))?;
+            let mut request = send(report, text.trim_end().to_owned());
+            let said = self.agent.call::<Value>(&request);
+            if let Request::Ask { text, .. } | Request::Answer { text, .. } = &mut request {
+                text.zeroize();
+            }
+            let said = said?;
             self.is_kept = false;
             return Ok(Saved { said, merged: None });
         }
-        let request = Request::SaveText {
+        let mut request = Request::SaveText {
             report,
             field: self.field.clone(),
             base: self.base.to_string(),
             tried: self.tried.clone(),
             text: text.to_owned(),
         };
-        let saved: SavedText = self.agent.call(&request).inspect_err(|failure| {
+        let saved = self.agent.call::<SavedText>(&request);
+        if let Request::SaveText { base, text, .. } = &mut request {
+            base.zeroize();
+            text.zeroize();
+        }
+        let saved = saved.inspect_err(|failure| {
             let mark = text_mark(text);
             if failure.code == AGENT_GONE && !self.tried.contains(&mark) {
                 // The agent may have saved it before it went.
@@ -266,9 +276,9 @@ impl Work {
                 let request = Request::OpenText { report: report.clone(), field: self.field.clone() };
                 let opened: OpenedText = self.agent.call(&request)?;
                 let (base, text) = match opened.unfinished {
-                    Some(kept) => {
-                        self.tried = kept.tried;
-                        (kept.base, kept.text)
+                    Some(mut kept) => {
+                        self.tried = std::mem::take(&mut kept.tried);
+                        (std::mem::take(&mut kept.base), std::mem::take(&mut kept.text))
                     }
                     None => (opened.text.clone(), opened.text),
                 };
@@ -411,7 +421,7 @@ mod tests {
     #[test]
     fn what_was_sent_is_sent_and_no_longer_kept() {
         let (_dir, connect, requests) = agent(vec![vec![Answer::Done(json!("sent"))]]);
-        let ask = |text| Request::Ask { report: "ab".to_owned(), text, once: None, kept: None };
+        let ask = |report, text| Request::Ask { report, text, once: None, kept: None };
         let mut work = work(connect(), Target::Note("ab".to_owned(), Box::new(ask)));
         assert_eq!(work.save("Who?\n").unwrap().said, json!("sent"));
         assert!(matches!(requests.recv().unwrap(), Request::Ask { text, .. } if text == "Who?"));

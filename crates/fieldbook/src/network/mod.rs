@@ -50,11 +50,15 @@ pub fn ask(place: &Place, ask: Ask) -> Result<Option<DaemonStatus>, Failure> {
 pub fn daemon_addresses(vault: &Path) -> Vec<String> {
     let status = Place::of(vault).and_then(|place| ask(&place, Ask::Status));
     let listening = status.ok().flatten().map(|status| status.listening).unwrap_or_default();
-    reached_at(&listening)
+    reachable_at(&listening)
 }
 
 /// At which addresses of this machine others reach what listens there.
 pub fn reached_at(listening: &[String]) -> Vec<String> {
+    reachable::for_another_device(reachable_at(listening))
+}
+
+fn reachable_at(listening: &[String]) -> Vec<String> {
     listening.iter().filter_map(|bound| bound.parse().ok()).flat_map(reachable::addresses).collect()
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
+use fieldbook_proto::pairing::ADDRESSES_MAX;
+
 /// The address itself, or, for a socket bound to all of them, this machine's addresses with its port: the
 /// one that leads elsewhere first, loopback last. A socket bound to all addresses of version 6 hears those of
 /// version 4 too.
@@ -24,6 +26,17 @@ pub fn addresses(bound: SocketAddr) -> Vec<String> {
         }
     }
     named
+}
+
+/// An address of loopback would send the other device to itself; it stays only when there is no other.
+pub fn for_another_device(mut addresses: Vec<String>) -> Vec<String> {
+    let here = |address: &String| address.parse().is_ok_and(|at: SocketAddr| at.ip().is_loopback());
+    if !addresses.iter().all(here) {
+        addresses.retain(|address| !here(address));
+    }
+    addresses.dedup();
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
 }
 
 /// Without sending anything: which address would be used to reach elsewhere (192.0.2.0/24 and 2001:db8::/32

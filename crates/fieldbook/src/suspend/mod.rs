@@ -13,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::event::Timespec;
 use rustix::process::{Pid, Signal};
 
 use crate::process::Process;
@@ -29,7 +28,7 @@ const SLEEPS: &str = "type='signal',sender='org.freedesktop.login1',interface='o
 
 /// How long an agent may take to close the vault. logind waits five seconds unless it was told otherwise; whatever was
 /// reported as saved survives the kill.
-const CLOSING: Timespec = Timespec { tv_sec: 3, tv_nsec: 0 };
+const CLOSING: Duration = Duration::from_secs(3);
 /// After this long it is tried again where nobody answered.
 const AGAIN: Duration = Duration::from_secs(60);
 
@@ -73,7 +72,7 @@ impl Agent {
     fn end(&self) {
         self.ending.store(true, Ordering::SeqCst);
         self.process.send(Signal::TERM);
-        if !self.process.is_gone_after(Some(&CLOSING)) {
+        if !self.process.is_gone_after(Some(CLOSING)) {
             self.kill();
         }
     }
