@@ -1,6 +1,6 @@
 //! The veil: each datagram of QUIC in a box that only the team can tell from noise, `protocol/veil.md`.
 //!
-//! Whoever listens sees datagrams of four sizes and random bytes. Whoever sends something to the port that is
+//! Whoever listens sees datagrams of a few sizes and random bytes. Whoever sends something to the port that is
 //! not from the team, or was there before, gets no answer: it is dropped before QUIC sees it.
 //!
 //! [`boxes`] is the format and touches no socket. [`Dialling`] and [`Listening`] are quinn's sockets with
