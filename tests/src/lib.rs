@@ -76,7 +76,7 @@ pub fn wait_for<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
 pub fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     static TAKEN: Mutex<Vec<File>> = Mutex::new(Vec::new());
-    let marks = std::env::temp_dir().join("fbtest-ports");
+    let marks = std::env::temp_dir().join(format!("fbtest-ports-{}", rustix::process::getuid().as_raw()));
     std::fs::create_dir_all(&marks).expect("a directory");
     for _ in 0..PORTS {
         let number = std::process::id().wrapping_mul(16).wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));

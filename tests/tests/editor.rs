@@ -49,9 +49,13 @@ fn writing(machine: &Machine, args: &[&str]) -> Terminal {
 pub fn answer(terminal: &Terminal, digit: &str) {
     terminal.types("\x1b");
     terminal.shows("2 leave it for later");
-    // So long a digit is a part of the text.
-    std::thread::sleep(Duration::from_millis(700));
+    reads();
     terminal.types(digit);
+}
+
+/// So long a key is a part of the text.
+fn reads() {
+    std::thread::sleep(Duration::from_millis(700));
 }
 
 fn narrative(machine: &Machine, id: &str) -> String {
@@ -289,8 +293,13 @@ fn what_is_written_survives_a_kill_and_a_closed_window_and_does_not_travel_befor
     assert!(!terminal.screen().contains("^S"), "only what can be answered: {}", terminal.screen());
     terminal.types(" more");
     terminal.shows("more");
+    // A number that begins a line is none either, whatever came before it.
+    answer(&terminal, "3 and 2\r");
+    terminal.shows("3 and 2");
+    assert!(!terminal.screen().contains("gone for good"), "{}", terminal.screen());
     answer(&terminal, "3");
     terminal.shows("gone for good");
+    reads();
     terminal.types("\r");
     terminal.ends();
     assert_eq!(entries(), before + 1);
@@ -424,12 +433,32 @@ fn a_new_note_that_is_thrown_away_leaves_no_draft_unless_something_else_is_in_it
         }
         answer(&terminal, "3");
         terminal.shows("gone for good");
+        reads();
         terminal.types("\r");
         terminal.ends();
         assert_eq!(machine.reports().len(), usize::from(changed_elsewhere));
     }
     let id = machine.reports()[0]["id"].as_str().expect("an id").to_owned();
     assert!(!machine.show(&id)["unfinished"].as_bool().expect("a word on it"));
+    // What was given when a draft was made is not thrown away with its text another time.
+    let given = ["new", "--template", "detention", "--set", "date=2017-03-25", "--write"];
+    let mut terminal = writing(&machine, &given);
+    terminal.types("Wrong.");
+    answer(&terminal, "2");
+    terminal.ends();
+    let reports = machine.reports();
+    let id = reports[0]["id"].as_str().expect("an id");
+    let mut terminal = writing(&machine, &["edit", id, "--write"]);
+    terminal.shows("was not saved");
+    terminal.types("2");
+    terminal.shows("gone for good");
+    reads();
+    terminal.types("\r");
+    wait_for("the text is gone", || machine.json(&["show", id, "--unsaved"]).is_empty().then_some(()));
+    terminal.types("\x1b");
+    terminal.ends();
+    assert_eq!(machine.reports().len(), reports.len());
+    assert_eq!(crate::reading::field(&machine.show(id), "date"), "2017-03-25");
 }
 
 #[test]

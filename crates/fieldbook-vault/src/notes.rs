@@ -102,10 +102,10 @@ impl Vault {
     /// [`VaultError::NotYourReport`] on a monitor's device; no words, too many words or notes; the
     /// store's.
     pub fn ask(&mut self, id: ReportId, text: &NoteText<'_>) -> Result<Noted, VaultError> {
-        if let Some(noted) = self.noted(id, text)? {
-            return Ok(noted);
+        match self.noted(id, text)? {
+            Some(known) if known.text == text.text => self.as_noted(id, known),
+            _ => self.note(id, text, None),
         }
-        self.note(id, text, None)
     }
 
     /// Answers a question: the one whose id begins with `to`, or the only one that waits.
@@ -120,8 +120,10 @@ impl Vault {
         text: &NoteText<'_>,
     ) -> Result<Noted, VaultError> {
         // A question that was answered before waits no more.
-        if let Some(noted) = self.noted(id, text)? {
-            return Ok(noted);
+        match self.noted(id, text)? {
+            Some(known) if known.text == text.text => return self.as_noted(id, known),
+            Some(known) => return self.note(id, text, known.reply_to),
+            None => {}
         }
         let row = ReportRow::get(&self.db, &id)?;
         let notes = load_document(&self.db, &self.me, row.number)?.view().notes;
@@ -143,8 +145,12 @@ impl Vault {
         self.note(id, text, Some(question))
     }
 
-    /// What was noted the first time, if this is the second.
-    fn noted(&self, id: ReportId, text: &NoteText<'_>) -> Result<Option<Noted>, VaultError> {
+    fn as_noted(&self, id: ReportId, known: Note) -> Result<Noted, VaultError> {
+        Ok(Noted { report: self.summary(id)?, note: known.id, reply_to: known.reply_to })
+    }
+
+    /// What was noted the first time, if this is the second; it may be in other words.
+    fn noted(&self, id: ReportId, text: &NoteText<'_>) -> Result<Option<Note>, VaultError> {
         let Some(once) = text.once else { return Ok(None) };
         if !once.is_done(&self.db)? {
             return Ok(None);
@@ -152,9 +158,7 @@ impl Vault {
         let row = ReportRow::get(&self.db, &id)?;
         let note = once.note();
         let notes = load_document(&self.db, &self.me, row.number)?.view().notes;
-        let same = |known: &Note| known.id == note && known.text == text.text;
-        let Some(found) = notes.into_iter().find(same) else { return Ok(None) };
-        Ok(Some(Noted { report: self.summary(id)?, note, reply_to: found.reply_to }))
+        Ok(notes.into_iter().find(|known| known.id == note))
     }
 
     fn note(

@@ -50,7 +50,7 @@ pub struct KeptText {
     /// As in [`Written`].
     #[serde(default)]
     pub tried: Vec<String>,
-    /// The report was made to keep this text.
+    /// The report was made to keep this text, and nothing else is in it.
     #[serde(default)]
     pub made: bool,
 }
@@ -191,7 +191,14 @@ impl Vault {
         let document = load_document(&self.db, &self.me, row.number)?;
         let view = document.view();
         let long = LongText::named(field, &view.template)?;
-        let unfinished = kept(&self.db, &id, field)?;
+        let mut unfinished = kept(&self.db, &id, field)?;
+        if let Some(kept) = &mut unfinished {
+            // Whoever throws the text away another time does not mean what else was given when the draft was made.
+            kept.made &= view.fields.is_empty()
+                && view.people.is_empty()
+                && view.sources.is_empty()
+                && view.title.is_empty();
+        }
         if let Err(why) = self.may_save(&row) {
             return Err(match unfinished {
                 Some(_) => VaultError::CannotGoOn { report: id.short(), why: Box::new(why) },
@@ -222,7 +229,8 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let Written { base, tried, text } = written;
         let row = ReportRow::get(&self.db, &id)?;
-        let limit = LongText::named(field, &row.template)?.limit();
+        let long = LongText::named(field, &row.template)?;
+        let limit = long.limit();
         // What was opened may be longer than what may be saved: others' programs keep no limits of ours.
         if text.len() > limit.max(base.len()) {
             return Err(VaultError::TooLarge { what: "this text", limit });
@@ -230,7 +238,7 @@ impl Vault {
         if tried.len() > TRIED_MAX || tried.iter().any(|mark| mark.len() != 2 * blake3::OUT_LEN) {
             return Err(VaultError::TooLarge { what: "what was tried before", limit: TRIED_MAX });
         }
-        if text == base {
+        if text == base || matches!(long, LongText::Note) && text.trim().is_empty() {
             // As if nothing had been written.
             return remove(&self.db, &id, field);
         }
@@ -310,8 +318,8 @@ impl Vault {
         Ok(self.db.prepare_cached("DELETE FROM unfinished WHERE report = ?1")?.execute([id.as_bytes()])?)
     }
 
-    /// Somebody has texts of these reports open to write in, and of no others: none of them is sealed meanwhile, or what is
-    /// written would have no place.
+    /// Somebody has texts of these reports open to write in, or is about to: none of them is sealed meanwhile, or what is written
+    /// would have no place.
     pub fn set_being_written(&mut self, reports: Vec<ReportId>) {
         self.being_written = reports;
     }

@@ -107,6 +107,11 @@ impl Drop for Child {
 pub struct Hidden(Option<File>);
 
 impl Hidden {
+    /// From now on, if a person is asked something.
+    pub fn for_questions(ui: &crate::ui::Ui) -> Option<Self> {
+        ui.may_ask().then(Self::begin)
+    }
+
     /// From now on.
     pub fn begin() -> Self {
         let mut before = lock(&TERMINAL);

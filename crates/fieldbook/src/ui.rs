@@ -5,6 +5,7 @@ use std::fmt::Display;
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use serde_json::{Map, Value};
+use zeroize::Zeroizing;
 
 use crate::error::{Failure, Kind};
 use crate::sanitise;
@@ -52,7 +53,11 @@ impl Ui {
     /// # Errors
     /// Stdout cannot be written (a full disk). A reader that went away is not an error.
     pub fn say(&self, line: impl Display) -> Result<(), Failure> {
-        if self.json { Ok(()) } else { self.write(&fitting(&format!("{line}\n"), io::stdout())) }
+        if self.json {
+            Ok(())
+        } else {
+            self.write(&fitting(&Zeroizing::new(format!("{line}\n")), io::stdout()))
+        }
     }
 
     /// One object of data for a program, `"v":1` first; nothing without `--json`.
@@ -100,7 +105,8 @@ impl Ui {
     pub fn note(&self, line: impl Display) {
         if !self.json {
             // A stderr that cannot be written leaves nobody to tell.
-            let _ = io::stderr().write_all(fitting(&format!("{line}\n"), io::stderr()).as_bytes());
+            let line = Zeroizing::new(format!("{line}\n"));
+            let _ = io::stderr().write_all(fitting(&line, io::stderr()).as_bytes());
         }
     }
 
@@ -109,7 +115,7 @@ impl Ui {
         let line = if self.json {
             json_line(serde_json::json!({"warning": {"code": code, "message": message.to_string()}}))
         } else {
-            fitting(&format!("warning: {message}\n"), io::stderr())
+            fitting(&format!("warning: {message}\n"), io::stderr()).to_string()
         };
         let _ = io::stderr().write_all(line.as_bytes());
     }
@@ -123,7 +129,7 @@ impl Ui {
             if let Some(hint) = &failure.hint {
                 line.push_str(&format!("hint: {}\n", sanitise::text(hint)));
             }
-            fitting(&line, io::stderr())
+            fitting(&line, io::stderr()).to_string()
         };
         let _ = io::stderr().write_all(line.as_bytes());
     }

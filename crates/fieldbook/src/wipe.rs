@@ -170,7 +170,7 @@ pub fn await_release(lock: &Path) -> Release {
         }
         thread::sleep(Duration::from_millis(5));
     }
-    // A lock is let go before the memory of whoever held it.
+    // Whoever ends by itself lets go of its lock before its memory.
     let until = Instant::now() + DYING;
     for process in ended.values() {
         process.is_gone_after(Some(until.saturating_duration_since(Instant::now())));

@@ -4,18 +4,21 @@ use std::os::fd::AsFd;
 
 use rustix::termios::{isatty, tcgetwinsize};
 use unicode_width::UnicodeWidthStr as _;
+use zeroize::Zeroizing;
 
 /// The text as it is to be sent there: as it is, unless that is a terminal that says how wide it is.
-pub fn fitting(text: &str, to: impl AsFd) -> String {
+pub fn fitting(text: &str, to: impl AsFd) -> Zeroizing<String> {
     let columns = if isatty(&to) { tcgetwinsize(&to).map_or(0, |size| size.ws_col) } else { 0 };
-    if columns == 0 { text.to_owned() } else { wrapped(text, columns.into()) }
+    Zeroizing::new(if columns == 0 { text.to_owned() } else { wrapped(text, columns.into()) })
 }
 
 /// No line longer than so many columns, but for a word that is. What a line begins with stands before each of its rows.
 fn wrapped(text: &str, columns: usize) -> String {
-    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    // As much as may come: a buffer that grows leaves copies behind.
+    let mut out = String::with_capacity(2 * text.len());
     for line in text.split_inclusive('\n') {
-        if line.trim_end().width() <= columns {
+        // Whoever draws with escapes has laid it out already.
+        if line.trim_end().width() <= columns || line.contains('\x1b') {
             out.push_str(line);
             continue;
         }
@@ -54,9 +57,11 @@ impl<'a> Iterator for Words<'a> {
         if rest.is_empty() {
             return None;
         }
-        let mut quoted = false;
+        // In the midst of a word it is an apostrophe.
+        let (mut quoted, mut before) = (false, ' ');
         let end = rest.char_indices().find(|(_, c)| {
-            quoted ^= *c == '`';
+            quoted ^= *c == '`' && (quoted || [' ', '(', '['].contains(&before));
+            before = *c;
             *c == ' ' && !quoted
         });
         // A backtick that nothing closes is one like any other.
@@ -91,5 +96,7 @@ mod tests {
     fn a_command_stays_in_one_row_and_a_lost_backtick_does_no_harm() {
         assert_eq!(wrapped("see `edit ab --write` now", 18), "see\n`edit ab --write`\nnow");
         assert_eq!(wrapped("it's ` one two three", 8), "it's `\none two\nthree");
+        assert_eq!(wrapped("об`єкт і суб`єкт тут", 9), "об`єкт і\nсуб`єкт\nтут");
+        assert_eq!(wrapped("\x1b[30;47m  ##  \x1b[0m", 8), "\x1b[30;47m  ##  \x1b[0m");
     }
 }

@@ -121,8 +121,9 @@ fn classify(error: &VaultError) -> (Kind, &'static str, &'static str) {
         E::Unfinished { .. } => (
             Kind::Failed,
             "unfinished-text",
-            "`fieldbook edit ID --write` goes on with it, and saves it or throws it away, `fieldbook edit ID --throw-away` throws it \
-             away unseen; `finish ID --incomplete` and `seal ID --yes` do without it",
+            "`fieldbook show ID --unsaved` shows it; `edit ID --write` goes on with it (a question or an answer: `ask ID --write`, `answer ID \
+             --write` with the same `--to`), `edit ID --throw-away` throws it away unseen; `finish ID --incomplete` and `seal ID --yes` \
+             do without it",
         ),
         E::BeingWritten { .. } => (
             Kind::Failed,

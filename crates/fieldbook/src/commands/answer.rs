@@ -2,6 +2,7 @@
 
 use clap::Args;
 use fieldbook_vault::OpenQuestions;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{ask, json, render};
 use crate::agent::client::{Agent, once};
@@ -38,12 +39,16 @@ pub fn run(args: AnswerArgs, global: &Global) -> Result<(), Failure> {
     }
     let mut agent = Agent::open(global)?;
     // A report that is not here is noticed before a text is typed. Nothing of it is held meanwhile: a question outlives a lock.
-    let OpenQuestions { report, notes } = agent.call(&Request::Questions { report: args.id })?;
+    let OpenQuestions { report, mut notes } = agent.call(&Request::Questions { report: args.id })?;
     if args.text.is_none() && global.ui.may_ask() {
         let asked = |id: &str| args.to.as_deref().is_none_or(|to| id.starts_with(to));
         for note in notes.iter().filter(|note| asked(&note.id)) {
-            global.ui.note(render::note(note).trim_end());
+            global.ui.note(Zeroizing::new(render::note(note)).trim_end());
         }
+    }
+    for note in &mut notes {
+        note.text.zeroize();
+        note.who.zeroize();
     }
     drop(notes);
     let to = args.to;

@@ -9,6 +9,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{DuressState, Request};
 use crate::error::Failure;
 use crate::global::Global;
+use crate::interrupt::Hidden;
 use crate::passphrase::New;
 
 /// A second passphrase, to be given up when somebody forces you: it opens a decoy, and destroys the keys of this vault.
@@ -67,6 +68,7 @@ pub fn run(command: DuressCommand, global: &Global) -> Result<(), Failure> {
 }
 
 fn set(args: SetArgs, global: &Global) -> Result<(), Failure> {
+    let _hidden = Hidden::for_questions(&global.ui);
     let (mut agent, own) = Agent::open_asking(global)?;
     // Whoever gives the key file to every command gives it under duress too.
     let key_file = global.passphrase.key_file().map(std::path::Path::to_owned);

@@ -8,6 +8,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::Create;
 use crate::error::Failure;
 use crate::global::Global;
+use crate::interrupt::Hidden;
 
 /// Make a vault on this device.
 ///
@@ -54,6 +55,7 @@ pub(super) fn make(
              DIRECTORY",
         );
     }
+    let _hidden = Hidden::for_questions(&global.ui);
     let passphrase = global.passphrase.read_new(&vault, weak, &global.ui)?;
     let create = Create { name, work_factor };
     let device: DeviceInfo = Agent::create(&vault, &passphrase, create)?;

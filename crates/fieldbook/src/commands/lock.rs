@@ -51,28 +51,28 @@ pub fn now(vault: &Path) -> Result<(bool, bool), Failure> {
         let locked = Agent::running(&asked).and_then(|running| match running {
             Some(mut agent) => {
                 let process = agent.process();
-                let locked = agent.call::<()>(&Request::Lock).map(|()| true);
-                drop(agent);
-                // It answers when the vault is closed. The keys have left memory when its process has.
-                if let Some(process) = process.filter(|process| !process.is_gone_after(Some(ENDING))) {
-                    process.send(Signal::KILL);
-                    if !process.is_gone_after(Some(ENDING)) {
-                        return Err(still_open());
-                    }
-                }
-                locked
+                agent.call::<()>(&Request::Lock).map(|()| (true, process))
             }
-            None => Ok(false),
+            None => Ok((false, None)),
         });
         let _ = told.send(locked);
     });
     // One that does not answer is ended.
-    let locked = answers.recv_timeout(PATIENCE + 2 * ENDING).unwrap_or_else(|_| {
+    let locked = answers.recv_timeout(PATIENCE).unwrap_or_else(|_| {
         kill(&place.agent());
-        Ok(true)
+        Ok((true, None))
     });
+    // It answers when the vault is closed. The keys have left memory when its process has.
+    if let Ok((_, Some(process))) = &locked
+        && !process.is_gone_after(Some(ENDING))
+    {
+        process.send(Signal::KILL);
+        if !process.is_gone_after(Some(ENDING)) {
+            return Err(still_open());
+        }
+    }
     let others = await_release(&Layout::new(vault).lock());
-    let was_open = locked?;
+    let (was_open, _) = locked?;
     if others == Release::Held {
         return Err(still_open());
     }

@@ -14,6 +14,7 @@ use crate::agent::client::Agent;
 use crate::agent::protocol::{DuressState, Request};
 use crate::error::Failure;
 use crate::global::Global;
+use crate::interrupt::Hidden;
 use crate::passphrase::{self, New, Secret};
 
 /// Bytes of a key file that is made here.
@@ -108,6 +109,8 @@ fn key_file(path: &Path, global: &Global) -> Result<(), Failure> {
 }
 
 fn change(args: ChangeArgs, global: &Global) -> Result<(), Failure> {
+    // Also between the questions, and while the slot is made, which takes seconds.
+    let _hidden = Hidden::for_questions(&global.ui);
     let (mut agent, own) = Agent::open_asking(global)?;
     let before = global.passphrase.key_file().filter(|_| !args.no_key_file).map(Path::to_owned);
     let new = New {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use fieldbook_proto::pairing::Code;
+use fieldbook_proto::pairing::{ADDRESSES_MAX, Code};
 use fieldbook_vault::{Member, TeamInfo};
 use serde_json::{Value, json};
 
@@ -144,7 +144,8 @@ fn invite(args: InviteArgs, global: &Global) -> Result<(), Failure> {
     let mut agent = Agent::open(global)?;
     let long = args.qr || args.code_file.is_some();
     let (mut process, reachable) = Line::listen(&args.listen, expires_s, long)?;
-    let addresses = reachable::for_another_device(reachable);
+    let mut addresses = reachable::for_another_device(reachable);
+    addresses.truncate(ADDRESSES_MAX);
     let role = match args.role {
         RoleArg::Monitor => "monitor",
         RoleArg::Coordinator if args.new_desk => {

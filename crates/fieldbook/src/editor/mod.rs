@@ -43,8 +43,10 @@ use work::{Begun, Work};
 const REST_OF_A_KEY: Duration = Duration::from_millis(100);
 /// And the rest of what is pasted.
 const REST_OF_A_PASTE: Duration = Duration::from_secs(1);
-/// Nobody has read a question sooner and meant the digit that comes.
+/// Nobody has read a question sooner and meant the key that comes.
 const UNREAD: Duration = Duration::from_millis(500);
+/// And a digit behind which something is typed sooner was none.
+const ALONE: Duration = Duration::from_millis(400);
 /// How often it is looked whether the machine has slept.
 const TICK: Duration = Duration::from_secs(1);
 /// The clocks that tell how long the machine slept are read one after the other.
@@ -115,10 +117,10 @@ enum Mode {
     Writing,
     /// What was written another time is offered.
     Offer(KeptText),
-    /// It is asked, since then, whether what is not saved is to be saved.
-    Leaving(Duration),
-    /// It is asked once more before something is thrown away: what was offered, or what is written.
-    Sure(Option<KeptText>),
+    /// It is asked, since then, whether what is not saved is to be saved. A digit is the answer if nothing is typed behind it.
+    Leaving(Duration, Option<(char, Duration)>),
+    /// It is asked once more, since then, before something is thrown away: what was offered, or what is written.
+    Sure(Option<KeptText>, Duration),
 }
 
 /// What follows when what was asked of the agent is done.
@@ -200,6 +202,7 @@ impl Session<'_> {
                     return end;
                 }
             }
+            self.answered();
             let now = memory::clock();
             if self.pace.is_idle(now) {
                 return End::Lock { by_key: false };
@@ -214,6 +217,9 @@ impl Session<'_> {
     fn patience(&self) -> Duration {
         if self.keys.is_waiting() {
             return REST_OF_A_KEY;
+        }
+        if let Mode::Leaving(_, Some((_, at))) = self.mode {
+            return (at + ALONE).saturating_sub(memory::clock()).max(Duration::from_millis(1));
         }
         // While something is under way, its bell is heard.
         let until_kept = self.pace.until_kept(memory::clock()).filter(|_| !self.errands.is_under_way());
@@ -243,8 +249,8 @@ impl Session<'_> {
         let mut status = match &self.mode {
             _ if self.waiting.is_some() => words::WAITING.to_owned(),
             Mode::Offer(kept) => format!("A text of {} {}", time(kept.time_ms), words::OFFER),
-            Mode::Leaving(_) => words::LEAVING.to_owned(),
-            Mode::Sure(_) => words::SURE.to_owned(),
+            Mode::Leaving(..) => words::LEAVING.to_owned(),
+            Mode::Sure(..) => words::SURE.to_owned(),
             Mode::Writing => match &self.message {
                 Some(message) => message.clone(),
                 None if self.buffer.is_marking() => words::SELECTING.to_owned(),
@@ -275,8 +281,8 @@ impl Session<'_> {
         self.message = None;
         match std::mem::replace(&mut self.mode, Mode::Writing) {
             Mode::Offer(kept) => self.answer_offer(kept, &key),
-            Mode::Leaving(since) => self.answer_leaving(key, since),
-            Mode::Sure(kept) => self.answer_sure(kept, key),
+            Mode::Leaving(since, digit) => self.answer_leaving(key, since, digit),
+            Mode::Sure(kept, since) => self.answer_sure(kept, key, since),
             Mode::Writing => self.typed_in(key),
         }
     }
@@ -302,7 +308,7 @@ impl Session<'_> {
                 self.kept = Zeroizing::new(std::mem::take(&mut kept.text));
                 self.screen.begin_anew();
             }
-            Key::Text('2') => self.mode = Mode::Sure(Some(kept)),
+            Key::Text('2') => self.mode = Mode::Sure(Some(kept), memory::clock()),
             Key::Esc | Key::Ctrl('c' | 'x' | 'q') | Key::F(10) => return Some(End::Left),
             _ => self.mode = Mode::Offer(kept),
         }
@@ -310,30 +316,56 @@ impl Session<'_> {
     }
 
     /// Whoever types on has not read the question: it is withdrawn, and the key belongs to the text. So does a digit that
-    /// comes too soon to be an answer.
-    fn answer_leaving(&mut self, key: Key, since: Duration) -> Option<End> {
-        let is_answer = memory::clock() >= since + UNREAD;
-        match key {
-            Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10) => self.save(Then::Leave),
-            Key::Text('1') if is_answer => self.save(Then::Leave),
-            Key::Text('2') if is_answer => {
-                self.waiting = Some(Then::LeaveForLater);
-                // Also behind an errand that is under way.
-                self.keep();
+    /// comes too soon to be an answer, or has something typed behind it.
+    fn answer_leaving(&mut self, key: Key, since: Duration, digit: Option<(char, Duration)>) -> Option<End> {
+        let now = memory::clock();
+        match (key, digit) {
+            (Key::Ctrl('s' | 'x' | 'q') | Key::F(2 | 10), _) => self.save(Then::Leave),
+            (Key::Text(digit @ '1'..='3'), None) if now >= since + UNREAD => {
+                self.mode = Mode::Leaving(since, Some((digit, now)));
             }
-            Key::Text('3') if is_answer => self.mode = Mode::Sure(None),
-            Key::Esc | Key::Ctrl('c') => {}
-            key => return self.typed_in(key),
+            (Key::Enter, Some((digit @ ('1' | '2'), _))) => self.leave_as_answered(digit),
+            (Key::Esc | Key::Ctrl('c'), _) => {}
+            (key, digit) => {
+                if let Some((digit, _)) = digit {
+                    self.typed_in(Key::Text(digit));
+                }
+                return self.typed_in(key);
+            }
         }
         None
     }
 
-    fn answer_sure(&mut self, kept: Option<KeptText>, key: Key) -> Option<End> {
+    /// Does what the digit says, if nothing was typed behind it.
+    fn answered(&mut self) {
+        if let Mode::Leaving(_, Some((digit, at))) = self.mode
+            && memory::clock() >= at + ALONE
+        {
+            self.mode = Mode::Writing;
+            self.leave_as_answered(digit);
+        }
+    }
+
+    fn leave_as_answered(&mut self, digit: char) {
+        match digit {
+            '1' => self.save(Then::Leave),
+            '2' => {
+                self.waiting = Some(Then::LeaveForLater);
+                // Also behind an errand that is under way.
+                self.keep();
+            }
+            _ => self.mode = Mode::Sure(None, memory::clock()),
+        }
+    }
+
+    fn answer_sure(&mut self, kept: Option<KeptText>, key: Key, since: Duration) -> Option<End> {
         match (key, kept) {
+            // It belongs to what was typed before the question was there.
+            (Key::Enter, kept) if memory::clock() < since + UNREAD => self.mode = Mode::Sure(kept, since),
             (Key::Enter, Some(_)) => self.throw_away(Then::Stay),
             (Key::Enter, None) => self.throw_away(Then::Leave),
             (_, Some(kept)) => self.mode = Mode::Offer(kept),
-            (Key::Esc | Key::Ctrl('c'), None) => self.mode = Mode::Leaving(memory::clock()),
+            (Key::Esc | Key::Ctrl('c'), None) => self.mode = Mode::Leaving(memory::clock(), None),
             (key, None) => return self.typed_in(key),
         }
         None
@@ -376,7 +408,7 @@ impl Session<'_> {
                 // Nothing that is kept beside it says anything else.
                 self.throw_away(Then::Leave);
             }
-            Key::Esc | Key::Ctrl('c') => self.mode = Mode::Leaving(memory::clock()),
+            Key::Esc | Key::Ctrl('c') => self.mode = Mode::Leaving(memory::clock(), None),
             Key::Ctrl(_) | Key::F(_) => {}
         }
         if done == Err(Full) {

@@ -84,7 +84,7 @@ impl Screen {
         self.rows_of = None;
     }
 
-    /// Shows it all. `asking`: the status is a question, and the other keys do nothing before it is answered.
+    /// Shows it all. `asking`: the status is a question, and the keys of the text are not for it.
     pub fn draw(&mut self, terminal: &Terminal, title: &str, buffer: &Buffer, status: &str, asking: bool) {
         self.rows(buffer, terminal);
         let (columns, rows) = self.size;

@@ -48,6 +48,8 @@ pub struct Work {
     is_kept: bool,
     /// It is from another time, and nobody has said yet whether to go on with it.
     is_offered: bool,
+    /// A question was sent, and no answer came.
+    may_be_sent: bool,
 }
 
 /// What there is to begin with.
@@ -135,7 +137,11 @@ impl Work {
         let (base, is_kept) = (begun.text.clone(), begun.unfinished.is_some());
         let only_kept = begun.unfinished.as_ref().is_some_and(|kept| kept.made);
         let (tried, is_offered) = (Vec::new(), is_kept);
-        Ok((Self { agent, target, field, base, tried, device, only_kept, is_kept, is_offered }, begun))
+        let may_be_sent = false;
+        Ok((
+            Self { agent, target, field, base, tried, device, only_kept, is_kept, is_offered, may_be_sent },
+            begun,
+        ))
     }
 
     /// Goes on with what was written another time, beginning from what was saved then.
@@ -210,6 +216,7 @@ impl Work {
             if let Request::Ask { text, .. } | Request::Answer { text, .. } = &mut request {
                 text.zeroize();
             }
+            self.may_be_sent = said.as_ref().is_err_and(|failure| failure.code == AGENT_GONE);
             let said = said?;
             self.is_kept = false;
             return Ok(Saved { said, merged: None });
@@ -275,6 +282,10 @@ impl Work {
             Target::Report(report) | Target::Note(report, _) => {
                 let request = Request::OpenText { report: report.clone(), field: self.field.clone() };
                 let opened: OpenedText = self.agent.call(&request)?;
+                if self.may_be_sent && self.is_kept && opened.unfinished.is_none() {
+                    // It was sent: what was kept went with it.
+                    return Ok(());
+                }
                 let (base, text) = match opened.unfinished {
                     Some(mut kept) => {
                         self.tried = std::mem::take(&mut kept.tried);
@@ -375,6 +386,7 @@ mod tests {
             only_kept: false,
             is_kept: true,
             is_offered: false,
+            may_be_sent: false,
         }
     }
 

@@ -3,8 +3,6 @@
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 
-use fieldbook_proto::pairing::ADDRESSES_MAX;
-
 /// The address itself, or, for a socket bound to all of them, this machine's addresses with its port: the
 /// one that leads elsewhere first, loopback last. A socket bound to all addresses of version 6 hears those of
 /// version 4 too.
@@ -35,7 +33,6 @@ pub fn for_another_device(mut addresses: Vec<String>) -> Vec<String> {
         addresses.retain(|address| !here(address));
     }
     addresses.dedup();
-    addresses.truncate(ADDRESSES_MAX);
     addresses
 }
 
