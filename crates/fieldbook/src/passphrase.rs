@@ -49,20 +49,15 @@ pub enum Source {
 }
 
 impl Source {
-    /// The passphrase of the vault in `vault`.
+    /// The passphrase of the vault in `vault`; `what`: the words before "the vault", where a person is asked.
     ///
     /// # Errors
     /// The source cannot be read or holds no passphrase; or a person would have to be asked and
     /// may not be.
-    pub fn read(&self, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
-        self.read_to("for", vault, ui)
-    }
-
-    /// The same, where it is asked for to do something else with the vault than to open it.
-    fn read_to(&self, what: &str, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
+    fn read(&self, what: &str, vault: &Path, ui: &Ui) -> Result<Secret, Failure> {
         match self {
             Self::Terminal => ask(&format!("Passphrase {what} the vault {}: ", quoted(vault)), ui),
-            Self::WithKeyFile(source, file) => with_key_file(&source.read_to(what, vault, ui)?, file),
+            Self::WithKeyFile(source, file) => with_key_file(&source.read(what, vault, ui)?, file),
             other => other.read_silently(ui),
         }
     }
@@ -95,7 +90,7 @@ impl Source {
     /// what is typed next does not end in a shell and its history.
     ///
     /// # Errors
-    /// As [`Source::read`] and `open`.
+    /// The source cannot be read or holds no passphrase; or a person would have to be asked and may not be; as `open`.
     pub fn open<T>(
         &self,
         vault: &Path,
@@ -120,12 +115,12 @@ impl Source {
         let _hidden = (is_asked && !ui.no_input()).then(interrupt::Hidden::begin);
         let tries = if is_asked { TRIES } else { 1 };
         for _ in 1..tries {
-            match open(&self.read_to(what, vault, ui)?) {
+            match open(&self.read(what, vault, ui)?) {
                 Err(failure) if failure.kind == Kind::WrongPassphrase => ui.note("That does not open it."),
                 done => return done,
             }
         }
-        open(&self.read_to(what, vault, ui)?)
+        open(&self.read(what, vault, ui)?)
     }
 
     /// For a service: nobody sits there, so what would be asked is the credential `passphrase` in `directory`
@@ -143,7 +138,7 @@ impl Source {
     /// A passphrase for a vault that is being made: a person takes one that was drawn, or types one of their own, twice.
     ///
     /// # Errors
-    /// As [`Source::read`]; the two lines differ; nothing was typed; it can be guessed, and `weak` is not set.
+    /// As [`Source::open`]; the two lines differ; nothing was typed; it can be guessed, and `weak` is not set.
     pub fn read_new(&self, vault: &Path, weak: bool, ui: &Ui) -> Result<Secret, Failure> {
         let typed = match self.typed() {
             Self::Terminal => choose_new(&format!("passphrase for the vault {}", quoted(vault)), weak, ui)?,

@@ -64,8 +64,8 @@ impl Session<'_> {
     pub(super) fn end(self, end: End) -> Result<Ended, Failure> {
         match end {
             End::Left => {
-                let saved = self.leave();
-                Ok(saved.map_or(Ended::Said(words::NOTHING), Ended::Saved))
+                let words = if self.thrown { words::THROWN } else { words::NOTHING };
+                Ok(self.leave().map_or(Ended::Said(words), Ended::Saved))
             }
             End::Later => Ok(said(words::LATER, self.leave().is_some())),
             End::Said(last) => {

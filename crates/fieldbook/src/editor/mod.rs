@@ -104,6 +104,7 @@ pub fn write(work: Work, begun: Begun, title: &str, global: &Global) -> Result<E
         keys: Keys::default(),
         screen: Screen::default(),
         saved: None,
+        thrown: false,
         slept: memory::slept(),
         errands: Errands::on(work)?,
         terminal: Terminal::enter()?,
@@ -167,6 +168,8 @@ struct Session<'a> {
     keys: Keys,
     screen: Screen,
     saved: Option<Value>,
+    /// Something was thrown away.
+    thrown: bool,
     slept: Duration,
     terminal: Terminal,
 }
@@ -309,7 +312,7 @@ impl Session<'_> {
                 self.screen.begin_anew();
             }
             Key::Text('2') => self.mode = Mode::Sure(Some(kept), memory::clock()),
-            Key::Esc | Key::Ctrl('c' | 'x' | 'q') | Key::F(10) => return Some(End::Left),
+            Key::Esc | Key::Ctrl('c' | 'x' | 'q') | Key::F(10) => return Some(End::Later),
             _ => self.mode = Mode::Offer(kept),
         }
         None
@@ -535,7 +538,7 @@ impl Session<'_> {
                 self.message = failed(words::CANNOT_THROW, &failure);
             }
             // Where the report is gone there is nothing to throw away.
-            Done::ThrownAway(_) => {}
+            Done::ThrownAway(_) => self.thrown = true,
         }
         if self.waiting.take() == Some(Then::Leave) {
             return Some(End::Left);

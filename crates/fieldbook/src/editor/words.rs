@@ -4,8 +4,8 @@
 pub const HELP: [&str; 8] = [
     "^L/F12 LOCK",
     "^S/F2 save",
-    "^X/F10 save and leave",
     "Esc leave",
+    "^X/F10 save and leave",
     "^Z undo",
     "^K cut",
     "^V put in",
@@ -20,6 +20,7 @@ pub const ENDED: &str = "Ended. What you had written is in the vault.";
 pub const ENDED_NOT_KEPT: &str =
     "Ended. What you wrote in the last seconds could NOT be kept; what was kept before is in the vault.";
 pub const NOTHING: &str = "Nothing was saved.";
+pub const THROWN: &str = "Thrown away.";
 pub const NO_MORE: &str = "Ended. Nothing more is here.";
 /// Whatever vault was opened, and whatever became of what was not kept.
 pub const OPENED: &str =
