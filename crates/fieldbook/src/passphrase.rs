@@ -492,7 +492,7 @@ mod tests {
         assert_eq!(Source::Terminal.or_credential(there()), Source::Terminal, "there is none");
         fs::write(dir.path().join("passphrase"), "six words\n").unwrap();
         let source = Source::Terminal.or_credential(there());
-        let read = source.read(Path::new("v"), &Ui::new(true, true)).unwrap();
+        let read = source.read("for", Path::new("v"), &Ui::new(true, true)).unwrap();
         assert_eq!(read.as_str(), "six words");
         assert_eq!(Source::Descriptor(3).or_credential(there()), Source::Descriptor(3));
         assert_eq!(Source::Terminal.or_credential(None), Source::Terminal);
@@ -501,8 +501,9 @@ mod tests {
     #[test]
     fn a_command_that_fails_gives_no_passphrase() {
         let ui = Ui::new(true, true);
-        let read =
-            |command: &str| Source::Command(command.into()).read(Path::new("v"), &ui).map(|s| s.to_string());
+        let read = |command: &str| {
+            Source::Command(command.into()).read("for", Path::new("v"), &ui).map(|s| s.to_string())
+        };
         assert_eq!(read("printf 'six words\\nmore\\n'").unwrap(), "six words");
         assert_eq!(read("echo half; exit 3").unwrap_err().code, "passphrase-command");
     }
@@ -534,20 +535,20 @@ mod tests {
         };
         let typed = Source::File(path("typed", b"six words\n"));
         let source = typed.clone().with_key_file(Some(path("key", &[7; 64])));
-        let read = source.read(Path::new("v"), &ui).unwrap();
+        let read = source.read("for", Path::new("v"), &ui).unwrap();
         assert!(read.starts_with("six words\n") && read.len() == "six words\n".len() + 64);
         assert_eq!(source.typed(), &typed);
         for (name, bytes) in [("short", vec![7; 31]), ("long", vec![7; (1 << 20) + 1])] {
             let source = typed.clone().with_key_file(Some(path(name, &bytes)));
-            assert_eq!(source.read(Path::new("v"), &ui).unwrap_err().code, "key-file-size");
+            assert_eq!(source.read("for", Path::new("v"), &ui).unwrap_err().code, "key-file-size");
         }
         let gone = typed.with_key_file(Some(dir.path().join("gone")));
-        assert_eq!(gone.read(Path::new("v"), &ui).unwrap_err().code, "passphrase-unreadable");
+        assert_eq!(gone.read("for", Path::new("v"), &ui).unwrap_err().code, "passphrase-unreadable");
     }
 
     #[test]
     fn no_input_is_an_error_that_names_the_flag() {
-        let failure = Source::Terminal.read(Path::new("v"), &Ui::new(false, true)).unwrap_err();
+        let failure = Source::Terminal.read("for", Path::new("v"), &Ui::new(false, true)).unwrap_err();
         assert_eq!(failure.kind.exit(), 4);
         assert!(failure.hint.unwrap().contains("--passphrase-file"));
     }
