@@ -39,7 +39,7 @@ fn command(machine: &Machine, args: &[&str]) -> Command {
 }
 
 /// The editor, when it is there to be written in.
-fn writing(machine: &Machine, args: &[&str]) -> Terminal {
+pub fn writing(machine: &Machine, args: &[&str]) -> Terminal {
     let terminal = Terminal::start(&command(machine, args), 60, 12);
     terminal.shows(READY);
     terminal

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use fieldbook_tests::{Machine, Terminal};
+use fieldbook_tests::Machine;
 
 const FIRST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/vault-v1");
 const REPORT: &str = "03040cd6d557302612ff8150d0c9a398";
@@ -87,13 +87,7 @@ fn two_vaults_of_the_first_format_sync_and_work_goes_on() {
 fn what_is_written_in_a_vault_of_the_first_format_is_kept() {
     let monitor = machine_with("monitor", "Monitor");
     monitor.ok(&["unlock"]);
-    let write = || {
-        let mut command = monitor.bare();
-        command.arg("--vault").arg(monitor.vault()).args(["edit", DRAFT, "--write"]);
-        let terminal = Terminal::start(&command, 60, 12);
-        terminal.shows("LOCK");
-        terminal
-    };
+    let write = || crate::editor::writing(&monitor, &["edit", DRAFT, "--write"]);
     let mut terminal = write();
     terminal.types("Much later.");
     terminal.shows("kept in the vault");

@@ -3,8 +3,9 @@
 use std::fs;
 
 use fieldbook_depot::cipher;
-use fieldbook_tests::{Machine, PHOTO, Terminal, pair, processes, run, team_of_two};
+use fieldbook_tests::{Machine, PHOTO, pair, processes, run, team_of_two};
 
+use crate::editor::{answer, writing};
 use crate::image::{Image, Stores, assert_nowhere};
 
 const WORDS: [&str; 6] =
@@ -230,9 +231,7 @@ fn a_report_is_not_sealed_under_the_hands_of_whoever_writes_in_it() {
     monitor.ok(&["seal", "--after", "1"]);
     let id = report(&monitor);
     monitor.ok(&["unlock"]);
-    let mut command = monitor.bare();
-    command.arg("--vault").arg(monitor.vault()).args(["edit", &id, "--write"]);
-    let mut terminal = Terminal::start(&command, 60, 12);
+    let mut terminal = writing(&monitor, &["edit", &id, "--write"]);
     terminal.shows("narwhalstory");
     // The receipt comes while nothing has been typed yet.
     received(&monitor, &coordinator, &id);
@@ -257,13 +256,10 @@ fn a_question_that_is_left_for_later_is_not_sealed_away() {
     monitor.ok(&["seal", "--after", "1"]);
     let id = report(&monitor);
     monitor.ok(&["unlock"]);
-    let mut command = monitor.bare();
-    command.arg("--vault").arg(monitor.vault()).args(["ask", &id, "--write"]);
-    let mut terminal = Terminal::start(&command, 60, 12);
-    terminal.shows("LOCK");
+    let mut terminal = writing(&monitor, &["ask", &id, "--write"]);
     terminal.types("Quokkaquestion?");
     terminal.shows("Quokkaquestion?");
-    crate::editor::answer(&terminal, "2");
+    answer(&terminal, "2");
     assert!(terminal.ends().success(), "{}", terminal.screen());
     received(&monitor, &coordinator, &id);
     assert_eq!(monitor.json(&["show", &id, "--unsaved"])[0]["text"], "Quokkaquestion?");
