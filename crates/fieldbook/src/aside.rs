@@ -4,18 +4,11 @@
 use std::io::{IsTerminal as _, Write as _, stderr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use rustix::termios::tcgetwinsize;
-
 use crate::tty;
 use crate::ui::Ui;
 
 const ENTER: &str = "\x1b[?1049h";
 const LEAVE: &str = "\x1b[H\x1b[?1049l";
-/// The rows of a terminal that does not say how many it has.
-const ROWS: u16 = 24;
-/// More are not emptied, whatever a terminal says.
-const ROWS_MAX: u16 = 1000;
-
 static SHOWN: Mutex<bool> = Mutex::new(false);
 
 /// From its making to its end a person reads, and answers, aside. Without a terminal that can do it nothing happens.
@@ -56,9 +49,7 @@ fn lock() -> MutexGuard<'static, bool> {
 }
 
 fn empty() {
-    let rows = tcgetwinsize(stderr()).map_or(0, |size| size.ws_row);
-    let rows = if rows == 0 { ROWS } else { rows.min(ROWS_MAX) };
-    send(&(tty::emptied(rows.into()) + "\x1b[H"));
+    send(&(tty::emptied(tty::size(stderr()).1) + "\x1b[H"));
 }
 
 fn send(text: &str) {

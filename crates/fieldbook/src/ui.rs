@@ -104,34 +104,33 @@ impl Ui {
     /// A word on the side, for a person only.
     pub fn note(&self, line: impl Display) {
         if !self.json {
-            // A stderr that cannot be written leaves nobody to tell.
-            let line = Zeroizing::new(format!("{line}\n"));
-            let _ = io::stderr().write_all(fitting(&line, io::stderr()).as_bytes());
+            beside(&Zeroizing::new(format!("{line}\n")));
         }
     }
 
     /// Something that ought to be known but does not stop the command.
     pub fn warn(&self, code: &str, message: impl Display) {
-        let line = if self.json {
-            json_line(serde_json::json!({"warning": {"code": code, "message": message.to_string()}}))
+        if self.json {
+            let line =
+                json_line(serde_json::json!({"warning": {"code": code, "message": message.to_string()}}));
+            let _ = io::stderr().write_all(line.as_bytes());
         } else {
-            fitting(&format!("warning: {message}\n"), io::stderr()).to_string()
-        };
-        let _ = io::stderr().write_all(line.as_bytes());
+            beside(&format!("warning: {message}\n"));
+        }
     }
 
     /// The failure that ends the command.
     pub fn fail(&self, failure: &Failure) {
-        let line = if self.json {
-            sanitise::json(&failure.to_json().to_string()) + "\n"
+        if self.json {
+            let line = sanitise::json(&failure.to_json().to_string()) + "\n";
+            let _ = io::stderr().write_all(line.as_bytes());
         } else {
             let mut line = format!("error: {}\n", sanitise::text(&failure.message));
             if let Some(hint) = &failure.hint {
                 line.push_str(&format!("hint: {}\n", sanitise::text(hint)));
             }
-            fitting(&line, io::stderr()).to_string()
-        };
-        let _ = io::stderr().write_all(line.as_bytes());
+            beside(&line);
+        }
     }
 
     /// Asks a yes-or-no question on the terminal; anything but y or yes is a no.
@@ -151,7 +150,7 @@ impl Ui {
     /// # Errors
     /// The terminal cannot be read, or was closed.
     pub fn ask_line(&self, prompt: &str) -> Result<String, Failure> {
-        let _ = io::stderr().write_all(fitting(prompt, io::stderr()).as_bytes());
+        beside(prompt);
         let mut line = String::new();
         let read =
             io::stdin().lock().read_line(&mut line).map_err(Failure::io("the terminal cannot be read"))?;
@@ -160,6 +159,11 @@ impl Ui {
         }
         Ok(line)
     }
+}
+
+/// What is not data, for a person. A stderr that cannot be written leaves nobody to tell.
+fn beside(text: &str) {
+    let _ = io::stderr().write_all(fitting(text, io::stderr()).as_bytes());
 }
 
 /// One line of JSON Lines: `"v":1` first, then the fields of `value`.

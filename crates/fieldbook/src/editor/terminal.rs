@@ -17,9 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use rustix::stdio::{stdin, stdout};
-use rustix::termios::{
-    OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcgetwinsize, tcsetattr, ttyname,
-};
+use rustix::termios::{OptionalActions, QueueSelector, Termios, tcflush, tcgetattr, tcsetattr, ttyname};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Failure, Kind};
@@ -29,11 +27,6 @@ use crate::{interrupt, tty};
 /// whatever a program before has asked for.
 const ENTER: &str = "\x1b[?1049h\x1b[?7l\x1b[?2004h\x1b[>4;0m\x1b[H";
 const LEAVE: &str = "\x1b[0m\x1b[H\x1b[?2004l\x1b[?7h\x1b[?25h\x1b[?1049l";
-/// The rows of a terminal that does not say how many it has.
-const SIZE: (usize, usize) = (80, 24);
-/// More is not used, whatever a terminal says.
-const SIZE_MAX: usize = 1000;
-
 /// How long a terminal that takes nothing is waited for, with a text, and with what empties it.
 const SHOW_PATIENCE: Duration = Duration::from_secs(1);
 const EMPTY_PATIENCE: Duration = Duration::from_millis(200);
@@ -106,7 +99,7 @@ impl Terminal {
 
     /// Columns and rows.
     pub fn size(&self) -> (usize, usize) {
-        size()
+        tty::size(stdout())
     }
 
     /// Shows something. Whether the terminal took it. One that went away shows nothing; that is noticed when it is read.
@@ -210,15 +203,7 @@ fn restore(before: &Termios) {
 
 /// Every row is emptied where it is.
 fn empty() {
-    send(tty::emptied(size().1).as_bytes(), EMPTY_PATIENCE);
-}
-
-fn size() -> (usize, usize) {
-    let told = tcgetwinsize(stdout()).map(|size| (usize::from(size.ws_col), usize::from(size.ws_row)));
-    match told {
-        Ok((columns @ 1.., rows @ 1..)) => (columns.min(SIZE_MAX), rows.min(SIZE_MAX)),
-        _ => SIZE,
-    }
+    send(tty::emptied(tty::size(stdout()).1).as_bytes(), EMPTY_PATIENCE);
 }
 
 fn lock() -> std::sync::MutexGuard<'static, Option<Termios>> {
